@@ -1,0 +1,1 @@
+"""Floor 0: random streams, pytrees, images and numerics that every other room uses."""

@@ -1,0 +1,29 @@
+"""Named random streams.
+
+Nothing random is carried in a training state: every key is `fold_in(fold_in(seed key, stream name), step)`.
+Any step can therefore be replayed, a resumed run draws what the undisturbed run would have drawn, and a new
+stream never shifts the numbers of another.
+"""
+
+import zlib
+
+import jax
+
+from genjax.typing import Array, Int, Key, PyTree
+
+
+def stream(key: Key, name: str, step: int | Int[Array, ""] = 0) -> Key:
+    """The key of the stream `name` at `step`.
+
+    Args:
+        key: the run's seed key.
+        name: any string; its CRC-32 is folded in, so the stream doesn't depend on Python's hash seed.
+        step: training step or other counter; may be traced.
+    """
+    return jax.random.fold_in(jax.random.fold_in(key, zlib.crc32(name.encode())), step)
+
+
+def split_like(key: Key, tree: PyTree) -> PyTree:
+    """One key for each leaf of `tree`, in a tree of the same structure."""
+    leaves, treedef = jax.tree.flatten(tree)
+    return jax.tree.unflatten(treedef, list(jax.random.split(key, max(len(leaves), 1)))[: len(leaves)])

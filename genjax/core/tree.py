@@ -1,0 +1,50 @@
+"""Operations on pytrees of parameters."""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from genjax.typing import Array, Float, PyTree
+
+
+def count_params(tree: PyTree) -> int:
+    """Number of scalars in a tree of arrays or of `jax.ShapeDtypeStruct` (as `jax.eval_shape` gives)."""
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+
+
+def cast(tree: PyTree, dtype: jnp.dtype | type | str) -> PyTree:
+    """The tree with its floating-point leaves in `dtype`; integers and keys stay as they are."""
+
+    def convert(leaf):
+        return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+    return jax.tree.map(convert, tree)
+
+
+def lerp(start: PyTree, end: PyTree, weight: float | Float[Array, ""]) -> PyTree:
+    """`start + weight * (end - start)`, leaf by leaf, in each leaf's own dtype."""
+    return jax.tree.map(lambda a, b: (a + weight * (b - a)).astype(a.dtype), start, end)
+
+
+def global_norm(tree: PyTree) -> Float[Array, ""]:
+    """Euclidean norm of all the leaves together, summed in float32 at least."""
+    squares = [jnp.sum(jnp.square(leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))))
+               for leaf in jax.tree.leaves(tree)]
+    return jnp.sqrt(sum(squares, jnp.zeros(())))
+
+
+def path_name(path: tuple) -> str:
+    """A key path of `jax.tree_util` as `a/b/c`."""
+    return "/".join(str(getattr(entry, "key", getattr(entry, "name", getattr(entry, "idx", entry)))) for entry in path)
+
+
+def param_paths(tree: PyTree) -> list[str]:
+    """The name `a/b/c` of every leaf, in flattening order."""
+    return [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+
+
+def map_with_path(function: Callable, tree: PyTree) -> PyTree:
+    """`jax.tree.map` of `function(name, leaf)` with the leaf's name as `a/b/c`."""
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: function(path_name(path), leaf), tree)
