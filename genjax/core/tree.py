@@ -28,13 +28,6 @@ def lerp(start: PyTree, end: PyTree, weight: float | Float[Array, ""]) -> PyTree
     return jax.tree.map(lambda a, b: (a + weight * (b - a)).astype(a.dtype), start, end)
 
 
-def global_norm(tree: PyTree) -> Float[Array, ""]:
-    """Euclidean norm of all the leaves together, summed in float32 at least."""
-    squares = [jnp.sum(jnp.square(leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))))
-               for leaf in jax.tree.leaves(tree)]
-    return jnp.sqrt(sum(squares, jnp.zeros(())))
-
-
 def path_name(path: tuple) -> str:
     """A key path of `jax.tree_util` as `a/b/c`."""
     return "/".join(str(getattr(entry, "key", getattr(entry, "name", getattr(entry, "idx", entry)))) for entry in path)

@@ -1,0 +1,96 @@
+"""The fields that every config has, with their defaults and meaning.
+
+A config file starts from `base()` and says only what its setting needs. `launch/train.py --config=FILE` reads it
+(`--config=FILE:tiny` for the variant), and any field can be overridden on the command line:
+`--config.training.num_steps=1000`. The types are those of the defaults here; an unknown field is an error.
+"""
+
+from ml_collections import ConfigDict
+
+
+def adam(learning_rate: float, **settings) -> ConfigDict:
+    """The settings of one player's optimizer, Adam unless said otherwise.
+
+    Fields: `name` (adam, adamw, adafactor, sgd), `learning_rate`, `schedule` (constant, cosine, linear: from the
+    learning rate to `end_factor` times it at `training.num_steps`), `warmup_steps` (linear from 0), `b1`, `b2`,
+    `eps`, `momentum` (sgd), `weight_decay` (decoupled; adamw), `clip_norm` (global gradient norm; 0 = off).
+    """
+    config = ConfigDict()
+    config.name = "adam"
+    config.learning_rate = learning_rate
+    config.schedule = "constant"
+    config.end_factor = 0.0
+    config.warmup_steps = 0
+    config.b1 = 0.9
+    config.b2 = 0.999
+    config.eps = 1e-8
+    config.momentum = 0.0
+    config.weight_decay = 0.0
+    config.clip_norm = 0.0
+    config.update(settings)
+    return config
+
+
+def base() -> ConfigDict:
+    """Every field that does not belong to a family, at its default."""
+    config = ConfigDict()
+    config.family = ""
+    config.seed = 0
+    config.init_from = ""  # a workdir whose parameters a fresh run starts from
+
+    config.data = data = ConfigDict()
+    data.name = ""  # digits, captioned_shapes/32, any TFDS name, or folder:/path
+    data.data_dir = ""  # where prepared datasets lie; "" = $TFDS_DATA_DIR, else ~/tensorflow_datasets
+    data.split = "train"
+    data.eval_split = "test"
+    data.image_size = 32
+    data.channels = 3
+    data.crop = "center"  # center, random
+    data.flip = False  # random horizontal flips
+    data.batch_size = 128  # over all devices and processes
+    data.num_workers = 0  # loader processes; 0 = threads only
+
+    config.model = ConfigDict()  # the family's own settings
+    config.optimizer = ConfigDict()  # a player's name -> adam(...)
+
+    config.training = training = ConfigDict()
+    training.num_steps = 100_000
+    training.microbatches = 1  # gradient accumulation: the batch is cut into so many pieces
+    training.ema = ConfigDict({"decay": 0.9999, "warmup": True})  # warm-up: min(decay, (1 + step) / (10 + step))
+
+    config.mesh = ConfigDict({"data": -1, "fsdp": 1, "tensor": 1})  # devices along each axis; -1 = all the rest
+
+    config.checkpoint = ConfigDict({"every": 5_000, "keep": 3})  # steps; newest kept
+    config.log = log = ConfigDict()
+    log.every = 100  # steps between metrics
+    log.sample_every = 5_000  # steps between sample grids; 0 = never
+    log.eval_every = 5_000  # steps between evaluations on held-out data; 0 = never
+    log.num_samples = 64  # pictures in a grid
+
+    config.sampling = ConfigDict()  # the family's defaults for sampling
+    return config
+
+
+def diffusion() -> ConfigDict:
+    """`base()` with the fields of the diffusion family, set as in DDPM (arXiv:2006.11239)."""
+    config = base()
+    config.family = "diffusion"
+    config.model = model = ConfigDict()
+    model.schedule = ConfigDict({"name": "linear_beta", "num_steps": 1000})
+    model.parameterization = ConfigDict({"name": "eps"})
+    model.weighting = ConfigDict({"name": "simple"})
+    model.time_sampler = ConfigDict({"name": "uniform"})
+    model.learned_variance = False  # Improved DDPM: the network also predicts the variance, L_hybrid
+    model.conditional = False  # on the class label
+    model.label_dropout = 0.0  # share of labels replaced by the null class, for classifier-free guidance
+    model.dtype = "float32"  # of the network's computation; parameters stay float32
+    model.network = ConfigDict({"name": "unet"})
+    config.optimizer = ConfigDict({"model": adam(2e-4)})
+
+    config.sampling = sampling = ConfigDict()
+    sampling.sampler = ConfigDict({"name": "ancestral"})
+    sampling.num_steps = "1000"  # a respacing: "25", "ddim25", "10,10,3,2,2"
+    sampling.guidance_scale = 1.0  # s in eps_u + s (eps_c - eps_u); 1 = no guidance
+    sampling.threshold = ConfigDict({"name": "static"})
+    sampling.batch_size = 64  # pictures sampled at once, over all devices
+    return config
