@@ -1,0 +1,111 @@
+"""The seam between families and everything above them.
+
+A family is an ordered tuple of *players*: each has its own parameters, its own loss and its own optimizer, and they
+are trained in order, within one step. One player makes a VAE or a diffusion model; two make a GAN; a codebook kept
+by moving averages or the statistics of batch norm live in `extra`, which losses return anew. The trainer knows this
+file and no family; a family knows this file and no trainer.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from genjax.typing import Array, Batch, DataSpec, Float, Image, Int, Key, Params, PerExample, PyTree
+
+
+class LossInputs(NamedTuple):
+    """All that a player's loss sees beside its own parameters.
+
+    Attributes:
+        others: player name -> parameters of the *other* players, as they stand within this step.
+        extra: state that is not optimised: codebook averages, batch statistics, loss history.
+        frozen: stage name -> weights of the upstream stages.
+        batch: the examples of this step, float32 images in [-1, 1] under "image".
+        key: random key of this player and step.
+        step: training step, from 0.
+    """
+
+    others: Mapping[str, Params]
+    extra: PyTree
+    frozen: Mapping[str, PyTree]
+    batch: Batch
+    key: Key
+    step: Int[Array, ""]
+
+
+class LossOutputs(NamedTuple):
+    """What a player's loss gives back beside the scalar: the new `extra`, and scalar metrics by name."""
+
+    extra: PyTree
+    metrics: Mapping[str, Float[Array, ""]]
+
+
+LossFn = Callable[[Params, LossInputs], tuple[Float[Array, ""], LossOutputs]]
+"""(parameters, LossInputs) -> (scalar to minimise, LossOutputs)."""
+
+
+class Player(NamedTuple):
+    """One optimised network, or set of networks: "model", "generator", "discriminator".
+
+    Attributes:
+        name: names its parameters, its optimizer settings and its metrics.
+        loss: what it minimises.
+        every: it is trained on every n-th step.
+    """
+
+    name: str
+    loss: LossFn
+    every: int = 1
+
+
+class Weights(NamedTuple):
+    """What sampling and evaluation need of a trained family: player name -> parameters (moving averages where
+    they are kept), `extra`, and the frozen weights of upstream stages."""
+
+    params: Mapping[str, Params]
+    extra: PyTree
+    frozen: Mapping[str, PyTree]
+
+
+class Samples(NamedTuple):
+    """Generated images in [-1, 1], and the way there (estimates from noise to image) where it was asked for."""
+
+    images: Image
+    trajectory: Float[Array, "t b h w c"] | None = None
+
+
+Conditions = Mapping[str, Array]
+"""What is asked of `sample`. "index" int32 [b] is always there: the number of each sample, which alone selects its
+noise, so that a picture doesn't depend on the batch that it is drawn in. Others by family: "label" int32 [b],
+"guidance_scale" []."""
+
+
+class ImageSampler(NamedTuple):
+    """The interface of a family from which images can be drawn."""
+
+    sample: Callable[[Weights, Conditions, Key], Samples]
+    image_shape: tuple[int, int, int]
+    num_classes: int
+
+
+class Family(NamedTuple):
+    """A generator as pure functions.
+
+    Attributes:
+        init: (key, batch) -> ({player: parameters}, extra).
+        players: trained in this order within a step.
+        sample: (weights, conditions, key) -> Samples.
+        evaluate: (weights, batch, key) -> metric name -> value of each example [b].
+        interface: what later stages see of it, e.g. an `ImageSampler`.
+        logical_axes: (regex on the parameter's path, name of each of its axes), as the nn files state them.
+    """
+
+    init: Callable[[Key, Batch], tuple[dict[str, Params], PyTree]]
+    players: tuple[Player, ...]
+    sample: Callable[[Weights, Conditions, Key], Samples]
+    evaluate: Callable[[Weights, Batch, Key], Mapping[str, PerExample]]
+    interface: Any
+    logical_axes: tuple[tuple[str, tuple[str | None, ...]], ...] = ()
+
+
+Builder = Callable[[Mapping[str, Any], Mapping[str, Any], DataSpec], Family]
+"""(model settings, sampling settings, what the data is) -> Family: the `build` of each family's file."""

@@ -1,0 +1,69 @@
+"""Optimizers from config: one optax chain for each player.
+
+Adam is AdamW with no decay. Decoupled weight decay acts on kernels only, not on biases and the gains of norms: as in CLIP
+and GPT; guided-diffusion's few recipes with decay also shrink those.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+OPTIMIZERS = ("adam", "adamw", "adafactor", "sgd")
+SCHEDULES = ("constant", "cosine", "linear")
+
+
+def learning_rate(settings: Mapping[str, Any], num_steps: int) -> optax.Schedule:
+    """The learning rate at each step: linear warm-up from 0, then constant, or a decay that ends at `num_steps`.
+
+    Raises:
+        ValueError: for an unknown schedule.
+    """
+    peak, warmup = settings["learning_rate"], settings["warmup_steps"]
+    decay_steps = max(num_steps - warmup, 1)
+    if settings["schedule"] == "constant":
+        after = optax.constant_schedule(peak)
+    elif settings["schedule"] == "cosine":
+        after = optax.cosine_decay_schedule(peak, decay_steps, alpha=settings["end_factor"])
+    elif settings["schedule"] == "linear":
+        after = optax.linear_schedule(peak, peak * settings["end_factor"], decay_steps)
+    else:
+        raise ValueError(f"unknown learning-rate schedule {settings['schedule']!r}; use one of {SCHEDULES}")
+    if not warmup:
+        return after
+    return optax.join_schedules([lambda step: peak * (step + 1.0) / warmup, after], [warmup])
+
+
+def make_optimizer(settings: Mapping[str, Any], num_steps: int) -> optax.GradientTransformation:
+    """The optax chain of one player: clipping by the global norm, then the optimizer.
+
+    Args:
+        settings: fields as in `configs.common.adam`.
+        num_steps: where a decaying learning rate ends.
+
+    Raises:
+        ValueError: for an unknown optimizer.
+    """
+    rate, name = learning_rate(settings, num_steps), settings["name"]
+    if settings["weight_decay"] and name != "adamw":
+        raise ValueError(f"weight_decay={settings['weight_decay']} needs the optimizer 'adamw', not {name!r}")
+    if name in ("adam", "adamw"):
+        core = optax.adamw(
+            rate, settings["b1"], settings["b2"], settings["eps"],
+            weight_decay=settings["weight_decay"], mask=_is_matrix,
+        )
+    elif name == "adafactor":
+        core = optax.adafactor(rate)
+    elif name == "sgd":
+        core = optax.sgd(rate, momentum=settings["momentum"] or None)
+    else:
+        raise ValueError(f"unknown optimizer {name!r}; use one of {OPTIMIZERS}")
+    clip = [optax.clip_by_global_norm(settings["clip_norm"])] if settings["clip_norm"] else []
+    return optax.chain(*clip, core)
+
+
+def _is_matrix(params):
+    """Which parameters decay: all but biases and the gains of norms."""
+    return jax.tree.map(lambda leaf: jnp.ndim(leaf) > 1, params)
