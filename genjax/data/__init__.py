@@ -1,0 +1,4 @@
+"""Floor 1: pictures, labels and captions from disk to batches, in numpy.
+
+The only room that knows TFDS and grain.
+"""

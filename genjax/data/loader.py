@@ -1,0 +1,315 @@
+"""Batches: shuffled and endless for training, in order and once for evaluation, whole for small data.
+
+The training stream is one global sequence, made by grain from the seed alone: examples are shuffled anew for
+each epoch, repeated without end, cut into groups of B / P, and process p of P takes every P-th group from the
+p-th on. The B / P groups of all processes, laid side by side in the order of the processes, are the batch
+that one process alone would have drawn: results don't depend on how many processes share the work. A batch
+may straddle two epochs.
+
+An iterator's state is the number of batches drawn, `{"next_index": n}`: every batch is a function of
+(settings, seed, n), so a restored iterator goes on exactly, in a fresh process, with another number of
+processes or of workers.
+
+`settings` is the mapping `config.data`; the fields read here, with their defaults:
+
+    name, split="train", eval_split="test", data_dir=""
+    image_size, channels=3     pictures are cropped to a square and resized to image_size, made grey or RGB
+    crop="center"              or "random": see `genjax.data.transforms`
+    flip=False                 mirror half of the training pictures; wrong for digits, and for captions with
+    left and right batch_size                 the global batch of all processes num_workers=0
+    worker processes that read ahead; 0 reads in threads of this process
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import grain
+import numpy as np
+
+from genjax.data import sources, transforms
+from genjax.typing import Batch, DataSpec
+
+_READ_THREADS = 2
+_BATCHES_AHEAD = 4
+_CACHE_BYTES = 256 * 2**20
+
+
+class _Settings(NamedTuple):
+    name: str
+    image_size: int
+    channels: int = 3
+    split: str = "train"
+    eval_split: str = "test"
+    data_dir: str = ""
+    crop: str = "center"
+    flip: bool = False
+    batch_size: int = 0
+    num_workers: int = 0
+
+
+def _read(settings: Mapping[str, Any]) -> _Settings:
+    """The fields of `config.data` that this module knows, checked."""
+    missing = [field for field in ("name", "image_size") if field not in settings]
+    if missing:
+        raise ValueError(f"config.data lacks {missing}")
+    read = _Settings(**{field: settings[field] for field in _Settings._fields if field in settings})
+    if read.image_size < 1:
+        raise ValueError(f"config.data.image_size must be at least 1 pixel, not {read.image_size}")
+    if read.channels not in (1, 3):
+        raise ValueError(f"config.data.channels must be 1 (grey) or 3 (RGB), not {read.channels}")
+    if read.crop not in transforms.CROPS:
+        raise ValueError(f"config.data.crop must be one of {transforms.CROPS}, not {read.crop!r}")
+    if read.num_workers < 0:
+        raise ValueError(f"config.data.num_workers must be 0 or more, not {read.num_workers}")
+    return read
+
+
+def _shard(batch_size: int, process_index: int, process_count: int) -> int:
+    """The part of the global batch that one process makes."""
+    if batch_size < 1 or batch_size % process_count:
+        raise ValueError(
+            f"config.data.batch_size {batch_size} must be a positive multiple of the {process_count} "
+            "processes that share it"
+        )
+    if not 0 <= process_index < process_count:
+        raise ValueError(f"process_index {process_index} must be in 0..{process_count - 1}")
+    return batch_size // process_count
+
+
+def describe(settings: Mapping[str, Any]) -> DataSpec:
+    """What a network has to know of the data: the shape of pictures as they leave here, classes, captions."""
+    read = _read(settings)
+    spec = sources.open_source(read.name, read.split, read.data_dir).spec
+    return spec._replace(image_shape=(read.image_size, read.image_size, read.channels))
+
+
+def train_iterator(
+    settings: Mapping[str, Any], seed: int, process_index: int = 0, process_count: int = 1
+) -> "TrainIterator":
+    """Endless shuffled batches of this process's share.
+
+    Args:
+        settings: `config.data`.
+        seed: decides the order, the random crops and flips, and which of several captions is taken.
+        process_index: which process this is, 0..process_count-1.
+        process_count: how many processes share a batch.
+
+    Returns:
+        An iterator of dicts: `image` float32 [b, h, w, c] in [-1, 1]; `label` int32 [b] and `text` str
+        objects [b] where the data has them; b = batch_size / process_count. It has `get_state`, `set_state`
+        and `close`.
+
+    Raises:
+        ValueError: a batch that the processes can't share equally, or that is larger than the dataset.
+    """
+    read = _read(settings)
+    share = _shard(read.batch_size, process_index, process_count)
+    source = sources.open_source(read.name, read.split, read.data_dir)
+    size = len(source.records)
+    if read.batch_size > size:
+        raise ValueError(
+            f"config.data.batch_size {read.batch_size} is larger than the {size} examples of {read.name!r} "
+            f"split {read.split!r}, so a batch would hold a picture twice: set config.data.batch_size to "
+            f"{size} or less"
+        )
+    dataset = (
+        grain.MapDataset.source(_Prepared(source, read, random=True))
+        .seed(seed)
+        .shuffle()
+        .repeat()
+        .random_map(_Augment(read))
+        .batch(share, batch_fn=_collate)[process_index::process_count]
+    )
+    return TrainIterator(dataset, read.num_workers)
+
+
+class TrainIterator(grain.DatasetIterator):
+    """Batches of a random-access dataset from any position on, read ahead by threads or by worker processes.
+
+    grain's own state depends on the number of workers; this one is the position alone. Closing stops all
+    threads and workers. It's also a context manager.
+    """
+
+    def __init__(self, dataset: grain.MapDataset, num_workers: int = 0):
+        super().__init__()
+        self._dataset, self._num_workers = dataset, num_workers
+        self._position = 0
+        self._inner: grain.DatasetIterator | None = None
+
+    def __next__(self) -> Batch:
+        if self._closed:
+            raise ValueError("this iterator was closed")
+        self.start_prefetch()
+        batch = next(self._inner)
+        self._position += 1
+        return batch
+
+    def start_prefetch(self) -> None:
+        """Start to read ahead, without waiting for a batch."""
+        if self._inner is None:
+            options = grain.ReadOptions(num_threads=_READ_THREADS, prefetch_buffer_size=_BATCHES_AHEAD)
+            ahead = self._dataset[self._position :].to_iter_dataset(options)
+            if self._num_workers:
+                ahead = ahead.mp_prefetch(grain.MultiprocessingOptions(num_workers=self._num_workers))
+            self._inner = iter(ahead)
+
+    def get_state(self) -> dict[str, int]:
+        """The number of batches drawn, as a dict that JSON can hold."""
+        return {"next_index": self._position}
+
+    def set_state(self, state: Mapping[str, int]) -> None:
+        """Go on as if `state["next_index"]` batches had been drawn."""
+        position = int(state["next_index"])
+        if position < 0:
+            raise ValueError(f"next_index must be 0 or more, not {position}")
+        self._stop()
+        self._position = position
+
+    def close(self) -> None:
+        """Stop reading ahead and end all threads and workers; may be called twice."""
+        self._stop()
+        self._closed = True
+
+    def _stop(self) -> None:
+        if self._inner is not None:
+            self._inner.close()
+            self._inner = None
+
+    def __enter__(self) -> "TrainIterator":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+
+def eval_batches(
+    settings: Mapping[str, Any],
+    split: str = "",
+    batch_size: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> Iterator[Batch]:
+    """One pass over a split in its own order, without augmentation.
+
+    Args:
+        settings: `config.data`.
+        split: the split; "" for `eval_split`.
+        batch_size: the global batch; 0 for the training batch size.
+        process_index: which process this is.
+        process_count: how many processes share a batch; all of them see the same number of batches.
+
+    Yields:
+        Batches as in training, and `mask` float32 [b]: 1 for an example, 0 for padding in the last batch
+        (black pictures with label 0 and no text).
+    """
+    read = _read(settings)
+    total = batch_size or read.batch_size
+    share = _shard(total, process_index, process_count)
+    source = sources.open_source(read.name, split or read.eval_split, read.data_dir)
+    return _one_pass(_Prepared(source, read, random=False), total, share, process_index)
+
+
+def _one_pass(prepared: "_Prepared", total: int, share: int, process_index: int) -> Iterator[Batch]:
+    padding = prepared.blank()
+    for start in range(0, len(prepared), total):
+        first = start + process_index * share
+        real = [prepared[index] for index in range(first, min(first + share, len(prepared)))]
+        batch = _collate([_first_caption(record) for record in real] + [padding] * (share - len(real)))
+        batch["mask"] = (np.arange(share) < len(real)).astype(np.float32)
+        yield batch
+
+
+def load_arrays(settings: Mapping[str, Any], split: str = "") -> dict[str, np.ndarray]:
+    """A whole split in memory, in its own order, without augmentation.
+
+    Returns:
+        `image` uint8 [n, h, w, c]; `label` int32 [n] and `text` str objects [n] where the data has them.
+    """
+    read = _read(settings)
+    source = sources.open_source(read.name, split or read.eval_split, read.data_dir)
+    prepared = _Prepared(source, read, random=False)
+    return _stack([_first_caption(prepared[index]) for index in range(len(prepared))])
+
+
+class _Prepared:
+    """Records after everything that isn't random: channels, and centre crop unless a random one follows.
+
+    Small data is kept in memory once prepared, so that no picture is decoded twice: if the whole of it fits
+    into 256 MiB.
+    """
+
+    def __init__(self, source: sources.Source, read: _Settings, random: bool):
+        self._records = source.records
+        self._spec = source.spec
+        self._size, self._channels = read.image_size, read.channels
+        self._crop = not (random and read.crop == "random")
+        fits = len(source.records) * read.image_size**2 * read.channels <= _CACHE_BYTES
+        self._cache: dict[int, dict[str, Any]] | None = {} if fits and self._crop else None
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if self._cache is not None and index in self._cache:
+            return self._cache[index]
+        record = self._records[index]
+        pixels = transforms.to_channels(record["image"], self._channels)
+        if self._crop:
+            pixels = transforms.center_crop(pixels, self._size)
+        prepared = {"image": pixels} | {key: record[key] for key in ("label", "text") if key in record}
+        if self._cache is not None:
+            self._cache[index] = prepared
+        return prepared
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A worker process starts with an empty cache."""
+        return self.__dict__ | {"_cache": None if self._cache is None else {}}
+
+    def blank(self) -> dict[str, Any]:
+        """An example that stands for nothing."""
+        blank = {"image": np.zeros((self._size, self._size, self._channels), np.uint8)}
+        if self._spec.num_classes:
+            blank["label"] = 0
+        if self._spec.has_text:
+            blank["text"] = ""
+        return blank
+
+
+class _Augment:
+    """What is random in an example: crop, flip, and which of several captions."""
+
+    def __init__(self, read: _Settings):
+        self._size, self._crop, self._flip = read.image_size, read.crop == "random", read.flip
+
+    def __call__(self, record: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        pixels = record["image"]
+        if self._crop:
+            pixels = transforms.random_crop(pixels, self._size, rng)
+        if self._flip:
+            pixels = transforms.random_flip(pixels, rng)
+        augmented = record | {"image": pixels}
+        captions = record.get("text")
+        if isinstance(captions, tuple):
+            augmented["text"] = captions[rng.integers(len(captions))] if captions else ""
+        return augmented
+
+
+def _first_caption(record: dict[str, Any]) -> dict[str, Any]:
+    captions = record.get("text")
+    return record | {"text": captions[0] if captions else ""} if isinstance(captions, tuple) else record
+
+
+def _stack(records: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """Examples as arrays: uint8 images, int32 labels, captions as str objects."""
+    arrays = {"image": np.stack([record["image"] for record in records])}
+    if "label" in records[0]:
+        arrays["label"] = np.array([record["label"] for record in records], np.int32)
+    if "text" in records[0]:
+        arrays["text"] = np.array([record["text"] for record in records], object)
+    return arrays
+
+
+def _collate(records: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """Examples as a batch: as `_stack`, with images as float32 in [-1, 1]."""
+    arrays = _stack(records)
+    return arrays | {"image": transforms.to_float(arrays["image"])}

@@ -1,0 +1,366 @@
+"""One name, one source: embedded datasets, any TFDS dataset, or a folder of a person's own pictures.
+
+`open_source(name, split)` understands
+
+    "digits", "captioned_shapes/32", "captioned_shapes/64"     built on first use, in seconds, with no network
+    "mnist", "imagenet_resized/64x64", "coco_captions:1.1.0"   any TFDS dataset, prepared in the data folder
+    "folder:/path/to/pictures"                                 see `genjax.data.folder`
+
+The data folder is `data_dir`, or else `$TFDS_DATA_DIR`, or else `~/tensorflow_datasets`, as in TFDS itself.
+Prepared data is found by its place there (`name/config/version`), so the code that prepared it need not be
+present.
+
+No TensorFlow: records are read as ArrayRecord, and pictures are decoded by `genjax.data.transforms.decode`.
+Nothing touches the network unless asked, by `download=True` or the environment variable `GENJAX_DOWNLOAD=1`:
+offline, TFDS would retry for minutes.
+"""
+
+import contextlib
+import importlib
+import io
+import logging
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from genjax.data import transforms
+from genjax.typing import DataSpec
+
+log = logging.getLogger(__name__)
+
+EMBEDDED = {
+    "digits": ("genjax.data.builders.digits", "Digits"),
+    "captioned_shapes": ("genjax.data.builders.captioned_shapes", "CaptionedShapes"),
+}
+"""Datasets of our own: name -> (module, TFDS builder class)."""
+
+Record = dict[str, Any]
+
+
+class DatasetNotFound(FileNotFoundError, ValueError):
+    """A dataset, or a folder of pictures, that isn't there. The message says what to do."""
+
+
+class Records(Protocol):
+    """Random access to examples, each a dict.
+
+    `image` is uint8 [h, w, c] with c = 1 or 3. Where the data has them, `label` is an int and `text` a str,
+    or a tuple of str for several captions of one picture. What else there is comes as TFDS gives it.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Record: ...
+
+
+class Source(NamedTuple):
+    """Examples and what is known of them.
+
+    Attributes:
+        records: random access to examples.
+        spec: shapes and classes; `image_shape` is (0, 0, 0) where pictures vary in size, `num_examples`
+        counts these
+            records.
+    """
+
+    records: Records
+    spec: DataSpec
+
+
+def open_source(name: str, split: str, data_dir: str = "", download: bool = False) -> Source:
+    """Open a dataset by name.
+
+    Args:
+        name: see the module's docstring.
+        split: one of the dataset's splits, or a slice in the TFDS notation such as "train[:90%]".
+        data_dir: where prepared data lies; "" for TFDS's own default.
+        download: let TFDS download and prepare a dataset that is missing. Preparing needs TensorFlow for many
+        datasets.
+
+    Raises:
+        DatasetNotFound: nothing under that name (both a FileNotFoundError and a ValueError).
+        ValueError: a split, configuration or data format that can't be read.
+    """
+    if name.startswith("folder:"):
+        from genjax.data import folder
+
+        return folder.open_folder(name.removeprefix("folder:"), split)
+    wanted = _parse(name)
+    root = data_folder(data_dir)
+    found = _find_prepared(wanted, root)
+    if found is None and wanted.dataset in EMBEDDED:
+        found = _build(wanted, root)
+    if found is None and (download or os.environ.get("GENJAX_DOWNLOAD", "") not in ("", "0")):
+        found = _download(wanted, root)
+    if found is None:
+        return _from_registry(wanted, split, root)
+    return _open_prepared(name, found, split)
+
+
+def data_folder(data_dir: str = "") -> str:
+    """The folder of prepared data: `data_dir`, `$TFDS_DATA_DIR` or `~/tensorflow_datasets`."""
+    chosen = data_dir or os.environ.get("TFDS_DATA_DIR", "") or os.path.join("~", "tensorflow_datasets")
+    return os.path.expanduser(chosen)
+
+
+class _Name(NamedTuple):
+    """A TFDS name taken apart: `dataset/config:version`."""
+
+    dataset: str
+    config: str = ""
+    version: str = ""
+
+    def __str__(self) -> str:
+        config, version = self.config and f"/{self.config}", self.version and f":{self.version}"
+        return f"{self.dataset}{config}{version}"
+
+
+def _parse(name: str) -> _Name:
+    match = re.fullmatch(r"(\w+)(?:/([\w.+-]+(?:/[\w.+-]+)*))?(?::(\d+\.\d+\.\d+))?", name)
+    if not match:
+        raise ValueError(
+            f"dataset name {name!r} is none of 'dataset', 'dataset/config', 'dataset/config:1.0.0', "
+            "'folder:/path'"
+        )
+    dataset, config, version = match.groups(default="")
+    return _Name(dataset, config, version)
+
+
+def _find_prepared(wanted: _Name, root: str):
+    """The folder that holds a prepared dataset, newest version first, or None."""
+    from etils import epath
+
+    home = epath.Path(root) / wanted.dataset
+    if not home.is_dir():
+        return None
+    if wanted.config:
+        return _newest_version(home / wanted.config, wanted.version)
+    direct = _newest_version(home, wanted.version)
+    if direct is not None:
+        return direct
+    configs = {
+        child.name: version
+        for child in home.iterdir()
+        if child.is_dir() and (version := _newest_version(child, wanted.version)) is not None
+    }
+    if len(configs) > 1:
+        raise ValueError(
+            f"dataset {wanted.dataset!r} is prepared in {root} in several configurations: write one of "
+            + ", ".join(f"'{wanted.dataset}/{config}'" for config in sorted(configs))
+        )
+    return next(iter(configs.values()), None)
+
+
+def _newest_version(folder, version: str):
+    """The subfolder of one version, or of the newest, that TFDS finished writing."""
+    if not folder.is_dir():
+        return None
+    found = [
+        child
+        for child in folder.iterdir()
+        if re.fullmatch(r"\d+\.\d+\.\d+", child.name)
+        and (not version or child.name == version)
+        and (child / "dataset_info.json").exists()
+    ]
+    return max(found, key=lambda child: tuple(map(int, child.name.split("."))), default=None)
+
+
+def _build(wanted: _Name, root: str):
+    """Build an embedded dataset into the data folder and return where it lies."""
+    import tensorflow_datasets as tfds
+
+    module, class_name = EMBEDDED[wanted.dataset]
+    builder_class = getattr(importlib.import_module(module), class_name)
+    configs = [config.name for config in builder_class.BUILDER_CONFIGS]
+    if configs and not wanted.config:
+        raise ValueError(
+            f"dataset {wanted.dataset!r} comes in several sizes: write one of "
+            + ", ".join(f"'{wanted.dataset}/{config}'" for config in configs)
+        )
+    if wanted.config and wanted.config not in configs:
+        raise ValueError(f"dataset {wanted.dataset!r} has the sizes {configs}, not {wanted.config!r}")
+    log.info("building %s in %s", wanted, root)
+    try:
+        builder = builder_class(data_dir=root, config=wanted.config or None, file_format="array_record")
+        if wanted.version and wanted.version != str(builder.version):
+            raise ValueError(
+                f"dataset {wanted.dataset!r} has version {builder.version}, not {wanted.version}"
+            )
+        settings = tfds.download.DownloadConfig(try_download_gcs=False)
+        tfds.display_progress_bar(False)
+        with contextlib.redirect_stdout(io.StringIO()):
+            builder.download_and_prepare(download_config=settings)
+    except OSError as error:
+        # Another process may have built the same dataset meanwhile: the one that is slower finds the folder
+        # taken.
+        found = _find_prepared(wanted, root)
+        if found is None:
+            raise DatasetNotFound(
+                f"dataset {wanted.dataset!r} can't be built in {root} ({error}): set config.data.data_dir or "
+                "TFDS_DATA_DIR to a folder that can be written to"
+            ) from error
+        return found
+    finally:
+        tfds.display_progress_bar(True)
+    return _find_prepared(wanted, root)
+
+
+def _download(wanted: _Name, root: str):
+    """Let TFDS download and prepare a dataset as ArrayRecord, and return where it lies."""
+    import tensorflow_datasets as tfds
+
+    try:
+        tfds.builder(str(wanted), data_dir=root, file_format="array_record").download_and_prepare()
+    except Exception as error:
+        raise DatasetNotFound(
+            f"dataset '{wanted}' can't be downloaded and prepared in {root}: {type(error).__name__}: "
+            f"{_first_line(error)}; preparing most TFDS datasets needs network and an installed tensorflow"
+        ) from error
+    return _find_prepared(wanted, root)
+
+
+def _from_registry(wanted: _Name, split: str, root: str) -> Source:
+    """A dataset outside the data folder, through TFDS's registry, which `tfds.testing.mock_data` patches.
+
+    Outside such a test it can't be read, and the error says whether the name is unknown or only the data
+    missing.
+    """
+    import difflib
+
+    import tensorflow_datasets as tfds
+
+    known = tfds.list_builders(with_community_datasets=False)
+    if wanted.dataset not in known:
+        close = difflib.get_close_matches(wanted.dataset, [*EMBEDDED, *known], n=3)
+        raise DatasetNotFound(
+            f"dataset {wanted.dataset!r} isn't in {root} and TFDS knows no such name"
+            + (f"; is it {' or '.join(map(repr, close))}?" if close else "")
+            + "; config.data.data_dir or TFDS_DATA_DIR says where prepared data lies, "
+            "'folder:/path' reads your own pictures"
+        )
+    try:
+        # Constructing some builders fails without TensorFlow; reading unprepared data always fails.
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            builder = tfds.builder(str(wanted), data_dir=root)
+            data = builder.as_data_source(split=split)
+    except Exception as error:
+        raise DatasetNotFound(
+            f"dataset '{wanted}' isn't prepared in {root}, and nothing is downloaded unasked: point "
+            "config.data.data_dir or TFDS_DATA_DIR to where it is, or, on a machine with network and tensorflow, set "
+            f"GENJAX_DOWNLOAD=1 or run: python -c \"import tensorflow_datasets as tfds; tfds.builder('{wanted}', "
+            f"data_dir='{root}', file_format='array_record').download_and_prepare()\""
+        ) from error
+    return _source(str(wanted), builder.info.features, data)
+
+
+def _open_prepared(name: str, folder, split: str) -> Source:
+    """Read one split of a dataset that lies prepared in `folder`."""
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder_from_directory(folder)
+    features = builder.info.features
+    base = re.split(r"[\[+]", split)[0]
+    if base != "all" and base not in builder.info.splits:
+        raise ValueError(f"dataset {name!r} has the splits {sorted(builder.info.splits)}, not {split!r}")
+    image = _image_key(name, features)
+    try:
+        data = builder.as_data_source(split=split, decoders={image: tfds.decode.SkipDecoding()})
+    except NotImplementedError as error:
+        raise ValueError(
+            f"dataset {name!r} in {folder} is stored as {builder.info.file_format.value}, which can't "
+            "be read without TensorFlow: prepare it again with file_format='array_record'"
+        ) from error
+    return _source(name, features, data)
+
+
+def _source(name: str, features: Mapping[str, Any], data) -> Source:
+    """Wrap a TFDS data source, knowing from its features which field is what."""
+    image, label, text = _image_key(name, features), _label_key(features), _text_key(features)
+    shape = features[image].shape
+    known = len(shape) == 3 and None not in shape
+    channels = {2: 1, 4: 3}.get(shape[-1], shape[-1]) if known else 0
+    spec = DataSpec(
+        image_shape=(shape[0], shape[1], channels) if known else (0, 0, 0),
+        num_classes=features[label].num_classes if label else 0,
+        class_names=tuple(features[label].names) if label else (),
+        num_examples=len(data),
+        has_text=bool(text),
+    )
+    return Source(_TfdsRecords(data, image, label, text), spec)
+
+
+def _image_key(name: str, features: Mapping[str, Any]) -> str:
+    """The field with the picture: `image` if there is one, else the only picture field."""
+    import tensorflow_datasets as tfds
+
+    images = [key for key, feature in features.items() if type(feature) is tfds.features.Image]
+    if "image" in images:
+        return "image"
+    if len(images) != 1:
+        raise ValueError(f"dataset {name!r} has the fields {sorted(features)}: no single image, but {images}")
+    return images[0]
+
+
+def _label_key(features: Mapping[str, Any]) -> str:
+    """The field with the class: `label` if it is one, else the only class field, else ''."""
+    import tensorflow_datasets as tfds
+
+    labels = [key for key, feature in features.items() if isinstance(feature, tfds.features.ClassLabel)]
+    return "label" if "label" in labels else (labels[0] if len(labels) == 1 else "")
+
+
+def _text_key(features: Mapping[str, Any]) -> str:
+    """The field with the captions, else ''. File names are texts too, so only known names count."""
+    import tensorflow_datasets as tfds
+
+    for key in ("text", "caption", "captions"):
+        inner = features[key] if key in features else None
+        inner = getattr(inner, "feature", inner)
+        if isinstance(inner, tfds.features.FeaturesDict):
+            inner = inner["text"] if "text" in inner else None
+        if isinstance(inner, tfds.features.Text):
+            return key
+    return ""
+
+
+class _TfdsRecords:
+    """TFDS examples as records: picture decoded here, class as int, captions as str, the rest as it comes."""
+
+    def __init__(self, data, image: str, label: str, text: str):
+        self._data, self._image, self._label, self._text = data, image, label, text
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __getitem__(self, index: int) -> Record:
+        example = self._data[index]
+        known = (self._image, self._label, self._text)
+        record = {key: value for key, value in example.items() if key not in known}
+        image = example[self._image]
+        decode = transforms.decode if isinstance(image, bytes) else transforms.from_array
+        record["image"] = decode(image)
+        if self._label:
+            record["label"] = int(example[self._label])
+        if self._text:
+            record["text"] = _captions(example[self._text])
+        return record
+
+
+def _captions(value: Any) -> str | tuple[str, ...]:
+    """One caption as str, several as a tuple of str, from any of the shapes in which TFDS gives them."""
+    if isinstance(value, Mapping):
+        value = value["text"]
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        texts = [item["text"] if isinstance(item, Mapping) else item for item in value]
+        return tuple(map(transforms.as_text, texts))
+    return transforms.as_text(value)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else "no message"
