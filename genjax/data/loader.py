@@ -10,7 +10,7 @@ An iterator's state is the number of batches drawn, `{"next_index": n}`: every b
 (settings, seed, n), so a restored iterator goes on exactly, in a fresh process, with another number of
 processes or of workers.
 
-`settings` is the mapping `config.data`; the fields read here, with their defaults:
+`settings` is `config.data`, a mapping; the fields read here, with their defaults:
 
     name, split="train", eval_split="test", data_dir=""
     image_size, channels=3     pictures are cropped to a square and resized to image_size, made grey or RGB
@@ -21,7 +21,7 @@ processes or of workers.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import grain
 import numpy as np
@@ -34,7 +34,16 @@ _BATCHES_AHEAD = 4
 _CACHE_BYTES = 256 * 2**20
 
 
-class _Settings(NamedTuple):
+@runtime_checkable
+class Settings(Protocol):
+    """`config.data`: a dict, or a ConfigDict of ml_collections (which is no `Mapping`)."""
+
+    def __contains__(self, field: str) -> bool: ...
+
+    def __getitem__(self, field: str) -> Any: ...
+
+
+class _Fields(NamedTuple):
     name: str
     image_size: int
     channels: int = 3
@@ -47,12 +56,12 @@ class _Settings(NamedTuple):
     num_workers: int = 0
 
 
-def _read(settings: Mapping[str, Any]) -> _Settings:
+def _read(settings: Settings) -> _Fields:
     """The fields of `config.data` that this module knows, checked."""
     missing = [field for field in ("name", "image_size") if field not in settings]
     if missing:
         raise ValueError(f"config.data lacks {missing}")
-    read = _Settings(**{field: settings[field] for field in _Settings._fields if field in settings})
+    read = _Fields(**{field: settings[field] for field in _Fields._fields if field in settings})
     if read.image_size < 1:
         raise ValueError(f"config.data.image_size must be at least 1 pixel, not {read.image_size}")
     if read.channels not in (1, 3):
@@ -76,7 +85,7 @@ def _shard(batch_size: int, process_index: int, process_count: int) -> int:
     return batch_size // process_count
 
 
-def describe(settings: Mapping[str, Any]) -> DataSpec:
+def describe(settings: Settings) -> DataSpec:
     """What a network has to know of the data: the shape of pictures as they leave here, classes, captions."""
     read = _read(settings)
     spec = sources.open_source(read.name, read.split, read.data_dir).spec
@@ -84,7 +93,7 @@ def describe(settings: Mapping[str, Any]) -> DataSpec:
 
 
 def train_iterator(
-    settings: Mapping[str, Any], seed: int, process_index: int = 0, process_count: int = 1
+    settings: Settings, seed: int, process_index: int = 0, process_count: int = 1
 ) -> "TrainIterator":
     """Endless shuffled batches of this process's share.
 
@@ -183,7 +192,7 @@ class TrainIterator(grain.DatasetIterator):
 
 
 def eval_batches(
-    settings: Mapping[str, Any],
+    settings: Settings,
     split: str = "",
     batch_size: int = 0,
     process_index: int = 0,
@@ -219,7 +228,7 @@ def _one_pass(prepared: "_Prepared", total: int, share: int, process_index: int)
         yield batch
 
 
-def load_arrays(settings: Mapping[str, Any], split: str = "") -> dict[str, np.ndarray]:
+def load_arrays(settings: Settings, split: str = "") -> dict[str, np.ndarray]:
     """A whole split in memory, in its own order, without augmentation.
 
     Returns:
@@ -238,7 +247,7 @@ class _Prepared:
     into 256 MiB.
     """
 
-    def __init__(self, source: sources.Source, read: _Settings, random: bool):
+    def __init__(self, source: sources.Source, read: _Fields, random: bool):
         self._records = source.records
         self._spec = source.spec
         self._size, self._channels = read.image_size, read.channels
@@ -278,7 +287,7 @@ class _Prepared:
 class _Augment:
     """What is random in an example: crop, flip, and which of several captions."""
 
-    def __init__(self, read: _Settings):
+    def __init__(self, read: _Fields):
         self._size, self._crop, self._flip = read.image_size, read.crop == "random", read.flip
 
     def __call__(self, record: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:

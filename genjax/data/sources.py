@@ -249,9 +249,9 @@ def _from_registry(wanted: _Name, split: str, root: str) -> Source:
     except Exception as error:
         raise DatasetNotFound(
             f"dataset '{wanted}' isn't prepared in {root}, and nothing is downloaded unasked: point "
-            "config.data.data_dir or TFDS_DATA_DIR to where it is, or, on a machine with network and tensorflow, set "
-            f"GENJAX_DOWNLOAD=1 or run: python -c \"import tensorflow_datasets as tfds; tfds.builder('{wanted}', "
-            f"data_dir='{root}', file_format='array_record').download_and_prepare()\""
+            "config.data.data_dir or TFDS_DATA_DIR to where it is, or on a machine with network and tensorflow "
+            'set GENJAX_DOWNLOAD=1, or run: python -c "import tensorflow_datasets as tfds; '
+            f"tfds.builder('{wanted}', data_dir='{root}', file_format='array_record').download_and_prepare()\""
         ) from error
     return _source(str(wanted), builder.info.features, data)
 
