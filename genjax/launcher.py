@@ -1,0 +1,65 @@
+"""What every program in `launch/` starts with: devices, caches, and errors that a person can read.
+
+A mistake of the person at the keyboard is a `ValueError` or an `OSError` anywhere in the code. Here it becomes one line
+and exit code 1; with `--traceback`, the whole way. Any other exception is a mistake of ours, and shows its traceback.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax
+from absl import app, flags, logging
+from ml_collections.config_flags import config_flags
+
+_TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where in the code an error came from.")
+_CACHE = flags.DEFINE_string(
+    "compilation_cache", str(Path.home() / ".cache" / "genjax" / "xla"),
+    "Folder where compiled programs are kept from run to run; empty: nowhere.")
+_MULTIHOST = flags.DEFINE_bool(
+    "multihost", False, "One of several processes: TPU pods, Slurm and MPI are recognised; elsewhere set "
+    "JAX_COORDINATOR_ADDRESS (host:port of process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID.")
+
+
+def define_config():
+    """The flags `--config=FILE[:variant]` and `--config.field=value`; unknown fields and wrong types are errors."""
+    return config_flags.DEFINE_config_file("config", None, "Config file, e.g. configs/ddpm_digits.py", lock_config=True)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Parse the flags, set jax up, call `main`, and end the program with its errors told in one line."""
+    app.run(lambda argv: _call(main, argv), flags_parser=_parse)
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+    """absl's parsing, with the config file's errors put in one line."""
+    try:
+        return app.parse_flags_with_usage(argv)
+    except (AttributeError, KeyError) as error:
+        _fail(f"unknown config field: {str(error).strip(chr(34))}")
+    except (ValueError, TypeError, OSError) as error:
+        _fail(error)
+
+
+def _call(main: Callable[[], None], argv: Sequence[str]) -> None:
+    if len(argv) > 1:
+        _fail(f"unexpected arguments {argv[1:]}; flags start with --")
+    logging.use_absl_handler()
+    if _CACHE.value:
+        jax.config.update("jax_compilation_cache_dir", _CACHE.value)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    if _MULTIHOST.value:
+        jax.distributed.initialize()
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        if _TRACEBACK.value:
+            raise
+        _fail(error)
+
+
+def _fail(error: Exception | str) -> None:
+    """Tell what is wrong in one line, and exit with 1."""
+    text = " ".join(str(error).split())
+    print(f"error: {text}", file=sys.stderr, flush=True)
+    sys.exit(1)

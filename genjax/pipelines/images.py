@@ -1,0 +1,105 @@
+"""Pictures from a trained stage, with or without labels, and the files that they are kept in.
+
+`samples.npz` holds `arr_0`, uint8 NHWC, and for class-conditional models `arr_1`, int labels: the format that the
+published evaluators read. `samples.png` is a grid of the first of them, `trajectory.gif` the way from noise to image.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from tqdm import tqdm
+
+from genjax import sharding
+from genjax.core import images as images_lib
+from genjax.stages import Stage
+from genjax.training import generate
+
+GRID = 100
+"""Pictures shown in a grid, at most."""
+
+
+class Drawn(NamedTuple):
+    """Generated pictures.
+
+    Attributes:
+        images: uint8 [n, h, w, c].
+        labels: int32 [n], or None of an unconditional model.
+        trajectory: uint8 [t, n, h, w, c], or None.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray | None
+    trajectory: np.ndarray | None
+
+
+def draw(
+    stage: Stage,
+    count: int,
+    *,
+    label: int | None = None,
+    guidance_scale: float | None = None,
+    seed: int = 0,
+    mesh: Mesh | None = None,
+) -> Drawn:
+    """Sample `count` pictures, in batches of `config.sampling.batch_size`, with a progress bar.
+
+    Args:
+        stage: a stage whose interface is an `ImageSampler`.
+        count: number of pictures.
+        label: a class; by default all classes in equal shares.
+        guidance_scale: strength of guidance, 1 = none; by default the config's.
+        seed: of the noise.
+        mesh: devices; by default all.
+
+    Raises:
+        ValueError: for a label that there isn't, or one for an unconditional model.
+    """
+    classes = stage.family.interface.num_classes
+    if label is not None and not 0 <= label < classes:
+        known = f"0..{classes - 1}" if classes else "none: the model is unconditional"
+        raise ValueError(f"no label {label}; the labels of this model are {known}")
+    if count < 1:
+        raise ValueError(f"num_samples={count} must be at least 1")
+    labels = None
+    if classes:
+        labels = generate.class_labels(count, classes) if label is None else np.full(count, label, np.int32)
+    scale = stage.config.sampling.get("guidance_scale", 1.0) if guidance_scale is None else guidance_scale
+    mesh = mesh or sharding.make_mesh()
+    with tqdm(total=count, unit="image", disable=jax.process_index() != 0) as bar:
+        pictures = generate.make_generate(stage.family, mesh)(
+            stage.weights,
+            {"index": np.arange(count, dtype=np.int32)} | ({} if labels is None else {"label": labels}),
+            {} if scale == 1.0 else {"guidance_scale": scale},
+            jax.random.key(seed),
+            stage.config.sampling.batch_size,
+            bar.update,
+        )
+    return Drawn(pictures.images, labels, pictures.trajectory)
+
+
+def save(folder: Path, drawn: Drawn, columns: int | None = None) -> Path:
+    """Write `samples.npz`, `samples.png` and, where there is one, `trajectory.gif`; returns the grid's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = (drawn.images,) if drawn.labels is None else (drawn.images, drawn.labels)
+    np.savez(folder / "samples.npz", *arrays)
+    images_lib.save_png(folder / "samples.png", images_lib.make_grid(drawn.images[:GRID], columns))
+    if drawn.trajectory is not None:
+        frames = [images_lib.make_grid(frame[:GRID], columns) for frame in drawn.trajectory]
+        images_lib.save_gif(folder / "trajectory.gif", np.stack(frames))
+    return folder / "samples.png"
+
+
+def load_samples(path: Path) -> Drawn:
+    """Read a `samples.npz`, our own or another project's.
+
+    Raises:
+        ValueError: if there is no `arr_0` of uint8 NHWC pictures in it.
+    """
+    with np.load(path) as file:
+        images = file.get("arr_0")
+        if images is None or images.dtype != np.uint8 or images.ndim != 4:
+            raise ValueError(f"{path} has no arr_0 of uint8 pictures [n, h, w, c]")
+        return Drawn(images, file.get("arr_1"), None)

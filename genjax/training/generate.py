@@ -1,0 +1,87 @@
+"""Drawing pictures from a family in batches of bounded memory, over all devices.
+
+Every picture depends on the seed and on its own number alone, not on the batch that it is drawn in or on the number
+of devices; the last batch is filled up and cut, so that there is one compilation.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from genjax import sharding
+from genjax.core import images as images_lib
+from genjax.families.base import Family, Weights
+from genjax.typing import Key
+
+
+class Pictures(NamedTuple):
+    """Generated pictures on the host.
+
+    Attributes:
+        images: uint8 [n, h, w, c].
+        trajectory: uint8 [t, n, h, w, c] from noise to image, or None.
+    """
+
+    images: np.ndarray
+    trajectory: np.ndarray | None
+
+
+def class_labels(count: int, num_classes: int) -> np.ndarray:
+    """Labels 0, 1, ..., K-1, 0, 1, ...: all classes in equal shares, int32 [count]."""
+    return np.arange(count, dtype=np.int32) % num_classes
+
+
+def fit_batch_size(count: int, batch_size: int, mesh: Mesh) -> int:
+    """The smallest multiple of the number of devices that holds `count` pictures, or else `batch_size`."""
+    devices = mesh.shape["data"] * mesh.shape["fsdp"]
+    return -(-min(count, batch_size) // devices) * devices
+
+
+def make_generate(family: Family, mesh: Mesh) -> Callable[..., Pictures]:
+    """The function (weights, per-picture conditions, shared conditions, key, batch_size, progress) -> Pictures.
+
+    Per-picture conditions are arrays [n, ...] ("index" is added), shared ones scalars ("guidance_scale"). `progress`
+    is called with the number of pictures of each finished batch. It compiles once for a batch size, whatever the
+    seed, labels or guidance scale.
+    """
+
+    def sample(weights, conditions, key):
+        samples = family.sample(weights, conditions, key)
+        trajectory = None if samples.trajectory is None else images_lib.to_uint8(samples.trajectory)
+        return images_lib.to_uint8(samples.images), trajectory
+
+    jitted = jax.jit(sample, out_shardings=sharding.replicated(mesh))
+    place = sharding.batch_sharding(mesh)
+
+    def generate(
+        weights: Weights,
+        each: Mapping[str, np.ndarray],
+        shared: Mapping[str, float],
+        key: Key,
+        batch_size: int,
+        progress: Callable[[int], None] = lambda done: None,
+    ) -> Pictures:
+        count = len(next(iter(each.values()))) if each else 0
+        each = {"index": np.arange(count, dtype=np.int32), **each}
+        batch_size = fit_batch_size(count, batch_size, mesh)
+        scalars = {name: jnp.asarray(value, jnp.float32) for name, value in shared.items()}
+        parts = []
+        for start in range(0, count, batch_size):
+            chosen = np.minimum(np.arange(start, start + batch_size), count - 1)
+            conditions = {
+                name: jax.make_array_from_callback((batch_size, *v.shape[1:]), place, lambda at, v=v: v[chosen][at])
+                for name, v in each.items()
+            }
+            images, trajectory = jax.device_get(jitted(weights, conditions | scalars, key))
+            kept = min(batch_size, count - start)
+            parts.append((images[:kept], None if trajectory is None else trajectory[:, :kept]))
+            progress(kept)
+        images = np.concatenate([part[0] for part in parts])
+        whole = parts[0][1] is not None
+        return Pictures(images, np.concatenate([part[1] for part in parts], axis=1) if whole else None)
+
+    return generate
