@@ -1,0 +1,91 @@
+"""Self-attention over the pixels of a feature map, as in the U-Nets of DDPM, Improved DDPM and ADM.
+
+    q, k, v = Dense(norm(x));   weights = softmax(<q, k> / sqrt(d));   x + Dense(weights v)
+
+Queries and keys are each scaled by d^(-1/4), which keeps their products in range in low precision, and the
+softmax is taken in float32.
+
+**Order of the channels of the joint q, k, v projection.** It can't be seen in the shapes and differs between
+releases. *Legacy* (Improved DDPM, ADM 128-512): cut into heads first, each head into [q, k, v]. *New*
+(ADM-64, `new_order=True`): [q, k, v] first, each cut into heads. With one head they are the same.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from genjax.nn.norm import GroupNorm
+from genjax.typing import Array, Float
+
+HeadFeatures = Float[Array, "b s heads d"]
+
+LOGICAL_AXES = [
+    (r"qkv/kernel$", ("embed", "heads")),
+    (r"proj_out/kernel$", ("heads", "embed")),
+]
+
+
+def attend(
+    q: Float[Array, "b q heads d"], k: Float[Array, "b k heads d"], v: Float[Array, "b k heads d"]
+) -> Float[Array, "b q heads d"]:
+    """`softmax(<q, k> / sqrt(d)) v` by head; softmax in float32 at least, products in the dtype of q."""
+    scale = q.shape[-1] ** -0.25
+    wide = jnp.promote_types(q.dtype, jnp.float32)
+    logits = jnp.einsum("bqhd,bkhd->bhqk", q * scale, k * scale, preferred_element_type=wide)
+    weights = jax.nn.softmax(logits, axis=-1).astype(v.dtype)
+    return jnp.einsum("bhqk,bkhd->bqhd", weights, v)
+
+
+def split_heads(
+    qkv: Float[Array, "b s c"], num_heads: int, new_order: bool
+) -> tuple[HeadFeatures, HeadFeatures, HeadFeatures]:
+    """Queries, keys and values of each head, out of a joint projection in legacy or new order of channels."""
+    batch, length, _ = qkv.shape
+    if new_order:
+        q, k, v = jnp.moveaxis(qkv.reshape(batch, length, 3, num_heads, -1), 2, 0)
+    else:
+        q, k, v = jnp.moveaxis(qkv.reshape(batch, length, num_heads, 3, -1), 3, 0)
+    return q, k, v
+
+
+class AttentionBlock(nn.Module):
+    """Residual self-attention between all positions of x. The last layer starts at zero: the block at
+    identity.
+
+    Attributes:
+        num_heads: number of heads.
+        new_order: order of channels of the joint projection, see the module.
+        num_groups, eps: of the group norm.
+        kernel_init: of the projection to q, k, v.
+        dtype: of the computation; None for that of the input.
+        param_dtype: of the parameters.
+    """
+
+    num_heads: int = 1
+    new_order: bool = False
+    num_groups: int = 32
+    eps: float = 1e-5
+    kernel_init: Any = nn.initializers.lecun_normal()
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        """x plus what each position gathers from all of them.
+
+        Raises:
+            ValueError: if the heads don't divide the channels.
+        """
+        batch, height, width, channels = x.shape
+        if channels % self.num_heads:
+            raise ValueError(
+                f"{channels} channels can't be cut into {self.num_heads} heads; choose num_heads or "
+                "head_channels that divide the channels of every level with attention"
+            )
+        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        h = GroupNorm(self.num_groups, self.eps, name="norm", **dtypes)(x).reshape(batch, -1, channels)
+        qkv = nn.Dense(3 * channels, kernel_init=self.kernel_init, name="qkv", **dtypes)(h)
+        h = attend(*split_heads(qkv, self.num_heads, self.new_order)).reshape(batch, height, width, channels)
+        return x + nn.Dense(channels, kernel_init=nn.initializers.zeros_init(), name="proj_out", **dtypes)(h)
