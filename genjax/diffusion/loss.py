@@ -1,0 +1,172 @@
+"""Training losses, one number an example; families reduce them.
+
+`denoising_loss` is `w(level) * mean |x0_hat - x0|^2`, computed on the network's output as
+`w c_out^2 * mean (net - target)^2`: equal, and accurate where alpha or sigma is small. With the eps parameterization and
+the `simple` weighting it is DDPM's L_simple.
+
+`hybrid_loss` adds IDDPM's variational term (arXiv:2102.09672, eq. 16) that trains a learned-range variance: the bound's
+term of the drawn t alone, in bits a dimension, with the mean detached and x0 unclipped.
+
+    T steps, lambda = .001 on the sum over t:  lambda * T * vb = T / 1000 * vb
+
+`vb_weight` is that factor: 1 (ADM; the same at T = 1000) or T / 1000 (IDDPM's "rescaled" loss, 4 at T = 4000).
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from genjax.core.numerics import expand_to, mean_flat, safe_log
+from genjax.diffusion import process
+from genjax.diffusion.denoisers import Net, Prediction, apply_net
+from genjax.diffusion.parameterization import Parameterizer, target
+from genjax.diffusion.schedules import Discrete, NoiseLevel, Scalar, Schedule
+from genjax.diffusion.weighting import Weighting
+from genjax.typing import Array, Float, Key
+
+
+class HybridLoss(NamedTuple):
+    """A hybrid loss and its parts, each [b].
+
+    Attributes:
+        loss: simple + vb_weight * vb.
+        simple: the weighted squared error.
+        vb: the bound's term of the drawn t, in bits a dimension.
+    """
+
+    loss: Float[Array, " b"]
+    simple: Float[Array, " b"]
+    vb: Float[Array, " b"]
+
+
+def denoising_loss(
+    net: Net,
+    parameterization: Parameterizer,
+    weighting: Weighting,
+    schedule: Schedule,
+    x0: Float[Array, "b ..."],
+    t: Float[Array, " b"],
+    key: Key,
+) -> Float[Array, " b"]:
+    """Weighted squared error of denoising, mean over dimensions: [b].
+
+    Args:
+        net: (c_in * x_t, c_noise [b]) -> output like x0, parameters and conditions bound.
+        parameterization: what the network predicts.
+        weighting: weight of the squared x0 error at each level.
+        schedule: noise schedule.
+        x0: clean data.
+        t: times [b] in the schedule's unit.
+        key: of the noise.
+    """
+    level = schedule(t)
+    return _simple(net, parameterization, weighting, False, x0, level, key)[0]
+
+
+def _simple(net, parameterization, weighting, learned_variance, x0, level, key):
+    """(weighted squared error [b], prediction, x_t)."""
+    eps = process.noise_like(key, x0)
+    x_t = process.diffuse(x0, eps, level).astype(x0.dtype)
+    output, prediction = apply_net(net, parameterization, learned_variance, x_t, level)
+    scalars = parameterization(level)
+    wanted = target(scalars, x0, eps, level).astype(x0.dtype)
+    weight = weighting(level) * jnp.square(scalars.c_out)
+    return weight * mean_flat(jnp.square(output - wanted)), prediction, x_t
+
+
+def hybrid_loss(
+    net: Net,
+    parameterization: Parameterizer,
+    weighting: Weighting,
+    schedule: Discrete,
+    x0: Float[Array, "b ..."],
+    t: Float[Array, " b"],
+    key: Key,
+    vb_weight: Scalar = 1.0,
+) -> HybridLoss:
+    """`denoising_loss` plus the variational term for a learned-range variance (IDDPM's L_hybrid, arXiv:2102.09672).
+
+    Args:
+        net: as in `denoising_loss`, with twice the channels out: prediction, then variance.
+        parameterization, weighting, x0, key: as there.
+        schedule: a discrete schedule.
+        t: whole steps [b].
+        vb_weight: see the module's docstring.
+
+    Raises:
+        ValueError: a continuous schedule, which has no previous step.
+    """
+    cur, nxt, floor = neighbours(schedule, t)
+    simple, prediction, x_t = _simple(net, parameterization, weighting, True, x0, cur, key)
+    detached = prediction._replace(x0=jax.lax.stop_gradient(prediction.x0))
+    vb = vb_terms(detached, x0, x_t, cur, nxt, floor, "learned_range")
+    return HybridLoss(simple + vb_weight * vb, simple, vb)
+
+
+def neighbours(schedule: Discrete, t: Float[Array, " b"]) -> tuple[NoiseLevel, NoiseLevel, Float[Array, ""]]:
+    """(level at t, level at t - 1, floor of the posterior variance) of a discrete chain; t = 0 is followed by clean data."""
+    if not isinstance(schedule, Discrete):
+        raise ValueError(f"a variational bound needs a discrete schedule, not {type(schedule).__name__}")
+    chain = schedule(jnp.asarray([1.0, 0.0, -1.0])) if schedule.num_steps > 1 else schedule(jnp.asarray([0.0, -1.0]))
+    return schedule(t), schedule(t - 1), process.variance_floor(chain)
+
+
+def vb_terms(
+    prediction: Prediction,
+    x0: Float[Array, "b ..."],
+    x_t: Float[Array, "b ..."],
+    cur: NoiseLevel,
+    nxt: NoiseLevel,
+    floor: Float[Array, ""],
+    variance: str = "learned_range",
+) -> Float[Array, " b"]:
+    """One term of the negative variational bound, in bits a dimension [b] (arXiv:2006.11239, eq. 5).
+
+    KL(q(x_n | x_c, x0) || p(x_n | x_c)), or where `nxt` is clean the decoder's -log p(x0 | x_c) for 8-bit data.
+
+    Args:
+        prediction: of a denoiser at (x_t, cur).
+        x0: clean data in [-1, 1], at whole 8-bit levels.
+        x_t: noisy data at `cur`.
+        cur, nxt: neighbouring levels, entries [] or [b].
+        floor: `process.variance_floor`, in place of the last step's posterior variance.
+        variance: kind of model variance, one of `process.VARIANCES`.
+    """
+    log_variance = process.model_log_variance(variance, prediction.var_frac, x_t, cur, nxt, floor)
+    mean = process.posterior(prediction.x0, x_t, cur, nxt).mean
+    truth = process.posterior(x0, x_t, cur, nxt)
+    last = expand_to(nxt.sigma == 0, x_t)
+    true_log_variance = jnp.log(jnp.where(last, floor, truth.variance))
+    kl = normal_kl(truth.mean, true_log_variance, mean, log_variance)
+    decoder = discretized_gaussian_nll(x0, mean, 0.5 * log_variance)
+    return mean_flat(jnp.where(last, decoder, kl)) / math.log(2)
+
+
+def normal_kl(
+    mean1: Float[Array, "..."], logvar1: Float[Array, "..."], mean2: Float[Array, "..."], logvar2: Float[Array, "..."]
+) -> Float[Array, "..."]:
+    """KL(N(mean1, exp(logvar1)) || N(mean2, exp(logvar2))) in nats, elementwise; the arguments broadcast."""
+    return 0.5 * (
+        logvar2 - logvar1 + jnp.expm1(logvar1 - logvar2) + jnp.square(mean1 - mean2) * jnp.exp(-logvar2)
+    )
+
+
+def discretized_gaussian_nll(
+    x: Float[Array, "b ..."], mean: Float[Array, "b ..."], log_scale: Float[Array, "..."]
+) -> Float[Array, "b ..."]:
+    """-log of a Gaussian's probability of the 8-bit bin around x, in nats, elementwise (arXiv:2006.11239, eq. 13).
+
+    Bins are x +- 1/255, the outermost open-ended. As published, the cumulative distribution is the tanh
+    approximation `(1 + tanh(sqrt(2 / pi) (y + .044715 y^3))) / 2` and probabilities are at least 1e-12.
+    """
+    scale = jnp.exp(-log_scale)
+    upper = _tanh_cdf(scale * (x - mean + 1 / 255))
+    lower = _tanh_cdf(scale * (x - mean - 1 / 255))
+    inner = safe_log(upper - lower)
+    return -jnp.where(x < -0.999, safe_log(upper), jnp.where(x > 0.999, safe_log(1 - lower), inner))
+
+
+def _tanh_cdf(y: Array) -> Array:
+    return 0.5 * (1 + jnp.tanh(math.sqrt(2 / math.pi) * (y + 0.044715 * y**3)))

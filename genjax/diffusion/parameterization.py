@@ -1,0 +1,121 @@
+"""What a network predicts, as four scalars a noise level instead of a table of conversions (EDM, arXiv:2206.00364, eq. 7):
+
+    x0 = c_skip * x_t + c_out * net(c_in * x_t, c_noise)
+
+With x_t = alpha x0 + sigma eps, solving for the network's output at the true x0 gives its regression target
+
+    target = ((1 - alpha c_skip) x0 - sigma c_skip eps) / c_out
+
+    eps     c_skip = 1 / alpha                  c_out = -sigma / alpha              target eps                 (DDPM)
+    x0      c_skip = 0                          c_out = 1                           target x0
+    v       c_skip = alpha / (alpha^2+sigma^2)  c_out = -sigma / (alpha^2+sigma^2)  target alpha eps - sigma x0
+            (arXiv:2202.00512; the denominator is 1 where variance is preserved)
+    flow    c_skip = 1 / (alpha + sigma)        c_out = -sigma / (alpha + sigma)    target eps - x0
+            (arXiv:2209.03003; the denominator is 1 for the flow schedule)
+    edm     with s = sigma / alpha and d = sigma_data: c_skip = d^2 / (s^2+d^2) / alpha, c_out = s d / sqrt(s^2+d^2),
+            c_in = 1 / sqrt(s^2+d^2) / alpha, c_noise = log(s) / 4
+
+Deviation: EDM states its scalars for alpha = 1; here x_t / alpha takes the place of its noisy input.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from genjax.core.numerics import expand_to
+from genjax.diffusion.schedules import NoiseLevel, Scalar
+from genjax.typing import Array, Float
+
+
+class Parameterization(NamedTuple):
+    """The four scalars at a noise level, each of the level's shape [] or [b]."""
+
+    c_skip: Float[Array, "*b"]
+    c_out: Float[Array, "*b"]
+    c_in: Float[Array, "*b"]
+    c_noise: Float[Array, "*b"]
+
+
+Parameterizer = Callable[[NoiseLevel], Parameterization]
+"""NoiseLevel -> Parameterization."""
+
+
+def eps(noise_scale: Scalar = 1.0) -> Parameterizer:
+    """The network predicts the noise (DDPM, arXiv:2006.11239). Undefined where alpha = 0.
+
+    Args:
+        noise_scale: c_noise is `noise_scale * t`: 1 for discrete schedules, 1000 for those whose t is in [0, 1],
+            1000 / T for IDDPM's rescaled timesteps.
+    """
+    return lambda level: Parameterization(
+        1 / level.alpha, -level.sigma / level.alpha, jnp.ones_like(level.alpha), noise_scale * level.t
+    )
+
+
+def x0(noise_scale: Scalar = 1.0) -> Parameterizer:
+    """The network predicts clean data. `noise_scale` as in `eps`."""
+    return lambda level: Parameterization(
+        jnp.zeros_like(level.alpha), jnp.ones_like(level.alpha), jnp.ones_like(level.alpha), noise_scale * level.t
+    )
+
+
+def v(noise_scale: Scalar = 1.0) -> Parameterizer:
+    """The network predicts `v = alpha * eps - sigma * x0` (arXiv:2202.00512). `noise_scale` as in `eps`."""
+
+    def at(level: NoiseLevel) -> Parameterization:
+        power = jnp.square(level.alpha) + jnp.square(level.sigma)
+        return Parameterization(
+            level.alpha / power, -level.sigma / power, jnp.ones_like(level.alpha), noise_scale * level.t
+        )
+
+    return at
+
+
+def flow(noise_scale: Scalar = 1.0) -> Parameterizer:
+    """The network predicts the velocity `eps - x0` of a straight path (arXiv:2209.03003). `noise_scale` as in `eps`."""
+
+    def at(level: NoiseLevel) -> Parameterization:
+        total = level.alpha + level.sigma
+        return Parameterization(1 / total, -level.sigma / total, jnp.ones_like(total), noise_scale * level.t)
+
+    return at
+
+
+def edm(sigma_data: Scalar = 0.5) -> Parameterizer:
+    """EDM's preconditioning (arXiv:2206.00364, table 1): unit variance in and out for data of std `sigma_data`."""
+
+    def at(level: NoiseLevel) -> Parameterization:
+        s = level.ratio
+        total = jnp.square(s) + sigma_data**2
+        return Parameterization(
+            sigma_data**2 / (total * level.alpha),
+            s * sigma_data / jnp.sqrt(total),
+            1 / (jnp.sqrt(total) * level.alpha),
+            jnp.log(s) / 4,
+        )
+
+    return at
+
+
+def target(
+    parameterization: Parameterization, x0: Float[Array, "b ..."], eps: Float[Array, "b ..."], level: NoiseLevel
+) -> Float[Array, "b ..."]:
+    """What the network should output at `x_t = alpha * x0 + sigma * eps`; see the module's docstring."""
+    alpha, sigma = level.expand(x0)
+    c_skip, c_out = expand_to(parameterization.c_skip, x0), expand_to(parameterization.c_out, x0)
+    return ((1 - alpha * c_skip) * x0 - sigma * c_skip * eps) / c_out
+
+
+_MAKERS: dict[str, Callable[..., Parameterizer]] = {"eps": eps, "x0": x0, "v": v, "flow": flow, "edm": edm}
+
+
+def make(name: str, **kwargs) -> Parameterizer:
+    """The parameterization called `name`.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    if name not in _MAKERS:
+        raise ValueError(f"unknown parameterization {name!r}; known: {', '.join(sorted(_MAKERS))}")
+    return _MAKERS[name](**kwargs)

@@ -1,0 +1,237 @@
+"""Samplers: one step from a noise level `cur` (c) down to a cleaner one `nxt` (n).
+
+A `Sampler` is two pure functions. Steps receive the denoiser itself, not its value, and call it as often as they
+need. All are written for any alpha and sigma, in x0 and eps of the prediction; with r = exp(-h) =
+alpha_c sigma_n / (alpha_n sigma_c), h the step in log(alpha / sigma), and z fresh noise,
+
+    ancestral    alpha_n (1 - r^2) x0 + r (sigma_n / sigma_c) x + Sigma g + sqrt(Sigma) z
+    ddim         alpha_n x0 + sqrt(sigma_n^2 - s^2) eps + s z,              s = eta sigma_n sqrt(1 - r^2)
+    euler        alpha_n x0 + sigma_n eps                                   (ddim's at eta = 0, after churn)
+    heun         euler, then the mean of both ends' eps                     (order 2)
+    dpmpp_2m     (sigma_n / sigma_c) x + alpha_n (1 - r) D                  (order 2), D = x0 + h / (2 h_prev) (x0 - x0_prev)
+    dpmpp_sde    r (sigma_n / sigma_c) x + alpha_n (1 - r^2) D + sigma_n sqrt(1 - r^2) z
+
+A step to sigma = 0 (r = 0) returns x0 and adds no noise, in each of them.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from genjax.core.numerics import expand_to
+from genjax.diffusion import process
+from genjax.diffusion.denoisers import Denoiser, Prediction
+from genjax.diffusion.schedules import NoiseLevel, Scalar, Schedule
+from genjax.typing import Array, Float, Key, PyTree
+
+
+class Sampler(NamedTuple):
+    """One way to walk down a grid of noise levels.
+
+    Attributes:
+        init: (x_T, levels [N + 1]) -> carry, a pytree of arrays.
+        step: (denoise, x, carry, cur, nxt, key) -> (x, carry); cur and nxt have entries of shape [].
+    """
+
+    init: Callable[[Array, NoiseLevel], PyTree]
+    step: Callable[[Denoiser, Array, PyTree, NoiseLevel, NoiseLevel, Key], tuple[Array, PyTree]]
+
+
+def ancestral(variance: str = "fixed_small") -> Sampler:
+    """Samples the model's own reverse chain (DDPM, arXiv:2006.11239, algorithm 2; IDDPM, arXiv:2102.09672).
+
+    The only sampler that takes `Prediction.mean_grad`: it shifts the mean by variance * mean_grad.
+
+    Args:
+        variance: "fixed_small" (beta tilde), "fixed_large" (beta) or "learned_range" (the prediction's var_frac).
+
+    Raises:
+        ValueError: an unknown variance; on use, "learned_range" with a denoiser that has no var_frac.
+    """
+    if variance not in process.VARIANCES:
+        raise ValueError(f"unknown variance {variance!r}; known: {', '.join(process.VARIANCES)}")
+
+    def init(x_T: Array, levels: NoiseLevel) -> Array:
+        return process.variance_floor(levels)
+
+    def step(denoise, x, floor, cur, nxt, key):
+        prediction = denoise(x, cur, process.fold(key, 0))
+        mean = process.posterior(prediction.x0, x, cur, nxt).mean
+        log_variance = process.model_log_variance(variance, prediction.var_frac, x, cur, nxt, floor)
+        if prediction.mean_grad is not None:
+            mean = mean + jnp.exp(log_variance) * prediction.mean_grad
+        noise = process.noise_like(process.fold(key, 1), x)
+        std = jnp.where(nxt.sigma > 0, jnp.exp(0.5 * log_variance), 0)
+        return mean + std * noise, floor
+
+    return Sampler(init, step)
+
+
+def ddim(eta: Scalar = 0.0) -> Sampler:
+    """DDIM (arXiv:2010.02502, eq. 12 and 16): deterministic and of order 1 at eta 0, ancestral fixed_small at eta 1.
+
+    Args:
+        eta: share of the posterior's standard deviation that is drawn anew; may be traced.
+    """
+
+    def step(denoise, x, carry, cur, nxt, key):
+        prediction = _without_mean_grad(denoise(x, cur, process.fold(key, 0)), "ddim")
+        noise = process.noise_like(process.fold(key, 1), x)
+        fresh = jnp.square(eta) * (1 - jnp.square(process.decay(cur, nxt)))
+        kept = nxt.sigma * jnp.sqrt(jnp.maximum(1 - fresh, 0))
+        return nxt.alpha * prediction.x0 + kept * prediction.eps + nxt.sigma * jnp.sqrt(fresh) * noise, carry
+
+    return Sampler(_no_carry, step)
+
+
+def euler(
+    churn: Scalar = 0.0,
+    schedule: Schedule | None = None,
+    churn_min: Scalar = 0.0,
+    churn_max: Scalar = float("inf"),
+    churn_noise: Scalar = 1.0,
+) -> Sampler:
+    """EDM's algorithm 2 without the correction (arXiv:2206.00364): `heun` with one denoising a step, order 1."""
+    return _edm(False, _Churn(churn, schedule, churn_min, churn_max, churn_noise))
+
+
+def heun(
+    churn: Scalar = 0.0,
+    schedule: Schedule | None = None,
+    churn_min: Scalar = 0.0,
+    churn_max: Scalar = float("inf"),
+    churn_noise: Scalar = 1.0,
+) -> Sampler:
+    """EDM's stochastic second-order sampler (arXiv:2206.00364, algorithm 2), over s = sigma / alpha.
+
+    The last step, to sigma = 0, is Euler's as in the paper; so is a first step from alpha = 0, where s has no value.
+
+    Args:
+        churn: S_churn; 0 is the deterministic algorithm 1. The paper's ImageNet-64 setting is 40.
+        schedule: needed with churn: it tells which t belongs to the raised noise. Noise isn't raised beyond its range.
+        churn_min: S_tmin, least s to churn at (paper: .05).
+        churn_max: S_tmax, greatest s (paper: 50).
+        churn_noise: S_noise, inflation of the new noise (paper: 1.003).
+
+    Raises:
+        ValueError: churn without a schedule.
+    """
+    return _edm(True, _Churn(churn, schedule, churn_min, churn_max, churn_noise))
+
+
+class _Churn(NamedTuple):
+    amount: Scalar
+    schedule: Schedule | None
+    low: Scalar
+    high: Scalar
+    noise: Scalar
+
+
+def _edm(correct: bool, churn: _Churn) -> Sampler:
+    """Euler or Heun with churn."""
+    if churn.schedule is None and not (isinstance(churn.amount, int | float) and churn.amount == 0):
+        raise ValueError(f"churn={churn.amount} needs schedule=..., to find the time of the raised noise level")
+
+    def init(x_T: Array, levels: NoiseLevel) -> Array:
+        return jnp.minimum(churn.amount / (levels.alpha.shape[0] - 1), 2**0.5 - 1).astype(levels.alpha.dtype)
+
+    def step(denoise, x, gamma, cur, nxt, key):
+        if churn.schedule is not None:
+            x, cur = _raise_noise(x, cur, gamma, churn, process.fold(key, 1))
+        first = _without_mean_grad(denoise(x, cur, process.fold(key, 0)), "heun" if correct else "euler")
+        proposal = nxt.alpha * first.x0 + nxt.sigma * first.eps
+        if not correct:
+            return proposal, gamma
+
+        def corrected(_):
+            second = denoise(proposal, nxt, process.fold(key, 2))
+            stride = nxt.sigma - nxt.alpha * (cur.sigma / cur.alpha)
+            return (proposal + 0.5 * stride * (second.eps - first.eps)).astype(proposal.dtype)
+
+        regular = (nxt.sigma > 0) & (cur.alpha > 0)
+        return jax.lax.cond(regular, corrected, lambda _: proposal, None), gamma
+
+    return Sampler(init, step)
+
+
+def _raise_noise(x: Array, cur: NoiseLevel, gamma: Array, churn: _Churn, key: Key) -> tuple[Array, NoiseLevel]:
+    """x with noise added up to s (1 + gamma), and the level that this is."""
+    s = cur.ratio
+    gamma = jnp.where((churn.low <= s) & (s <= churn.high), gamma, 0)
+    time = jnp.clip(churn.schedule.time(s * (1 + gamma)), churn.schedule.t_min, churn.schedule.t_max)
+    raised = churn.schedule(time)
+    up = raised.ratio > s
+    raised = NoiseLevel(*(jnp.where(up, high, low).astype(low.dtype) for high, low in zip(raised, cur)))
+    added = jnp.sqrt(jnp.maximum(jnp.square(raised.ratio) - jnp.square(s), 0)) * churn.noise
+    noisier = raised.alpha * (x / cur.alpha + added * process.noise_like(key, x))
+    return jnp.where(up, noisier, x), raised
+
+
+class _Memory(NamedTuple):
+    """What a multistep sampler remembers: the last x0 estimate and the last stride h, infinite before the first."""
+
+    x0: Array
+    stride: Array
+
+
+def dpmpp_2m() -> Sampler:
+    """DPM-Solver++(2M) (arXiv:2211.01095, algorithm 2): order 2 with one denoising a step; first and last steps of order 1."""
+    return _dpmpp("dpmpp_2m", lambda r: jnp.ones_like(r), lambda r: jnp.zeros_like(r))
+
+
+def dpmpp_sde() -> Sampler:
+    """SDE-DPM-Solver++(2M) (arXiv:2211.01095, section 5, midpoint form): its first step is the ancestral one."""
+    return _dpmpp("dpmpp_sde", lambda r: r, lambda r: jnp.sqrt(1 - jnp.square(r)))
+
+
+def _dpmpp(name: str, damp: Callable[[Array], Array], fresh: Callable[[Array], Array]) -> Sampler:
+    """Both multistep solvers: `damp(r)` shrinks what is kept of x, `fresh(r)` is the share of new noise."""
+    stochastic = name == "dpmpp_sde"
+
+    def init(x_T: Array, levels: NoiseLevel) -> _Memory:
+        return _Memory(jnp.zeros_like(x_T), jnp.full((), jnp.inf, levels.alpha.dtype))
+
+    def step(denoise, x, memory, cur, nxt, key):
+        x0 = _without_mean_grad(denoise(x, cur, process.fold(key, 0)), name).x0
+        r = process.decay(cur, nxt)
+        stride = -jnp.log(r)
+        # 0 on the first step (the last stride is infinite) and on the step to clean data (this one is).
+        slope = jnp.where(jnp.isfinite(stride), stride / (2 * memory.stride), 0)
+        estimate = x0 + slope * (x0 - memory.x0)
+        kept = damp(r) * (nxt.sigma / cur.sigma)
+        x = kept * x + nxt.alpha * (1 - damp(r) * r) * estimate
+        if stochastic:
+            x = x + nxt.sigma * fresh(r) * process.noise_like(process.fold(key, 1), x)
+        return x, _Memory(x0, stride)
+
+    return Sampler(init, step)
+
+
+def _no_carry(x_T: Array, levels: NoiseLevel) -> tuple[()]:
+    return ()
+
+
+def _without_mean_grad(prediction: Prediction, name: str) -> Prediction:
+    if prediction.mean_grad is not None:
+        raise ValueError(
+            f"the sampler {name} can't use guidance of mode 'mean'; guide with mode='score', or sample with 'ancestral'"
+        )
+    return prediction
+
+
+_MAKERS: dict[str, Callable[..., Sampler]] = {
+    "ancestral": ancestral, "ddim": ddim, "euler": euler, "heun": heun, "dpmpp_2m": dpmpp_2m, "dpmpp_sde": dpmpp_sde,
+}  # fmt: skip
+
+
+def make(name: str, **kwargs) -> Sampler:
+    """The sampler called `name`.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    if name not in _MAKERS:
+        raise ValueError(f"unknown sampler {name!r}; known: {', '.join(sorted(_MAKERS))}")
+    return _MAKERS[name](**kwargs)
