@@ -81,6 +81,7 @@ def diffusion() -> ConfigDict:
     model.weighting = ConfigDict({"name": "simple"})
     model.time_sampler = ConfigDict({"name": "uniform"})
     model.learned_variance = False  # Improved DDPM: the network also predicts the variance, L_hybrid
+    model.vb_weight = 1.0  # of the variational term in L_hybrid: 1 as ADM, T / 1000 as Improved DDPM
     model.conditional = False  # on the class label
     model.label_dropout = 0.0  # share of labels replaced by the null class, for classifier-free guidance
     model.dtype = "float32"  # of the network's computation; parameters stay float32
@@ -91,6 +92,9 @@ def diffusion() -> ConfigDict:
     sampling.sampler = ConfigDict({"name": "ancestral"})
     sampling.num_steps = "1000"  # a respacing: "25", "ddim25", "10,10,3,2,2"
     sampling.guidance_scale = 1.0  # s in eps_u + s (eps_c - eps_u); 1 = no guidance
+    sampling.guidance_interval = ()  # (low, high) in sigma / alpha: guide only there
+    sampling.guidance_rescale = 0.0  # phi of arXiv:2305.08891
     sampling.threshold = ConfigDict({"name": "static"})
+    sampling.trajectory = False  # also give the way from noise to image
     sampling.batch_size = 64  # pictures sampled at once, over all devices
     return config

@@ -21,7 +21,7 @@ _TRAJECTORY = flags.DEFINE_bool("trajectory", False, "Also write the way from no
 
 def main():
     folder = Path(_WORKDIR.value)
-    overrides = {"trajectory": _TRAJECTORY.value}
+    overrides: dict = {"trajectory": _TRAJECTORY.value}
     if _SAMPLER.value:
         overrides["sampler"] = {"name": _SAMPLER.value}
     if _NUM_STEPS.value:

@@ -21,13 +21,13 @@ from absl import logging
 
 from genjax.core import tree as tree_lib
 from genjax.training.state import TrainState
-from genjax.typing import Array, Int, PyTree
+from genjax.typing import Array, PyTree
 
 RECORD, STATE = "record", "state"
 
 
-def checksum(tree: PyTree) -> Int[Array, ""]:
-    """Sum modulo 2^32 of the 32-bit words of all leaves, each leaf's multiplied by its odd place number."""
+def checksum(tree: PyTree) -> Array:
+    """Sum modulo 2^32, uint32 [], of the words of all leaves, each leaf's multiplied by its odd place number."""
     total = jnp.zeros((), jnp.uint32)
     for place, leaf in enumerate(jax.tree.leaves(tree)):
         width = leaf.dtype.itemsize

@@ -16,7 +16,6 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import logging
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -104,7 +103,7 @@ class Run:
         if restored is not None:
             state, position = restored
             self.batches.set_state(position)
-            logging.info("resumed at step %d", int(state.step))
+            print(f"resuming at step {int(state.step)}", flush=True)
             return state
         state = state_lib.create(self.init, self.key, self.example, self.shardings)
         return state if load_initial is None else _with_params(state, load_initial(), self.shardings)

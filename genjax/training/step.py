@@ -95,7 +95,7 @@ def _make_update(player: Player, optimizer: optax.GradientTransformation, microb
         else:
             (loss, outputs), grads = _accumulate(gradient, state.extra, batch, key, microbatches)
         updates, opt_state = optimizer.update(grads, state.opt_state[player.name], own)
-        metrics = {**outputs.metrics, "loss": loss, "grad_norm": optax.global_norm(grads)}
+        metrics = {**outputs.metrics, "loss": loss, "grad_norm": optax.tree.norm(grads)}
         state = state._replace(
             params={**state.params, player.name: optax.apply_updates(own, updates)},
             opt_state={**state.opt_state, player.name: opt_state},

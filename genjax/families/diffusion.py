@@ -1,0 +1,279 @@
+"""Diffusion models: DDPM, Improved DDPM, ADM, and classifier-free guidance, with or without class labels.
+
+One player minimises, for x_t = alpha x0 + sigma eps at a drawn time t,
+
+    E_t,eps  w(t) | x0_hat(x_t, t, y) - x0 |^2                       (DDPM, arXiv:2006.11239, eq. 14)
+
+where schedule, parameterization, weighting and times come from `genjax.diffusion` by the names in the config. With
+`learned_variance` the network also predicts the variance, trained by the variational term of L_hybrid (Improved DDPM,
+arXiv:2102.09672). With `label_dropout` a share of the labels is replaced by the null class, so that one network is both
+the conditional and the unconditional model that classifier-free guidance needs (arXiv:2207.12598).
+
+Sampling guides, then thresholds, then steps: the order of DESIGN. Each picture's noise comes from its own index.
+
+Deviations: ADM's two-file recipe for guidance is here a setting of the same family, not another program.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from genjax.core import rng
+from genjax.diffusion import (
+    denoisers,
+    grids,
+    guidance,
+    loss,
+    parameterization,
+    process,
+    samplers,
+    schedules,
+    thresholding,
+    time_samplers,
+    weighting,
+)
+from genjax.diffusion import sample as sample_lib
+from genjax.families.base import Conditions, Family, ImageSampler, LossInputs, LossOutputs, Player, Samples, Weights
+from genjax.nn import unet
+from genjax.typing import Batch, DataSpec, Image, Key, Labels, Params
+
+NETWORKS = {"unet": unet.UNet}
+THRESHOLDS = {"static": thresholding.static, "dynamic": thresholding.dynamic}
+
+
+class Settings(NamedTuple):
+    """`config.model`: see `configs.common.diffusion` for each field."""
+
+    schedule: Mapping[str, Any]
+    parameterization: Mapping[str, Any]
+    weighting: Mapping[str, Any]
+    time_sampler: Mapping[str, Any]
+    network: Mapping[str, Any]
+    learned_variance: bool = False
+    vb_weight: float = 1.0
+    conditional: bool = False
+    label_dropout: float = 0.0
+    dtype: str = "float32"
+
+
+class Sampling(NamedTuple):
+    """`config.sampling`: see `configs.common.diffusion` for each field."""
+
+    sampler: Mapping[str, Any]
+    num_steps: str | int
+    threshold: Mapping[str, Any]
+    guidance_scale: float = 1.0
+    guidance_interval: tuple[float, ...] = ()
+    guidance_rescale: float = 0.0
+    trajectory: bool = False
+    batch_size: int = 64
+
+
+class Model(NamedTuple):
+    """The pieces that the settings name, ready to use."""
+
+    settings: Settings
+    sampling: Sampling
+    spec: DataSpec
+    network: Any
+    schedule: schedules.Schedule
+    parameterization: parameterization.Parameterizer
+    weighting: weighting.Weighting
+    times: time_samplers.TimeSampler
+
+    @property
+    def num_classes(self) -> int:
+        """Classes that the network is told of; also the label of the null class."""
+        return self.spec.num_classes if self.settings.conditional else 0
+
+
+def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec) -> Family:
+    """The family for the settings of a config.
+
+    Args:
+        model: fields of `Settings`.
+        sampling: fields of `Sampling`.
+        spec: shape and classes of the data.
+
+    Raises:
+        ValueError: for unknown names, or a conditional model of unlabelled data.
+    """
+    pieces = _pieces(_read(Settings, model, "model"), _read(Sampling, sampling, "sampling"), spec)
+    _grid(pieces)  # so that a bad notation is told of before training, not after
+    sample = partial(sample_images, pieces)
+    return Family(
+        init=partial(init, pieces),
+        players=(Player("model", partial(loss_fn, pieces)),),
+        sample=sample,
+        evaluate=partial(evaluate, pieces),
+        interface=ImageSampler(sample, spec.image_shape, pieces.num_classes),
+        logical_axes=tuple(unet.LOGICAL_AXES),
+    )
+
+
+def _read(kind, settings: Mapping[str, Any], name: str):
+    """The settings as a NamedTuple, with a clear error for fields that there aren't."""
+    unknown = sorted(settings.keys() - set(kind._fields))
+    missing = sorted(set(kind._fields) - kind._field_defaults.keys() - settings.keys())
+    if unknown or missing:
+        wrong = f"unknown {unknown}" if unknown else f"missing {missing}"
+        raise ValueError(f"config.{name} of the diffusion family: {wrong}; its fields are {list(kind._fields)}")
+    return kind(**settings)
+
+
+def _pieces(settings: Settings, sampling: Sampling, spec: DataSpec) -> Model:
+    if settings.conditional and not spec.num_classes:
+        raise ValueError("config.model.conditional=True needs data with class labels, and this has none")
+    network = dict(settings.network)
+    name = network.pop("name")
+    if name not in NETWORKS:
+        raise ValueError(f"unknown network {name!r}; config.model.network.name is one of {sorted(NETWORKS)}")
+    schedule = schedules.make(**settings.schedule)
+    channels = spec.image_shape[-1]
+    return Model(
+        settings=settings,
+        sampling=sampling,
+        spec=spec,
+        network=NETWORKS[name](
+            out_channels=2 * channels if settings.learned_variance else channels,
+            num_classes=spec.num_classes if settings.conditional else 0,
+            null_class=settings.label_dropout > 0,
+            dtype=settings.dtype,
+            **network,
+        ),
+        schedule=schedule,
+        parameterization=parameterization.make(**settings.parameterization),
+        weighting=weighting.make(**settings.weighting),
+        times=time_samplers.make(schedule=schedule, **settings.time_sampler),
+    )
+
+
+def init(model: Model, key: Key, batch: Batch):
+    """Fresh parameters, and the history of the time sampler."""
+    image = jnp.zeros((1, *batch["image"].shape[1:]))
+    label = jnp.zeros((1,), jnp.int32) if model.num_classes else None
+    params = model.network.init(key, image, jnp.zeros((1,)), label)["params"]
+    return {"model": params}, model.times.init()
+
+
+def bind(model: Model, params: Params, label: Labels | None, dropout: Key | None = None) -> denoisers.Net:
+    """The network as a function of (c_in * x_t, c_noise); dropout is on if a key for it is given."""
+
+    def net(x, c_noise):
+        rngs = None if dropout is None else {"dropout": dropout}
+        return model.network.apply({"params": params}, x, c_noise, label, train=dropout is not None, rngs=rngs)
+
+    return net
+
+
+def loss_fn(model: Model, params: Params, inputs: LossInputs):
+    """Mean weighted denoising loss of a batch, at times drawn for it."""
+    key, x0 = inputs.key, inputs.batch["image"]
+    t, weight = model.times(rng.stream(key, "time"), x0.shape[0], inputs.extra)
+    net = bind(model, params, _dropped_labels(model, inputs.batch, rng.stream(key, "label")), rng.stream(key, "dropout"))
+    values, metrics = _losses(model, net, x0, t, rng.stream(key, "noise"))
+    extra = model.times.update(inputs.extra, t, values)
+    return jnp.mean(weight * values), LossOutputs(extra, {name: jnp.mean(value) for name, value in metrics.items()})
+
+
+def _dropped_labels(model: Model, batch: Batch, key: Key) -> Labels | None:
+    """The labels, a share of them replaced by the null class; None for an unconditional model."""
+    if not model.num_classes:
+        return None
+    dropped = jax.random.bernoulli(key, model.settings.label_dropout, batch["label"].shape)
+    return jnp.where(dropped, model.num_classes, batch["label"])
+
+
+def _losses(model: Model, net: denoisers.Net, x0: Image, t, key: Key):
+    """(loss of each example [b], its parts by name)."""
+    pieces = (net, model.parameterization, model.weighting, model.schedule, x0, t, key)
+    if not model.settings.learned_variance:
+        return loss.denoising_loss(*pieces), {}
+    hybrid = loss.hybrid_loss(*pieces, model.settings.vb_weight)
+    return hybrid.loss, {"simple": hybrid.simple, "vb": hybrid.vb}
+
+
+def evaluate(model: Model, weights: Weights, batch: Batch, key: Key):
+    """The loss of each example at one time of its own; the times of a batch are spread evenly."""
+    x0 = batch["image"]
+    times = time_samplers.stratified(model.schedule)
+    t, _ = times(rng.stream(key, "time"), x0.shape[0])
+    net = bind(model, weights.params["model"], batch["label"] if model.num_classes else None)
+    values, metrics = _losses(model, net, x0, t, rng.stream(key, "noise"))
+    return {"loss": values, **metrics}
+
+
+def sample_images(model: Model, weights: Weights, conditions: Conditions, key: Key) -> Samples:
+    """Draw images, one for each entry of `conditions["index"]`.
+
+    Args:
+        model: the family's pieces.
+        weights: what to draw with.
+        conditions: "index" int32 [b]; "label" int32 [b] for a conditional model; "guidance_scale" [] to guide without
+            a classifier (absent: no guidance, and half the work).
+        key: of the whole set of samples.
+
+    Raises:
+        ValueError: guidance of a model that was not trained for it.
+    """
+    keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(conditions["index"])
+    levels = _grid(model)
+    x_T = process.sample_prior(process.fold(keys, 0), (keys.shape[0], *model.spec.image_shape), levels)
+    denoise = _denoiser(model, weights.params["model"], conditions)
+    result = sample_lib.sample(
+        denoise, _sampler(model), levels, x_T, process.fold(keys, 1), trajectory=model.sampling.trajectory)
+    if not model.sampling.trajectory:
+        return Samples(result)
+    images, path = result
+    return Samples(images, path.x_t)
+
+
+def _grid(model: Model) -> schedules.NoiseLevel:
+    return grids.make(model.schedule, model.sampling.num_steps)
+
+
+def _denoiser(model: Model, params: Params, conditions: Conditions) -> denoisers.Denoiser:
+    """The network as a denoiser, guided where a scale is given, then thresholded."""
+    label = conditions.get("label") if model.num_classes else None
+    make = partial(
+        denoisers.make_denoiser,
+        parameterization=model.parameterization,
+        learned_variance=model.settings.learned_variance,
+    )
+    if "guidance_scale" in conditions:
+        if not (model.num_classes and model.settings.label_dropout):
+            raise ValueError(
+                "classifier-free guidance needs a conditional model trained with config.model.label_dropout > 0; "
+                "use guidance_scale=1 with this one"
+            )
+        paired = make(bind(model, params, jnp.concatenate([label, jnp.full_like(label, model.num_classes)])))
+        guide = guidance.classifier_free(
+            conditions["guidance_scale"], model.sampling.guidance_interval or None, model.sampling.guidance_rescale or None)
+        denoise = guide(paired)
+    else:
+        denoise = make(bind(model, params, label))
+    return _threshold(model)(denoise)
+
+
+def _threshold(model: Model) -> denoisers.Guide:
+    """The thresholding that the settings name."""
+    settings = dict(model.sampling.threshold)
+    name = settings.pop("name")
+    if name == "none":
+        return lambda denoise: denoise
+    if name not in THRESHOLDS:
+        raise ValueError(f"unknown threshold {name!r}; config.sampling.threshold.name is none or one of {sorted(THRESHOLDS)}")
+    return THRESHOLDS[name](**settings)
+
+
+def _sampler(model: Model) -> samplers.Sampler:
+    """The sampler that the settings name; churn is told the schedule."""
+    settings = dict(model.sampling.sampler)
+    if "churn" in settings:
+        settings["schedule"] = model.schedule
+    if settings["name"] == "ancestral" and model.settings.learned_variance:
+        settings.setdefault("variance", "learned_range")
+    return samplers.make(**settings)

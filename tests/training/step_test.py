@@ -1,0 +1,113 @@
+"""The train step against hand-computed updates."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from genjax.families.base import Family, LossOutputs, Player
+from genjax.training import state as state_lib
+from genjax.training.step import Ema, ema_decay, make_train_step
+from tests.training import toy
+
+KEY = jax.random.key(0)
+
+
+def start(family, optimizers, keep_ema=True):
+    return state_lib.make_init(family, optimizers, keep_ema)(KEY, toy.batch([0.0]))
+
+
+def test_one_player_takes_the_gradient_step():
+    family, optimizers = toy.family(), {"model": optax.sgd(0.1)}
+    state = start(family, optimizers)
+    new, metrics = make_train_step(family, optimizers, Ema(0.9, warmup=False))(state, toy.batch([1.0, 3.0]), (), KEY)
+    w = state.params["model"]["w"]
+    expected = w - 0.1 * 2 * (w - 2.0) / 3
+    np.testing.assert_allclose(new.params["model"]["w"], expected, rtol=1e-6)
+    np.testing.assert_allclose(new.ema["model"]["w"], 0.9 * w + 0.1 * expected, rtol=1e-6)
+    np.testing.assert_allclose(metrics["model/loss"], np.mean((w - 2.0) ** 2), rtol=1e-6)
+    np.testing.assert_allclose(metrics["model/grad_norm"], np.linalg.norm(2 * (w - 2.0) / 3), rtol=1e-6)
+    assert int(new.step) == 1 and int(new.extra) == 1 and metrics["finite"] == 1
+
+
+def test_second_player_sees_what_the_first_became():
+    family = toy.family(("first", "second"))
+    optimizers = {name: optax.sgd(0.1) for name in ("first", "second")}
+    state = start(family, optimizers)
+    new, metrics = make_train_step(family, optimizers, Ema(0.0))(state, toy.batch([1.0]), (), KEY)
+    np.testing.assert_allclose(metrics["second/seen"], jnp.sum(new.params["first"]["w"]), rtol=1e-6)
+    assert int(new.extra) == 2
+
+
+def test_a_player_rests_between_its_steps():
+    family = toy.family(("first", "second"), every=3)
+    optimizers = {name: optax.adam(0.1) for name in ("first", "second")}
+    state = start(family, optimizers, keep_ema=False)
+    step = jax.jit(make_train_step(family, optimizers, Ema(0.0)))
+    changed = []
+    for _ in range(6):
+        new, metrics = step(state, toy.batch([1.0]), (), KEY)
+        moved = bool(jnp.any(new.params["second"]["w"] != state.params["second"]["w"]))
+        changed.append(moved)
+        assert moved == bool(jnp.isfinite(metrics["second/loss"])), "resting is reported as NaN"
+        assert metrics["finite"] == 1, "resting is not a failure"
+        state = new
+    assert changed == [True, False, False, True, False, False]
+    assert state.ema == {}
+
+
+@pytest.mark.parametrize("microbatches", [2, 4])
+def test_microbatches_equal_the_whole_batch(microbatches):
+    family, optimizers = toy.family(), {"model": optax.adam(0.1)}
+
+    def loss(params, inputs):  # linear in the examples, so that pieces average exactly
+        value = jnp.mean(jnp.mean(inputs.batch["image"], axis=(1, 2, 3))[:, None] * jnp.sin(params["w"]))
+        return value, LossOutputs(inputs.extra + 1, {"twice": 2 * value})
+
+    family = family._replace(players=(Player("model", loss),))
+    state, batch = start(family, optimizers), toy.batch(np.arange(8.0))
+    whole, whole_metrics = make_train_step(family, optimizers, Ema(0.9))(state, batch, (), KEY)
+    pieces, metrics = make_train_step(family, optimizers, Ema(0.9), microbatches)(state, batch, (), KEY)
+    chex.assert_trees_all_close(whole.params, pieces.params, rtol=1e-5)
+    chex.assert_trees_all_close(whole_metrics, metrics, rtol=1e-5)
+    assert int(pieces.extra) == microbatches
+
+
+def test_nan_is_flagged():
+    family, optimizers = toy.family(), {"model": optax.sgd(0.1)}
+    state = start(family, optimizers)
+    _, metrics = make_train_step(family, optimizers, Ema(0.9))(state, toy.batch([np.nan]), (), KEY)
+    assert metrics["finite"] == 0
+
+
+def test_keys_depend_on_step_and_player_alone():
+    seen = []
+
+    def loss(params, inputs):
+        seen.append(jax.random.key_data(inputs.key))
+        return jnp.sum(params["w"] ** 2), LossOutputs(inputs.extra, {})
+
+    family, optimizers = toy.family(), {"model": optax.sgd(0.1)}
+    family = Family(family.init, (Player("model", loss),), family.sample, family.evaluate, ())
+    state, step = start(family, optimizers), make_train_step(family, optimizers, Ema(0.9))
+    for state_now in (state, state, state._replace(step=jnp.int32(1))):
+        step(state_now, toy.batch([1.0]), (), KEY)
+    concrete = [np.asarray(jax.core.get_aval(s).val if isinstance(s, jax.core.Tracer) else s) for s in seen]
+    assert (concrete[0] == concrete[1]).all() and (concrete[0] != concrete[2]).any()
+
+
+def test_one_compilation_for_all_seeds_and_steps():
+    family, optimizers = toy.family(), {"model": optax.adam(0.1)}
+    chex.clear_trace_counter()
+    step = jax.jit(chex.assert_max_traces(make_train_step(family, optimizers, Ema(0.9)), n=1))
+    state = start(family, optimizers)
+    for seed in range(3):
+        state, _ = step(state, toy.batch([1.0]), (), jax.random.key(seed))
+
+
+@pytest.mark.parametrize(("step", "expected"), [(0, 0.1), (10, 11 / 20), (10**6, 0.999)])
+def test_ema_warms_up(step, expected):
+    assert ema_decay(Ema(0.999), jnp.int32(step)) == pytest.approx(expected, rel=1e-5)
+    assert ema_decay(Ema(0.999, warmup=False), jnp.int32(step)) == pytest.approx(0.999)

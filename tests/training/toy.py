@@ -1,0 +1,43 @@
+"""Families small enough to check by hand."""
+
+import jax
+import jax.numpy as jnp
+
+from genjax.families.base import Family, LossInputs, LossOutputs, Player, Samples
+
+
+def _loss(name, other=None):
+    """Mean square of (w - image mean), plus the other player's w: gradient 2 (w - mean), extra counts the calls."""
+
+    def loss(params, inputs: LossInputs):
+        target = jnp.mean(inputs.batch["image"])
+        pull = inputs.others[other]["w"] if other else 0.0
+        value = jnp.mean(jnp.square(params["w"] - target)) + 0.0 * jnp.sum(pull)
+        seen = jnp.sum(pull)
+        return value, LossOutputs(inputs.extra + 1, {"seen": seen})
+
+    return loss
+
+
+def family(players=("model",), every=1, size=3) -> Family:
+    """A family of players with one vector `w` each; the second sees the first."""
+
+    def init(key, batch):
+        keys = jax.random.split(key, len(players))
+        return {name: {"w": jax.random.normal(k, (size,))} for name, k in zip(players, keys)}, jnp.zeros((), jnp.int32)
+
+    made = [Player(players[0], _loss(players[0]))]
+    made += [Player(name, _loss(name, players[0]), every) for name in players[1:]]
+
+    def sample(weights, conditions, key):
+        return Samples(jnp.zeros((conditions["index"].shape[0], 2, 2, 1)))
+
+    def evaluate(weights, batch, key):
+        return {"mean": jnp.mean(batch["image"], axis=(1, 2, 3))}
+
+    return Family(init, tuple(made), sample, evaluate, interface=())
+
+
+def batch(values, size=2):
+    """Constant pictures, one of each value."""
+    return {"image": jnp.asarray(values, jnp.float32)[:, None, None, None] * jnp.ones((1, size, size, 1))}
