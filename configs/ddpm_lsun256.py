@@ -4,7 +4,8 @@
     python launch/train.py --config=configs/ddpm_lsun256.py:tiny --workdir=runs/tiny      # seconds, on a CPU
 
 The paper's other sets at this size have the same setting, with flips: CelebA-HQ (500K steps), LSUN cats
-(1.8M) and churches (1.2M): `--config.data.name=lsun/cat --config.data.flip=True --config.training.num_steps=1800000`.
+(1.8M) and churches (1.2M):
+`--config.data.name=lsun/cat --config.data.flip=True --config.training.num_steps=1800000`.
 """
 
 from ml_collections import ConfigDict

@@ -52,8 +52,10 @@ def adm(image_size: int) -> ConfigDict:
     config.model.learned_variance = True
     config.model.conditional = True
     config.model.dtype = "bfloat16"
-    network(config, width=256, num_res_blocks=2, attention_resolutions=(32, 16, 8), head_channels=64,
-            adaptive_norm=True, resblock_updown=True)
+    network(
+        config, width=256, num_res_blocks=2, attention_resolutions=(32, 16, 8), head_channels=64,
+        adaptive_norm=True, resblock_updown=True,
+    )
     config.optimizer.model = common.adam(1e-4)  # the official AdamW with weight decay 0
     config.training.ema.warmup = False
     config.sampling.sampler = ConfigDict({"name": "ancestral", "variance": "learned_range"})
@@ -110,13 +112,11 @@ def _rhythm(config: ConfigDict) -> ConfigDict:
 
 
 def _shrink(config: ConfigDict) -> None:
-    config.data.update({"name": "digits", "split": "train", "eval_split": "test", "image_size": 8, "channels":
-    1,
-                        "flip": False, "batch_size": 32})
+    config.data.update({"name": "digits", "split": "train", "eval_split": "test", "image_size": 8})
+    config.data.update({"channels": 1, "flip": False, "batch_size": 32})
     net = config.model.network
-    first = net.channel_mult[0]
-    net.update({"width": 16, "channel_mult": (first, 2), "num_res_blocks": 1, "attention_resolutions": (4,),
-                "num_groups": 4})
+    net.update({"width": 16, "channel_mult": (net.channel_mult[0], 2), "num_res_blocks": 1})
+    net.update({"attention_resolutions": (4,), "num_groups": 4})
     net.head_channels = 8 if net.head_channels else 0
     config.model.dtype = "float32"
     optimizer = config.optimizer.model

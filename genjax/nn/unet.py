@@ -57,7 +57,7 @@ class UNet(nn.Module):
         num_res_blocks: residual blocks a level on the way down; one more on the way up.
         attention_resolutions: sizes, in pixels, at which attention follows each residual block.
         num_heads: attention heads.
-        head_channels: channels a head; if given, their number is channels / head_channels.
+        head_channels: channels a head; if given (not None or 0), their number is channels / head_channels.
         num_classes: classes of the label embedding; 0 = no labels.
         null_class: whether label `num_classes` means "no class", for classifier-free guidance.
         dropout: rate in the residual blocks.
@@ -66,6 +66,7 @@ class UNet(nn.Module):
         new_attention_order: order of the channels of q, k, v: see `genjax.nn.attention`.
         variant: "ddpm" or "adm".
         num_groups: of all group norms.
+        time_scale: the network sees t times this: 1000 / T in the first runs of Improved DDPM, else 1.
         image_size: the size that `attention_resolutions` refer to; None = the shorter side of the image
             given. Say it to apply one set of weights to images of several sizes.
         dtype: of the computation, e.g. "bfloat16"; None for that of the input. Embeddings, statistics of
@@ -89,6 +90,7 @@ class UNet(nn.Module):
     new_attention_order: bool = False
     variant: str = "adm"
     num_groups: int = 32
+    time_scale: float = 1.0
     image_size: int | None = None
     dtype: Any = None
     param_dtype: Any = jnp.float32
@@ -157,7 +159,7 @@ class UNet(nn.Module):
         if x.shape[1] % divisor or x.shape[2] % divisor:
             raise ValueError(
                 f"a U-Net of {len(self.channel_mult)} levels can't take images of {x.shape[1]}x{x.shape[2]} "
-                f"pixels: height and width must be divisible by {divisor}; set data.image_size so, or shorten "
+                f"pixels: height and width must be divisible by {divisor}; set image_size so, or shorten "
                 "channel_mult"
             )
         if (label is None) == (self.num_classes > 0):
@@ -179,7 +181,8 @@ class UNet(nn.Module):
     def _embedding(self, t, label) -> Float[Array, "b d"]:
         """What every residual block is told: of time, plus of class."""
         init, dim = INITIALIZERS[self.variant], 4 * self.width
-        embedding = TimeEmbedding(self.width, dim, self.variant, init, self.param_dtype, name="time_embed")(t)
+        time_embed = TimeEmbedding(self.width, dim, self.variant, init, self.param_dtype, name="time_embed")
+        embedding = time_embed(self.time_scale * t)
         if label is not None:
             table = LabelEmbedding(
                 self.num_classes, dim, self.null_class, self.param_dtype, name="label_embed"
