@@ -1,7 +1,7 @@
 """Denoisers: `(x_t, NoiseLevel, key) -> Prediction`, from a network or in closed form.
 
-Everything between a network and a sampler is a denoiser or a `Guide`, a function from denoiser to denoiser, so
-guidance, thresholding and editing compose in any order:
+Everything between a network and a sampler is a denoiser or a `Guide`, a function from denoiser to denoiser,
+so guidance, thresholding and editing compose in any order:
 
     denoise = static()(classifier_free(scale)(make_denoiser(net, eps())))
 
@@ -32,10 +32,10 @@ class Prediction(NamedTuple):
     Attributes:
         x0: estimate of clean data.
         eps: estimate of the noise.
-        var_frac: raw fraction of a learned-range variance, `(v + 1) / 2`: 0 is beta tilde, 1 is beta. Its bounds depend
-            on the step, so the sampler interprets it.
-        mean_grad: a gradient of log-probability, times its scale, by whose product with the step's variance the
-            ancestral sampler shifts its mean. Other samplers raise.
+        var_frac: raw fraction of a learned-range variance, `(v + 1) / 2`: 0 is beta tilde, 1 is beta. Its
+            bounds depend on the step, so the sampler interprets it.
+        mean_grad: a gradient of log-probability, times its scale, by whose product with the step's variance
+            the ancestral sampler shifts its mean. Other samplers raise.
     """
 
     x0: Float[Array, "b ..."]
@@ -56,8 +56,9 @@ def make_denoiser(net: Net, parameterization: Parameterizer, learned_variance: b
     Args:
         net: the network with parameters and conditions bound; called once per denoising.
         parameterization: NoiseLevel -> Parameterization.
-        learned_variance: the output has twice the channels on its last axis, the prediction and then the variance's
-            v, of which `(v + 1) / 2` is the fraction of IDDPM's learned range (arXiv:2102.09672, eq. 15).
+        learned_variance: the output has twice the channels on its last axis, the prediction and then the
+            variance's v, of which `(v + 1) / 2` is the fraction of IDDPM's learned range (arXiv:2102.09672,
+            eq. 15).
 
     Raises:
         ValueError: an output that isn't of x_t's shape (with twice its channels if the variance is learned).
@@ -70,7 +71,11 @@ def make_denoiser(net: Net, parameterization: Parameterizer, learned_variance: b
 
 
 def apply_net(
-    net: Net, parameterization: Parameterizer, learned_variance: bool, x_t: Float[Array, "b ..."], level: NoiseLevel
+    net: Net,
+    parameterization: Parameterizer,
+    learned_variance: bool,
+    x_t: Float[Array, "b ..."],
+    level: NoiseLevel,
 ) -> tuple[Float[Array, "b ..."], Prediction]:
     """The network's own output (without variance channels) beside the prediction: losses want both."""
     scalars = parameterization(level)
@@ -79,7 +84,8 @@ def apply_net(
     output = net(c_in * x_t, c_noise).astype(x_t.dtype)
     output, var_frac = _split(output, x_t, learned_variance)
     alpha, sigma = (scalar.astype(x_t.dtype) for scalar in level.expand(x_t))
-    # eps from the output rather than from x0: for an eps network this is exact, without a division by small sigma.
+    # eps from the output rather than from x0: for an eps network this is exact, without a division by small
+    # sigma.
     eps = ((1 - alpha * c_skip) * x_t - alpha * c_out * output) / sigma
     return output, Prediction(c_skip * x_t + c_out * output, eps, var_frac)
 

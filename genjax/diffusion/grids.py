@@ -1,11 +1,12 @@
 """Grids: the noise levels that a sampler visits, from the noisiest down to clean data.
 
-A grid of N steps is a `NoiseLevel` of arrays [N + 1]. Its last entry is clean (alpha = 1, sigma = 0; t = -1 for
-discrete schedules, 0 for continuous ones) and never shown to a network. The other entries keep the schedule's own
-t, so a respaced model sees original timesteps.
+A grid of N steps is a `NoiseLevel` of arrays [N + 1]. Its last entry is clean (alpha = 1, sigma = 0; t = -1
+for discrete schedules, 0 for continuous ones) and never shown to a network. The other entries keep the
+schedule's own t, so a respaced model sees original timesteps.
 
-Respacing a discrete chain (IDDPM, arXiv:2102.09672, section 4) keeps a subset of its steps; the new beta between
-neighbours, `1 - alphas_cumprod[i] / alphas_cumprod[previous kept]`, is never formed: samplers use level pairs.
+Respacing a discrete chain (IDDPM, arXiv:2102.09672, section 4) keeps a subset of its steps; the new beta
+between neighbours, `1 - alphas_cumprod[i] / alphas_cumprod[previous kept]`, is never formed: samplers use
+level pairs.
 """
 
 import itertools
@@ -22,9 +23,10 @@ def timesteps(num_steps: int, spec: str | int) -> list[int]:
 
     Args:
         num_steps: T of the training chain.
-        spec: "25" or 25: that many steps spread over the whole chain with both ends; "10,10,3,2,2": so many in each
-            of equal sections, the least noisy first; "ddim25": the whole stride of the DDIM paper (0, 40, ..., 960,
-            never the last step); "fast27": GLIDE's "10,10,3,2,2" with the last step moved two down (999 -> 997).
+        spec: "25" or 25: that many steps spread over the whole chain with both ends; "10,10,3,2,2": so many
+            in each of equal sections, the least noisy first; "ddim25": the whole stride of the DDIM paper (0,
+            40, ..., 960, never the last step); "fast27": GLIDE's "10,10,3,2,2" with the last step moved two
+            down (999 -> 997).
 
     Raises:
         ValueError: a notation that isn't one of these, or that T can't satisfy.
@@ -38,7 +40,9 @@ def timesteps(num_steps: int, spec: str | int) -> list[int]:
         for stride in range(1, num_steps):
             if len(range(0, num_steps, stride)) == count:
                 return list(range(0, num_steps, stride))
-        raise ValueError(f"no whole stride takes {count} of {num_steps} steps; use {count!r} instead of {spec!r}")
+        raise ValueError(
+            f"no whole stride takes {count} of {num_steps} steps; use {count!r} instead of {spec!r}"
+        )
     if not re.fullmatch(r"\d+(,\d+)*", spec):
         raise ValueError(f"unknown respacing {spec!r}; write '25', 'ddim25', '10,10,3,2,2' or 'fast27'")
     return _sections(num_steps, [int(count) for count in spec.split(",")])
@@ -47,10 +51,8 @@ def timesteps(num_steps: int, spec: str | int) -> list[int]:
 def _sections(num_steps: int, counts: list[int]) -> list[int]:
     """So many steps in each of `len(counts)` sections, rounded as published: running sum, half to even."""
     if counts in ([0], [1]):
-        raise ValueError(
-            f"the respacing '{counts[0]}' would keep {['nothing', 'only step 0, where no noise is left'][counts[0]]}; "
-            "take 2 or more, or grids.uniform(schedule, 1)"
-        )
+        # The published rule starts at step 0, so a single step would be the one that sees almost no noise.
+        raise ValueError(f"can't respace to {counts[0]} steps; take 2 or more, or grids.uniform(schedule, 1)")
     size, extra = divmod(num_steps, len(counts))
     kept, start = [], 0
     for index, count in enumerate(counts):
@@ -65,13 +67,16 @@ def _sections(num_steps: int, counts: list[int]) -> list[int]:
 
 
 def respace(schedule: Discrete, spec: str | int) -> NoiseLevel:
-    """The grid of the steps that `timesteps` keeps; `respace(schedule, schedule.num_steps)` is the whole chain.
+    """The grid of the steps that `timesteps` keeps; `respace(schedule, schedule.num_steps)` is the whole
+    chain.
 
     Raises:
         ValueError: a bad spec, or a continuous schedule.
     """
     if not isinstance(schedule, Discrete):
-        raise ValueError(f"respacing needs a discrete schedule, not {type(schedule).__name__}; use grids.uniform")
+        raise ValueError(
+            f"respacing needs a discrete schedule, not {type(schedule).__name__}; use grids.uniform"
+        )
     kept = timesteps(schedule.num_steps, spec)
     return _with_clean(schedule, jnp.asarray(kept[::-1], schedule.alpha.dtype))
 
@@ -80,7 +85,8 @@ def uniform(schedule: Schedule, num_steps: int) -> NoiseLevel:
     """`num_steps` levels evenly spaced in t from t_max, then clean.
 
     A discrete schedule is divided into `num_steps` equal strides counted from its last step ("trailing"), at
-    whole steps. A continuous one takes `linspace(t_max, t_min, num_steps + 1)` with clean data in place of t_min.
+    whole steps. A continuous one takes `linspace(t_max, t_min, num_steps + 1)` with clean data in place of
+    t_min.
 
     Raises:
         ValueError: fewer than one step, or more than a discrete schedule has.
@@ -116,8 +122,8 @@ def karras(
         ValueError: fewer than one step.
     """
     _check_count(num_steps)
-    low = jnp.maximum(schedule(schedule.t_min).ratio, 0.002) if sigma_min is None else jnp.asarray(sigma_min, float)
-    high = jnp.minimum(schedule(schedule.t_max).ratio, 80.0) if sigma_max is None else jnp.asarray(sigma_max, float)
+    low = jnp.maximum(schedule(schedule.t_min).ratio, 0.002) if sigma_min is None else sigma_min
+    high = jnp.minimum(schedule(schedule.t_max).ratio, 80.0) if sigma_max is None else sigma_max
     ramp = jnp.linspace(0.0, 1.0, num_steps)
     ratios = (high ** (1 / rho) + ramp * (low ** (1 / rho) - high ** (1 / rho))) ** rho
     return _with_clean(schedule, schedule.time(ratios))
@@ -128,8 +134,8 @@ def make(schedule: Schedule, spec: str | int) -> NoiseLevel:
 
     Args:
         schedule: the schedule to walk.
-        spec: "karras18", "uniform25", or a plain number or respacing: on a discrete schedule as in `timesteps`,
-            on a continuous one the number of uniform steps, on `edm` of Karras steps.
+        spec: "karras18", "uniform25", or a plain number or respacing: on a discrete schedule as in
+            `timesteps`, on a continuous one the number of uniform steps, on `edm` of Karras steps.
 
     Raises:
         ValueError: a notation that the schedule can't satisfy.

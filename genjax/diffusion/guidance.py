@@ -4,13 +4,14 @@ Classifier-free (arXiv:2207.12598), in the convention of GLIDE and unCLIP,
 
     x0 = x0_uncond + scale * (x0_cond - x0_uncond)           (scale = 1 + w of Ho & Salimans)
 
-equally for eps, to which x0 is affine. Written from the conditional side, `cond + (scale - 1) * (cond - uncond)`, it is
-exactly the conditional at scale 1. Only the mean is guided: a learned variance stays the conditional half's.
+equally for eps, to which x0 is affine. Written from the conditional side, `cond + (scale - 1) * (cond -
+uncond)`, it is exactly the conditional at scale 1. Only the mean is guided: a learned variance stays the
+conditional half's.
 
 By a gradient g = scale * grad log p(y | x_t), of a classifier or of any energy, in two ways that differ:
 
     "mean"    the ancestral mean is shifted by Sigma g, x0 untouched       (arXiv:2105.05233, algorithm 1)
-    "score"   eps - sigma g, and x0 from it                                (algorithm 2, for DDIM and other ODEs)
+    "score"   eps - sigma g, and x0 from it                                (algorithm 2, for DDIM and others)
 
 To do as the published samplers do, threshold first, `classifier(...)(static()(denoise))`: there x0 is clipped
 before the gradient acts and not again after.
@@ -37,15 +38,17 @@ def classifier_free(
 ) -> Guide:
     """Classifier-free guidance in one batched forward pass.
 
-    The guide takes a *paired* denoiser, bound to 2b conditions, the b real ones and then b null ones, and gives a
+    The guide takes a *paired* denoiser, bound to 2b conditions, the b real ones and then b null ones, and
+    gives a
     denoiser for b examples: it doubles x_t, calls the network once, and combines the halves.
 
     Args:
         scale: 1 is the conditional model, 0 the unconditional; [] or one an example [b]; may be traced.
-        interval: (low, high) in sigma / alpha: guide only where low < sigma / alpha <= high (arXiv:2404.07724),
-            elsewhere the conditional prediction.
-        rescale: phi of arXiv:2305.08891, section 3.4: 0 none, 1 gives the guided x0 the conditional x0's standard
-            deviation in each example; the paper uses .7. Deviation: the paper's code rescales the raw network output.
+        interval: (low, high) in sigma / alpha: guide only where low < sigma / alpha <= high
+            (arXiv:2404.07724), elsewhere the conditional prediction.
+        rescale: phi of arXiv:2305.08891, section 3.4: 0 none, 1 gives the guided x0 the conditional x0's
+            standard deviation in each example; the paper uses .7. Deviation: the paper's code rescales the
+            raw network output.
     """
 
     def guide(paired: Denoiser) -> Denoiser:
@@ -78,19 +81,25 @@ def _halves(paired: Denoiser, x_t: Array, level: NoiseLevel, key: Key) -> tuple[
 
 
 def _rescaled(guided: Array, cond: Array, phi: Scalar) -> Array:
-    """The guided x0 with its standard deviation drawn by phi towards the conditional one's, example by example."""
+    """The guided x0 with its standard deviation drawn by phi towards the conditional one's, example by
+    example."""
     dims = tuple(range(1, guided.ndim))
-    factor = jnp.std(cond, axis=dims, keepdims=True) / jnp.maximum(jnp.std(guided, axis=dims, keepdims=True), 1e-12)
+    factor = jnp.std(cond, axis=dims, keepdims=True) / jnp.maximum(
+        jnp.std(guided, axis=dims, keepdims=True), 1e-12
+    )
     return guided * (1 + phi * (factor - 1))
 
 
 def classifier(
-    log_prob: Callable[[Array, NoiseLevel], Array], scale: Scalar | Float[Array, " b"] = 1.0, mode: str = "mean"
+    log_prob: Callable[[Array, NoiseLevel], Array],
+    scale: Scalar | Float[Array, " b"] = 1.0,
+    mode: str = "mean",
 ) -> Guide:
     """Guidance by a classifier of noisy data (arXiv:2105.05233).
 
     Args:
-        log_prob: (x_t, level with entries [b]) -> log p(y | x_t) [b] in nats; `level.t` is the original timestep.
+        log_prob: (x_t, level with entries [b]) -> log p(y | x_t) [b] in nats; `level.t` is the original
+            timestep.
         scale: multiplies the gradient of the summed log-probability.
         mode: "mean" for the ancestral sampler, "score" for all others.
 
@@ -103,7 +112,7 @@ def classifier(
         def guided(x_t: Float[Array, "b ..."], level: NoiseLevel, key: Key) -> Prediction:
             each = NoiseLevel(*(jnp.broadcast_to(leaf, x_t.shape[:1]) for leaf in level))
             grad = jax.grad(lambda x: jnp.sum(log_prob(x, each)))(x_t)
-            return _push(denoise(x_t, level, key), expand_to(jnp.asarray(scale, x_t.dtype), x_t) * grad, x_t, level, mode)
+            return _push(denoise(x_t, level, key), _times(scale, grad), x_t, level, mode)
 
         return guided
 
@@ -111,7 +120,9 @@ def classifier(
 
 
 def energy(
-    energy_fn: Callable[[Array, Array, NoiseLevel, Key], Array], scale: Scalar | Float[Array, " b"] = 1.0, mode: str = "score"
+    energy_fn: Callable[[Array, Array, NoiseLevel, Key], Array],
+    scale: Scalar | Float[Array, " b"] = 1.0,
+    mode: str = "score",
 ) -> Guide:
     """Guidance down any energy of the denoised estimate: CLIP distance, style, a reference picture, features.
 
@@ -119,7 +130,8 @@ def energy(
     g = -scale * d/dx_t sum E(x0(x_t), x_t, level, key).
 
     Args:
-        energy_fn: (x0 estimate, x_t, level, key) -> energies [b], less is better; in nats if it is to act as -log p(y | x).
+        energy_fn: (x0 estimate, x_t, level, key) -> energies [b], less is better; in nats if it is to act as
+            -log p(y | x).
         scale: multiplies the gradient.
         mode: "mean" for the ancestral sampler, "score" for all others.
 
@@ -135,16 +147,22 @@ def energy(
                 return jnp.sum(energy_fn(prediction.x0, x, level, fold(key, 1))), prediction
 
             grad, prediction = jax.grad(total, has_aux=True)(x_t)
-            return _push(prediction, -expand_to(jnp.asarray(scale, x_t.dtype), x_t) * grad, x_t, level, mode)
+            return _push(prediction, -_times(scale, grad), x_t, level, mode)
 
         return guided
 
     return guide
 
 
+def _times(scale: Scalar, x: Array) -> Array:
+    return expand_to(jnp.asarray(scale, x.dtype), x) * x
+
+
 def _check_mode(mode: str) -> None:
     if mode not in MODES:
-        raise ValueError(f"unknown mode {mode!r} of guidance; 'mean' goes with the ancestral sampler, 'score' with others")
+        raise ValueError(
+            f"unknown mode {mode!r}; 'mean' goes with the ancestral sampler, 'score' with all others"
+        )
 
 
 def _push(prediction: Prediction, grad: Array, x_t: Array, level: NoiseLevel, mode: str) -> Prediction:

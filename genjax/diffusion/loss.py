@@ -1,15 +1,16 @@
 """Training losses, one number an example; families reduce them.
 
 `denoising_loss` is `w(level) * mean |x0_hat - x0|^2`, computed on the network's output as
-`w c_out^2 * mean (net - target)^2`: equal, and accurate where alpha or sigma is small. With the eps parameterization and
-the `simple` weighting it is DDPM's L_simple.
+`w c_out^2 * mean (net - target)^2`: equal, and accurate where alpha or sigma is small. With the eps
+parameterization and the `simple` weighting it is DDPM's L_simple.
 
-`hybrid_loss` adds IDDPM's variational term (arXiv:2102.09672, eq. 16) that trains a learned-range variance: the bound's
-term of the drawn t alone, in bits a dimension, with the mean detached and x0 unclipped.
+`hybrid_loss` adds IDDPM's variational term (arXiv:2102.09672, eq. 16) that trains a learned-range variance:
+the bound's term of the drawn t alone, in bits a dimension, with the mean detached and x0 unclipped.
 
     T steps, lambda = .001 on the sum over t:  lambda * T * vb = T / 1000 * vb
 
-`vb_weight` is that factor: 1 (ADM; the same at T = 1000) or T / 1000 (IDDPM's "rescaled" loss, 4 at T = 4000).
+`vb_weight` is that factor: 1 (ADM; the same at T = 1000) or T / 1000 (IDDPM's "rescaled" loss, 4 at T =
+4000).
 """
 
 import math
@@ -86,7 +87,8 @@ def hybrid_loss(
     key: Key,
     vb_weight: Scalar = 1.0,
 ) -> HybridLoss:
-    """`denoising_loss` plus the variational term for a learned-range variance (IDDPM's L_hybrid, arXiv:2102.09672).
+    """`denoising_loss` plus the variational term for a learned-range variance (IDDPM's L_hybrid,
+    arXiv:2102.09672).
 
     Args:
         net: as in `denoising_loss`, with twice the channels out: prediction, then variance.
@@ -106,10 +108,15 @@ def hybrid_loss(
 
 
 def neighbours(schedule: Discrete, t: Float[Array, " b"]) -> tuple[NoiseLevel, NoiseLevel, Float[Array, ""]]:
-    """(level at t, level at t - 1, floor of the posterior variance) of a discrete chain; t = 0 is followed by clean data."""
+    """(level at t, level at t - 1, floor of the posterior variance) of a discrete chain; t = 0 is followed by
+    clean data."""
     if not isinstance(schedule, Discrete):
         raise ValueError(f"a variational bound needs a discrete schedule, not {type(schedule).__name__}")
-    chain = schedule(jnp.asarray([1.0, 0.0, -1.0])) if schedule.num_steps > 1 else schedule(jnp.asarray([0.0, -1.0]))
+    chain = (
+        schedule(jnp.asarray([1.0, 0.0, -1.0]))
+        if schedule.num_steps > 1
+        else schedule(jnp.asarray([0.0, -1.0]))
+    )
     return schedule(t), schedule(t - 1), process.variance_floor(chain)
 
 
@@ -124,7 +131,8 @@ def vb_terms(
 ) -> Float[Array, " b"]:
     """One term of the negative variational bound, in bits a dimension [b] (arXiv:2006.11239, eq. 5).
 
-    KL(q(x_n | x_c, x0) || p(x_n | x_c)), or where `nxt` is clean the decoder's -log p(x0 | x_c) for 8-bit data.
+    KL(q(x_n | x_c, x0) || p(x_n | x_c)), or where `nxt` is clean the decoder's -log p(x0 | x_c) for 8-bit
+    data.
 
     Args:
         prediction: of a denoiser at (x_t, cur).
@@ -145,7 +153,10 @@ def vb_terms(
 
 
 def normal_kl(
-    mean1: Float[Array, "..."], logvar1: Float[Array, "..."], mean2: Float[Array, "..."], logvar2: Float[Array, "..."]
+    mean1: Float[Array, "..."],
+    logvar1: Float[Array, "..."],
+    mean2: Float[Array, "..."],
+    logvar2: Float[Array, "..."],
 ) -> Float[Array, "..."]:
     """KL(N(mean1, exp(logvar1)) || N(mean2, exp(logvar2))) in nats, elementwise; the arguments broadcast."""
     return 0.5 * (
@@ -156,7 +167,8 @@ def normal_kl(
 def discretized_gaussian_nll(
     x: Float[Array, "b ..."], mean: Float[Array, "b ..."], log_scale: Float[Array, "..."]
 ) -> Float[Array, "b ..."]:
-    """-log of a Gaussian's probability of the 8-bit bin around x, in nats, elementwise (arXiv:2006.11239, eq. 13).
+    """-log of a Gaussian's probability of the 8-bit bin around x, in nats, elementwise (arXiv:2006.11239, eq.
+    13).
 
     Bins are x +- 1/255, the outermost open-ended. As published, the cumulative distribution is the tanh
     approximation `(1 + tanh(sqrt(2 / pi) (y + .044715 y^3))) / 2` and probabilities are at least 1e-12.

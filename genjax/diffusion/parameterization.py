@@ -1,4 +1,6 @@
-"""What a network predicts, as four scalars a noise level instead of a table of conversions (EDM, arXiv:2206.00364, eq. 7):
+"""What a network predicts, as four scalars a noise level instead of a table of conversions.
+
+With EDM's preconditioning (arXiv:2206.00364, eq. 7),
 
     x0 = c_skip * x_t + c_out * net(c_in * x_t, c_noise)
 
@@ -6,14 +8,16 @@ With x_t = alpha x0 + sigma eps, solving for the network's output at the true x0
 
     target = ((1 - alpha c_skip) x0 - sigma c_skip eps) / c_out
 
-    eps     c_skip = 1 / alpha                  c_out = -sigma / alpha              target eps                 (DDPM)
+    eps     c_skip = 1 / alpha                  c_out = -sigma / alpha              target eps
     x0      c_skip = 0                          c_out = 1                           target x0
-    v       c_skip = alpha / (alpha^2+sigma^2)  c_out = -sigma / (alpha^2+sigma^2)  target alpha eps - sigma x0
-            (arXiv:2202.00512; the denominator is 1 where variance is preserved)
+    v       c_skip = alpha / (alpha^2+sigma^2)  c_out = -sigma / (alpha^2+sigma^2)  target v
+            v = alpha eps - sigma x0 (arXiv:2202.00512; the denominator is 1 where variance is preserved)
     flow    c_skip = 1 / (alpha + sigma)        c_out = -sigma / (alpha + sigma)    target eps - x0
             (arXiv:2209.03003; the denominator is 1 for the flow schedule)
-    edm     with s = sigma / alpha and d = sigma_data: c_skip = d^2 / (s^2+d^2) / alpha, c_out = s d / sqrt(s^2+d^2),
-            c_in = 1 / sqrt(s^2+d^2) / alpha, c_noise = log(s) / 4
+    edm     c_skip = d^2 / (s^2+d^2) / alpha    c_out = s d / sqrt(s^2+d^2)
+            c_in = 1 / sqrt(s^2+d^2) / alpha, c_noise = log(s) / 4, with s = sigma / alpha, d = sigma_data
+
+c_in is 1 and c_noise is t but for edm.
 
 Deviation: EDM states its scalars for alpha = 1; here x_t / alpha takes the place of its noisy input.
 """
@@ -45,8 +49,8 @@ def eps(noise_scale: Scalar = 1.0) -> Parameterizer:
     """The network predicts the noise (DDPM, arXiv:2006.11239). Undefined where alpha = 0.
 
     Args:
-        noise_scale: c_noise is `noise_scale * t`: 1 for discrete schedules, 1000 for those whose t is in [0, 1],
-            1000 / T for IDDPM's rescaled timesteps.
+        noise_scale: c_noise is `noise_scale * t`: 1 for discrete schedules, 1000 for those whose t is in [0,
+            1], 1000 / T for IDDPM's rescaled timesteps.
     """
     return lambda level: Parameterization(
         1 / level.alpha, -level.sigma / level.alpha, jnp.ones_like(level.alpha), noise_scale * level.t
@@ -56,7 +60,10 @@ def eps(noise_scale: Scalar = 1.0) -> Parameterizer:
 def x0(noise_scale: Scalar = 1.0) -> Parameterizer:
     """The network predicts clean data. `noise_scale` as in `eps`."""
     return lambda level: Parameterization(
-        jnp.zeros_like(level.alpha), jnp.ones_like(level.alpha), jnp.ones_like(level.alpha), noise_scale * level.t
+        jnp.zeros_like(level.alpha),
+        jnp.ones_like(level.alpha),
+        jnp.ones_like(level.alpha),
+        noise_scale * level.t,
     )
 
 
@@ -73,7 +80,8 @@ def v(noise_scale: Scalar = 1.0) -> Parameterizer:
 
 
 def flow(noise_scale: Scalar = 1.0) -> Parameterizer:
-    """The network predicts the velocity `eps - x0` of a straight path (arXiv:2209.03003). `noise_scale` as in `eps`."""
+    """The network predicts the velocity `eps - x0` of a straight path (arXiv:2209.03003). `noise_scale` as in
+    `eps`."""
 
     def at(level: NoiseLevel) -> Parameterization:
         total = level.alpha + level.sigma
@@ -83,7 +91,8 @@ def flow(noise_scale: Scalar = 1.0) -> Parameterizer:
 
 
 def edm(sigma_data: Scalar = 0.5) -> Parameterizer:
-    """EDM's preconditioning (arXiv:2206.00364, table 1): unit variance in and out for data of std `sigma_data`."""
+    """EDM's preconditioning (arXiv:2206.00364, table 1): unit variance in and out for data of std
+    `sigma_data`."""
 
     def at(level: NoiseLevel) -> Parameterization:
         s = level.ratio
@@ -99,7 +108,10 @@ def edm(sigma_data: Scalar = 0.5) -> Parameterizer:
 
 
 def target(
-    parameterization: Parameterization, x0: Float[Array, "b ..."], eps: Float[Array, "b ..."], level: NoiseLevel
+    parameterization: Parameterization,
+    x0: Float[Array, "b ..."],
+    eps: Float[Array, "b ..."],
+    level: NoiseLevel,
 ) -> Float[Array, "b ..."]:
     """What the network should output at `x_t = alpha * x0 + sigma * eps`; see the module's docstring."""
     alpha, sigma = level.expand(x0)

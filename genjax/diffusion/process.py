@@ -13,8 +13,9 @@ and its posterior q(x_n | x_c, x0) is Gaussian with
     mean      alpha_n (1 - r^2) x0 + r (sigma_n / sigma_c) x_c
     variance  sigma_n^2 (1 - r^2)                              (DDPM's beta tilde)
 
-which are eqs. 6-7 of arXiv:2006.11239 for neighbours of any distance, so respacing needs no betas. `1 - r^2` from
-the levels keeps float32 accurate where `1 - alpha_bar ratios` would cancel, and a step to sigma = 0 gives x0.
+which are eqs. 6-7 of arXiv:2006.11239 for neighbours of any distance, so respacing needs no betas. `1 - r^2`
+from the levels keeps float32 accurate where `1 - alpha_bar ratios` would cancel, and a step to sigma = 0
+gives x0.
 """
 
 from typing import NamedTuple
@@ -35,26 +36,32 @@ class Gaussian(NamedTuple):
     variance: Float[Array, "..."]
 
 
-def diffuse(x0: Float[Array, "b ..."], eps: Float[Array, "b ..."], level: NoiseLevel) -> Float[Array, "b ..."]:
+def diffuse(
+    x0: Float[Array, "b ..."], eps: Float[Array, "b ..."], level: NoiseLevel
+) -> Float[Array, "b ..."]:
     """`x_t = alpha * x0 + sigma * eps`."""
     alpha, sigma = level.expand(x0)
     return alpha * x0 + sigma * eps
 
 
-def x0_from_eps(x_t: Float[Array, "b ..."], eps: Float[Array, "b ..."], level: NoiseLevel) -> Float[Array, "b ..."]:
+def x0_from_eps(
+    x_t: Float[Array, "b ..."], eps: Float[Array, "b ..."], level: NoiseLevel
+) -> Float[Array, "b ..."]:
     """`x0 = (x_t - sigma * eps) / alpha`."""
     alpha, sigma = level.expand(x_t)
     return (x_t - sigma * eps) / alpha
 
 
-def eps_from_x0(x_t: Float[Array, "b ..."], x0: Float[Array, "b ..."], level: NoiseLevel) -> Float[Array, "b ..."]:
+def eps_from_x0(
+    x_t: Float[Array, "b ..."], x0: Float[Array, "b ..."], level: NoiseLevel
+) -> Float[Array, "b ..."]:
     """`eps = (x_t - alpha * x0) / sigma`."""
     alpha, sigma = level.expand(x_t)
     return (x_t - alpha * x0) / sigma
 
 
 def decay(cur: NoiseLevel, nxt: NoiseLevel) -> Float[Array, "*b"]:
-    """r of this module's docstring: `alpha_c sigma_n / (alpha_n sigma_c)`, in [0, 1]; 0 on a step to clean data."""
+    """r of this module's docstring, `alpha_c sigma_n / (alpha_n sigma_c)`: 0 on a step to clean data."""
     return (cur.alpha * nxt.sigma) / (nxt.alpha * cur.sigma)
 
 
@@ -102,7 +109,8 @@ def model_log_variance(
 
     - "fixed_small": beta tilde, or `floor` on the step to clean data.
     - "fixed_large": beta, or `floor` on the step to clean data ("for a better decoder likelihood", DDPM).
-    - "learned_range": `exp(frac * log beta + (1 - frac) * log beta_tilde)` (IDDPM, arXiv:2102.09672, eq. 15), again
+    - "learned_range": `exp(frac * log beta + (1 - frac) * log beta_tilde)` (IDDPM, arXiv:2102.09672, eq. 15),
+    again
       with `floor` for beta tilde on the last step; beta there stays beta.
 
     Args:
@@ -126,21 +134,24 @@ def model_log_variance(
     if variance == "fixed_large":
         return jnp.where(NoiseLevel(last, last, last).expand(like)[0], small, large)
     if var_frac is None:
-        raise ValueError("variance='learned_range' needs a denoiser with learned variance; use 'fixed_small' or "
-                         "'fixed_large' with this one")
+        raise ValueError(
+            "'learned_range' needs a denoiser with learned variance; use 'fixed_small' with others"
+        )
     return var_frac * large + (1 - var_frac) * small
 
 
 def fold(key: Key, data: int | Array) -> Key:
     """`jax.random.fold_in` for one key, or for a vector of keys, one an example."""
-    return jax.vmap(lambda one: jax.random.fold_in(one, data))(key) if is_batched(key) else jax.random.fold_in(key, data)
+    if is_batched(key):
+        return jax.vmap(lambda one: jax.random.fold_in(one, data))(key)
+    return jax.random.fold_in(key, data)
 
 
 def noise_like(key: Key, x: Float[Array, "b ..."]) -> Float[Array, "b ..."]:
     """Standard normal noise in the shape of `x`.
 
-    Given one key an example ([b] keys), each example's noise depends on its own key alone, so a picture doesn't
-    change with the batch that it is drawn in.
+    Given one key an example ([b] keys), each example's noise depends on its own key alone, so a picture
+    doesn't change with the batch that it is drawn in.
     """
     if is_batched(key):
         return jax.vmap(lambda one: jax.random.normal(one, x.shape[1:], x.dtype))(key)
@@ -156,8 +167,8 @@ def is_batched(key: Key) -> bool:
 def sample_prior(key: Key, shape: tuple[int, ...], levels: NoiseLevel) -> Float[Array, "b ..."]:
     """Noise at the first level of a grid: where sampling starts, x_T [b, ...].
 
-    Its standard deviation is `sqrt(alpha**2 + sigma**2)`, that of x_T for data of unit variance: 1 as published
-    where variance is preserved, and sigma_max but for one part in 2 sigma_max**2 where it explodes.
+    Its standard deviation is `sqrt(alpha**2 + sigma**2)`, that of x_T for data of unit variance: 1 as
+    published where variance is preserved, and sigma_max but for one part in 2 sigma_max**2 where it explodes.
     """
     first = levels.at(0)
     return jnp.hypot(first.alpha, first.sigma) * noise_like(key, jnp.zeros(shape, first.alpha.dtype))

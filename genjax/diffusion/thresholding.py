@@ -1,6 +1,7 @@
 """Thresholding: keep the x0 estimate in the range of the data, and re-derive eps from it.
 
-Done to the denoiser, so the clipped x0 enters the posterior mean of the ancestral sampler and the eps of all others.
+Done to the denoiser, so the clipped x0 enters the posterior mean of the ancestral sampler and the eps of all
+others.
 """
 
 import jax.numpy as jnp
@@ -17,7 +18,8 @@ def static(low: Scalar = -1.0, high: Scalar = 1.0) -> Guide:
 
 
 def dynamic(quantile: Scalar = 0.995, cap: Scalar | None = None) -> Guide:
-    """Clip x0 to [-s, s] and divide by s, with s the quantile of |x0| in each example, at least 1 (Imagen, arXiv:2205.11487).
+    """Clip x0 to [-s, s] and divide by s, with s the quantile of |x0| in each example, at least 1 (Imagen,
+    arXiv:2205.11487).
 
     Args:
         quantile: .995 in the paper; DeepFloyd IF uses .95 to .99.

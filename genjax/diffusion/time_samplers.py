@@ -6,8 +6,9 @@ A `TimeSampler` is three pure functions; its history is a pytree that lives in t
     t, weight = times(key, batch, history)            # [b], [b]; the loss is mean(weight * per-example loss)
     history = times.update(history, t, losses)        # losses [b], unweighted
 
-`uniform` and `stratified` draw t evenly with weight 1 and `lognormal` defines an objective of its own (weight 1);
-`loss_aware` is importance sampling: its weights 1 / (T p_t) keep the loss's expectation that of uniform times.
+`uniform` and `stratified` draw t evenly with weight 1 and `lognormal` defines an objective of its own (weight
+1); `loss_aware` is importance sampling: its weights 1 / (T p_t) keep the loss's expectation that of uniform
+times.
 """
 
 from collections.abc import Callable
@@ -51,7 +52,8 @@ def _memoryless(draw: Callable[[Key, int], Array]) -> TimeSampler:
 
 
 def _spread(schedule: Schedule, u: Float[Array, " b"]) -> Float[Array, " b"]:
-    """u in [0, 1) to t: whole steps of a discrete schedule, [t_min, t_max) of a continuous one, turned round so that
+    """u in [0, 1) to t: whole steps of a discrete schedule, [t_min, t_max) of a continuous one, turned round
+    so that
     t_min, where many schedules have no noise, is never hit but t_max is."""
     if isinstance(schedule, Discrete):
         return jnp.minimum(jnp.floor(u * schedule.num_steps), schedule.num_steps - 1)
@@ -64,7 +66,8 @@ def uniform(schedule: Schedule) -> TimeSampler:
 
 
 def stratified(schedule: Schedule) -> TimeSampler:
-    """Even times that cover the range together: `(u + i / b) mod 1` with one u a batch (VDM, arXiv:2107.00630, app. I.1).
+    """Even times that cover the range together: `(u + i / b) mod 1` with one u a batch (VDM,
+    arXiv:2107.00630, app. I.1).
 
     Each example's time is uniform by itself, yet the loss varies less from batch to batch.
     """
@@ -101,7 +104,8 @@ class LossHistory(NamedTuple):
 
 
 def loss_aware(schedule: Discrete, history_per_step: int = 10, uniform_prob: Scalar = 0.001) -> TimeSampler:
-    """Times in proportion to sqrt(E[loss_t^2]) over the last losses of each step (IDDPM, arXiv:2102.09672, eq. 18).
+    """Times in proportion to sqrt(E[loss_t^2]) over the last losses of each step (IDDPM, arXiv:2102.09672,
+    eq. 18).
 
     Uniform until every step has seen `history_per_step` losses. Needed to train on L_vlb alone.
 
@@ -114,8 +118,10 @@ def loss_aware(schedule: Discrete, history_per_step: int = 10, uniform_prob: Sca
         ValueError: a continuous schedule.
     """
     if not isinstance(schedule, Discrete):
-        raise ValueError(f"loss_aware counts losses by step: it needs a discrete schedule, not {type(schedule).__name__}; "
-                         "use uniform, stratified or lognormal")
+        raise ValueError(
+            f"loss_aware counts losses by step: it needs a discrete schedule, not {type(schedule).__name__}; "
+            "use uniform, stratified or lognormal"
+        )
     num_steps = schedule.num_steps
 
     def init() -> LossHistory:
@@ -143,16 +149,22 @@ def remember(history: LossHistory, t: Float[Array, " b"], losses: Float[Array, "
     steps = t.astype(jnp.int32)
     same = steps[:, None] == steps[None, :]
     earlier = jnp.sum(jnp.tril(same, -1), axis=1)
-    # Of more than `size` losses of one step in a batch only the last stay: two writes to one slot have no order.
+    # Of more than `size` losses of one step in a batch only the last stay: two writes to one slot have no
+    # order.
     stays = jnp.sum(same, axis=1) - earlier <= size
     slots = jnp.where(stays, (history.counts[steps] + earlier) % size, size)
-    kept = history.losses.at[steps, slots].set(jax.lax.stop_gradient(losses).astype(history.losses.dtype), mode="drop")
+    kept = history.losses.at[steps, slots].set(
+        jax.lax.stop_gradient(losses).astype(history.losses.dtype), mode="drop"
+    )
     return LossHistory(kept, history.counts.at[steps].add(1))
 
 
 _MAKERS: dict[str, Callable[..., TimeSampler]] = {
-    "uniform": uniform, "stratified": stratified, "lognormal": lognormal, "loss_aware": loss_aware,
-}  # fmt: skip
+    "uniform": uniform,
+    "stratified": stratified,
+    "lognormal": lognormal,
+    "loss_aware": loss_aware,
+}
 
 
 def make(name: str, schedule: Schedule, **kwargs) -> TimeSampler:

@@ -1,8 +1,8 @@
 """Loss weightings: how much a squared error of x0 counts at each noise level.
 
-All are `NoiseLevel -> w` for the loss `w * |x0_hat - x0|^2`, whatever the network predicts. Since the errors of
-predictions are multiples of each other (eps: alpha / sigma, v: sqrt(SNR + 1), network output: 1 / c_out), a weight
-stated elsewhere for another prediction is converted once, here:
+All are `NoiseLevel -> w` for the loss `w * |x0_hat - x0|^2`, whatever the network predicts. Since the errors
+of predictions are multiples of each other (eps: alpha / sigma, v: sqrt(SNR + 1), network output: 1 / c_out),
+a weight stated elsewhere for another prediction is converted once, here:
 
     simple          SNR                         plain eps error, L_simple (DDPM, arXiv:2006.11239, eq. 14)
     x0              1                           plain x0 error
@@ -66,9 +66,16 @@ def flow() -> Weighting:
 
 
 _MAKERS: dict[str, Callable[..., Weighting]] = {
-    "simple": simple, "snr": simple, "x0": x0, "v": v, "truncated_snr": truncated_snr, "min_snr": min_snr, "p2": p2,
-    "edm": edm, "flow": flow,
-}  # fmt: skip
+    "simple": simple,
+    "snr": simple,
+    "x0": x0,
+    "v": v,
+    "truncated_snr": truncated_snr,
+    "min_snr": min_snr,
+    "p2": p2,
+    "edm": edm,
+    "flow": flow,
+}
 
 
 def make(name: str, **kwargs) -> Weighting:
