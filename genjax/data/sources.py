@@ -249,11 +249,12 @@ def _from_registry(wanted: _Name, split: str, root: str) -> Source:
     except Exception as error:
         raise DatasetNotFound(
             f"dataset '{wanted}' isn't prepared in {root}, and nothing is downloaded unasked: point "
-            "config.data.data_dir or TFDS_DATA_DIR to where it is, or on a machine with network and tensorflow "
-            'set GENJAX_DOWNLOAD=1, or run: python -c "import tensorflow_datasets as tfds; '
-            f"tfds.builder('{wanted}', data_dir='{root}', file_format='array_record').download_and_prepare()\""
+            "config.data.data_dir or TFDS_DATA_DIR to where it is, or on a machine with network and "
+            'tensorflow set GENJAX_DOWNLOAD=1, or run: python -c "import tensorflow_datasets as tfds; '
+            f"tfds.builder('{wanted}', data_dir='{root}', file_format='array_record')"
+            '.download_and_prepare()"'
         ) from error
-    return _source(str(wanted), builder.info.features, data)
+    return _source(str(wanted), builder.info, data)
 
 
 def _open_prepared(name: str, folder, split: str) -> Source:
@@ -273,12 +274,13 @@ def _open_prepared(name: str, folder, split: str) -> Source:
             f"dataset {name!r} in {folder} is stored as {builder.info.file_format.value}, which can't "
             "be read without TensorFlow: prepare it again with file_format='array_record'"
         ) from error
-    return _source(name, features, data)
+    return _source(name, builder.info, data)
 
 
-def _source(name: str, features: Mapping[str, Any], data) -> Source:
+def _source(name: str, info, data) -> Source:
     """Wrap a TFDS data source, knowing from its features which field is what."""
-    image, label, text = _image_key(name, features), _label_key(features), _text_key(features)
+    features = info.features
+    image, label, text = _image_key(name, features), _label_key(info), _text_key(features)
     shape = features[image].shape
     known = len(shape) == 3 and None not in shape
     channels = {2: 1, 4: 3}.get(shape[-1], shape[-1]) if known else 0
@@ -304,12 +306,14 @@ def _image_key(name: str, features: Mapping[str, Any]) -> str:
     return images[0]
 
 
-def _label_key(features: Mapping[str, Any]) -> str:
-    """The field with the class: `label` if it is one, else the only class field, else ''."""
+def _label_key(info) -> str:
+    """The field with the class: `label`, or else the target that TFDS calls supervised; else ''."""
     import tensorflow_datasets as tfds
 
-    labels = [key for key, feature in features.items() if isinstance(feature, tfds.features.ClassLabel)]
-    return "label" if "label" in labels else (labels[0] if len(labels) == 1 else "")
+    for key in ("label", *(info.supervised_keys or ())[1:2]):
+        if key in info.features and isinstance(info.features[key], tfds.features.ClassLabel):
+            return key
+    return ""
 
 
 def _text_key(features: Mapping[str, Any]) -> str:

@@ -22,6 +22,9 @@ from genjax.typing import Float, UInt8
 
 CROPS = ("center", "random")
 
+WIDE_MODES = ("I", "F")
+"""Modes of 32 bits a pixel, which PIL cannot turn into 8 bits faithfully."""
+
 _DIRECT = ("L", "RGB")
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 
@@ -46,7 +49,7 @@ def decode(picture: bytes | str | os.PathLike | Image.Image) -> UInt8[np.ndarray
     picture = ImageOps.exif_transpose(picture)
     if picture.mode in _SIXTEEN_BIT:
         return (np.asarray(picture).astype(np.uint16) >> 8).astype(np.uint8)[..., None]
-    if picture.mode in ("I", "F"):
+    if picture.mode in WIDE_MODES:
         return _wide_grey(np.asarray(picture))[..., None]
     if picture.has_transparency_data:
         grey = picture.mode in ("1", "L", "LA", "La")
