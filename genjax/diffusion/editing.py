@@ -8,8 +8,7 @@ from genjax.typing import Array, Float, Key
 
 
 def replace_known(known: Float[Array, "b ..."], mask: Float[Array, "..."]) -> Guide:
-    """Overwrite x0 where it is known, at every step (inpainting, as GLIDE's released sampler,
-    arXiv:2112.10741).
+    """Overwrite x0 where it is known, at every step: inpainting as in GLIDE's release (arXiv:2112.10741).
 
     Apply it last: guide, threshold, then replace.
 

@@ -67,8 +67,9 @@ def _sections(num_steps: int, counts: list[int]) -> list[int]:
 
 
 def respace(schedule: Discrete, spec: str | int) -> NoiseLevel:
-    """The grid of the steps that `timesteps` keeps; `respace(schedule, schedule.num_steps)` is the whole
-    chain.
+    """The grid of the steps that `timesteps` keeps.
+
+    `respace(schedule, schedule.num_steps)` is the whole chain.
 
     Raises:
         ValueError: a bad spec, or a continuous schedule.

@@ -39,8 +39,7 @@ def classifier_free(
     """Classifier-free guidance in one batched forward pass.
 
     The guide takes a *paired* denoiser, bound to 2b conditions, the b real ones and then b null ones, and
-    gives a
-    denoiser for b examples: it doubles x_t, calls the network once, and combines the halves.
+    gives a denoiser for b examples: it doubles x_t, calls the network once, and combines the halves.
 
     Args:
         scale: 1 is the conditional model, 0 the unconditional; [] or one an example [b]; may be traced.
@@ -81,13 +80,10 @@ def _halves(paired: Denoiser, x_t: Array, level: NoiseLevel, key: Key) -> tuple[
 
 
 def _rescaled(guided: Array, cond: Array, phi: Scalar) -> Array:
-    """The guided x0 with its standard deviation drawn by phi towards the conditional one's, example by
-    example."""
+    """The guided x0, its standard deviation in each example drawn by phi towards the conditional one's."""
     dims = tuple(range(1, guided.ndim))
-    factor = jnp.std(cond, axis=dims, keepdims=True) / jnp.maximum(
-        jnp.std(guided, axis=dims, keepdims=True), 1e-12
-    )
-    return guided * (1 + phi * (factor - 1))
+    wanted, spread = jnp.std(cond, axis=dims, keepdims=True), jnp.std(guided, axis=dims, keepdims=True)
+    return guided * (1 + phi * (wanted / jnp.maximum(spread, 1e-12) - 1))
 
 
 def classifier(

@@ -9,8 +9,8 @@ the bound's term of the drawn t alone, in bits a dimension, with the mean detach
 
     T steps, lambda = .001 on the sum over t:  lambda * T * vb = T / 1000 * vb
 
-`vb_weight` is that factor: 1 (ADM; the same at T = 1000) or T / 1000 (IDDPM's "rescaled" loss, 4 at T =
-4000).
+`vb_weight` is that factor: 1 (ADM; the same at T = 1000) or T / 1000 (IDDPM's "rescaled" loss: 4 at 4000
+steps).
 """
 
 import math
@@ -87,8 +87,7 @@ def hybrid_loss(
     key: Key,
     vb_weight: Scalar = 1.0,
 ) -> HybridLoss:
-    """`denoising_loss` plus the variational term for a learned-range variance (IDDPM's L_hybrid,
-    arXiv:2102.09672).
+    """`denoising_loss` plus the variational term: L_hybrid of IDDPM (arXiv:2102.09672, eq. 16).
 
     Args:
         net: as in `denoising_loss`, with twice the channels out: prediction, then variance.
@@ -108,15 +107,13 @@ def hybrid_loss(
 
 
 def neighbours(schedule: Discrete, t: Float[Array, " b"]) -> tuple[NoiseLevel, NoiseLevel, Float[Array, ""]]:
-    """(level at t, level at t - 1, floor of the posterior variance) of a discrete chain; t = 0 is followed by
-    clean data."""
+    """(level at t, level at t - 1, floor of the posterior variance) of a discrete chain.
+
+    t = 0 is followed by clean data.
+    """
     if not isinstance(schedule, Discrete):
         raise ValueError(f"a variational bound needs a discrete schedule, not {type(schedule).__name__}")
-    chain = (
-        schedule(jnp.asarray([1.0, 0.0, -1.0]))
-        if schedule.num_steps > 1
-        else schedule(jnp.asarray([0.0, -1.0]))
-    )
+    chain = schedule(jnp.asarray([1.0, 0.0, -1.0][-min(schedule.num_steps, 2) - 1 :]))
     return schedule(t), schedule(t - 1), process.variance_floor(chain)
 
 
@@ -145,7 +142,7 @@ def vb_terms(
     log_variance = process.model_log_variance(variance, prediction.var_frac, x_t, cur, nxt, floor)
     mean = process.posterior(prediction.x0, x_t, cur, nxt).mean
     truth = process.posterior(x0, x_t, cur, nxt)
-    last = expand_to(nxt.sigma == 0, x_t)
+    last = expand_to(nxt.sigma, x_t) == 0
     true_log_variance = jnp.log(jnp.where(last, floor, truth.variance))
     kl = normal_kl(truth.mean, true_log_variance, mean, log_variance)
     decoder = discretized_gaussian_nll(x0, mean, 0.5 * log_variance)
@@ -167,11 +164,11 @@ def normal_kl(
 def discretized_gaussian_nll(
     x: Float[Array, "b ..."], mean: Float[Array, "b ..."], log_scale: Float[Array, "..."]
 ) -> Float[Array, "b ..."]:
-    """-log of a Gaussian's probability of the 8-bit bin around x, in nats, elementwise (arXiv:2006.11239, eq.
-    13).
+    """-log of a Gaussian's probability of the 8-bit bin around x, in nats (arXiv:2006.11239, eq. 13).
 
-    Bins are x +- 1/255, the outermost open-ended. As published, the cumulative distribution is the tanh
-    approximation `(1 + tanh(sqrt(2 / pi) (y + .044715 y^3))) / 2` and probabilities are at least 1e-12.
+    Elementwise. Bins are x +- 1/255, the outermost open-ended. As published, the cumulative distribution is
+    the tanh approximation `(1 + tanh(sqrt(2 / pi) (y + .044715 y^3))) / 2` and probabilities are at least
+    1e-12.
     """
     scale = jnp.exp(-log_scale)
     upper = _tanh_cdf(scale * (x - mean + 1 / 255))

@@ -49,8 +49,8 @@ def eps(noise_scale: Scalar = 1.0) -> Parameterizer:
     """The network predicts the noise (DDPM, arXiv:2006.11239). Undefined where alpha = 0.
 
     Args:
-        noise_scale: c_noise is `noise_scale * t`: 1 for discrete schedules, 1000 for those whose t is in [0,
-            1], 1000 / T for IDDPM's rescaled timesteps.
+        noise_scale: c_noise is `noise_scale * t`: 1 for discrete schedules, 1000 for those whose t is in
+            [0, 1], 1000 / T for IDDPM's rescaled timesteps.
     """
     return lambda level: Parameterization(
         1 / level.alpha, -level.sigma / level.alpha, jnp.ones_like(level.alpha), noise_scale * level.t
@@ -80,8 +80,10 @@ def v(noise_scale: Scalar = 1.0) -> Parameterizer:
 
 
 def flow(noise_scale: Scalar = 1.0) -> Parameterizer:
-    """The network predicts the velocity `eps - x0` of a straight path (arXiv:2209.03003). `noise_scale` as in
-    `eps`."""
+    """The network predicts the velocity `eps - x0` of a straight path (arXiv:2209.03003).
+
+    `noise_scale` as in `eps`.
+    """
 
     def at(level: NoiseLevel) -> Parameterization:
         total = level.alpha + level.sigma
@@ -91,8 +93,10 @@ def flow(noise_scale: Scalar = 1.0) -> Parameterizer:
 
 
 def edm(sigma_data: Scalar = 0.5) -> Parameterizer:
-    """EDM's preconditioning (arXiv:2206.00364, table 1): unit variance in and out for data of std
-    `sigma_data`."""
+    """EDM's preconditioning (arXiv:2206.00364, table 1).
+
+    For data of standard deviation `sigma_data` the network's input and target have unit variance.
+    """
 
     def at(level: NoiseLevel) -> Parameterization:
         s = level.ratio

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from genjax.core.numerics import expand_to
 from genjax.diffusion.schedules import NoiseLevel
 from genjax.typing import Array, Float, Key
 
@@ -79,11 +80,10 @@ def posterior(
     x0: Float[Array, "b ..."], x_t: Float[Array, "b ..."], cur: NoiseLevel, nxt: NoiseLevel
 ) -> Gaussian:
     """q(x_n | x_c = x_t, x0) between the levels `cur` and `nxt` (arXiv:2006.11239, eqs. 6-7)."""
-    alpha, sigma = nxt.expand(x_t)
-    ratio = NoiseLevel(decay(cur, nxt), cur.sigma, cur.t).expand(x_t)
-    r, sigma_cur = ratio
-    rest = 1 - jnp.square(r)
-    return Gaussian(alpha * rest * x0 + r * (sigma / sigma_cur) * x_t, jnp.square(sigma) * rest)
+    r = decay(cur, nxt)
+    of_x0 = expand_to(nxt.alpha * (1 - jnp.square(r)), x_t)
+    of_x_t = expand_to(r * nxt.sigma / cur.sigma, x_t)
+    return Gaussian(of_x0 * x0 + of_x_t * x_t, expand_to(posterior_variance(cur, nxt), x_t))
 
 
 def variance_floor(levels: NoiseLevel) -> Float[Array, ""]:
@@ -110,8 +110,7 @@ def model_log_variance(
     - "fixed_small": beta tilde, or `floor` on the step to clean data.
     - "fixed_large": beta, or `floor` on the step to clean data ("for a better decoder likelihood", DDPM).
     - "learned_range": `exp(frac * log beta + (1 - frac) * log beta_tilde)` (IDDPM, arXiv:2102.09672, eq. 15),
-    again
-      with `floor` for beta tilde on the last step; beta there stays beta.
+      again with `floor` for beta tilde on the last step; beta there stays beta.
 
     Args:
         variance: one of `VARIANCES`.
@@ -128,16 +127,15 @@ def model_log_variance(
     last = nxt.sigma == 0
     small = jnp.log(jnp.where(last, floor, posterior_variance(cur, nxt)))
     large = jnp.log(transition_variance(cur, nxt))
-    small, large = NoiseLevel(small, large, small).expand(like)
     if variance == "fixed_small":
-        return small
+        return expand_to(small, like)
     if variance == "fixed_large":
-        return jnp.where(NoiseLevel(last, last, last).expand(like)[0], small, large)
+        return expand_to(jnp.where(last, small, large), like)
     if var_frac is None:
         raise ValueError(
             "'learned_range' needs a denoiser with learned variance; use 'fixed_small' with others"
         )
-    return var_frac * large + (1 - var_frac) * small
+    return var_frac * expand_to(large, like) + (1 - var_frac) * expand_to(small, like)
 
 
 def fold(key: Key, data: int | Array) -> Key:
@@ -150,7 +148,7 @@ def fold(key: Key, data: int | Array) -> Key:
 def noise_like(key: Key, x: Float[Array, "b ..."]) -> Float[Array, "b ..."]:
     """Standard normal noise in the shape of `x`.
 
-    Given one key an example ([b] keys), each example's noise depends on its own key alone, so a picture
+    Given one key an example, [b] keys, each example's noise depends on its own key alone, so a picture
     doesn't change with the batch that it is drawn in.
     """
     if is_batched(key):

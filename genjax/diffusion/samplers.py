@@ -42,7 +42,8 @@ class Sampler(NamedTuple):
 def ancestral(variance: str = "fixed_small") -> Sampler:
     """Samples the model's own reverse chain (DDPM, arXiv:2006.11239, algorithm 2; IDDPM, arXiv:2102.09672).
 
-    The only sampler that takes `Prediction.mean_grad`: it shifts the mean by variance * mean_grad.
+    The only sampler that takes `Prediction.mean_grad`: it shifts the mean by variance * mean_grad. On the
+    step to clean data, where no noise is added, the variance that weighs mean_grad is the floor of the grid.
 
     Args:
         variance: "fixed_small" (beta tilde), "fixed_large" (beta) or "learned_range" (the prediction's
@@ -71,8 +72,9 @@ def ancestral(variance: str = "fixed_small") -> Sampler:
 
 
 def ddim(eta: Scalar = 0.0) -> Sampler:
-    """DDIM (arXiv:2010.02502, eq. 12 and 16): deterministic and of order 1 at eta 0, ancestral fixed_small at
-    eta 1.
+    """DDIM (arXiv:2010.02502, eqs. 12 and 16).
+
+    Deterministic and of order 1 at eta 0, the ancestral sampler with "fixed_small" at eta 1.
 
     Args:
         eta: share of the posterior's standard deviation that is drawn anew; may be traced.
@@ -95,8 +97,10 @@ def euler(
     churn_max: Scalar = float("inf"),
     churn_noise: Scalar = 1.0,
 ) -> Sampler:
-    """EDM's algorithm 2 without the correction (arXiv:2206.00364): `heun` with one denoising a step, order
-    1."""
+    """EDM's algorithm 2 without the correction (arXiv:2206.00364): order 1, one denoising a step.
+
+    Arguments as in `heun`.
+    """
     return _edm(False, _Churn(churn, schedule, churn_min, churn_max, churn_noise))
 
 
@@ -163,8 +167,7 @@ def _edm(correct: bool, churn: _Churn) -> Sampler:
 
 
 def _stride(cur: NoiseLevel, nxt: NoiseLevel) -> Array:
-    """How far a unit change of eps over the whole step moves x: alpha_n ds, with ds itself or as (1 + s_n^2)
-    d(angle)."""
+    """By how much one unit of eps moves x over the step: alpha_n ds, with (1 + s_n^2) d(angle) for ds or not."""
     turn = jnp.arctan2(nxt.sigma, nxt.alpha) - jnp.arctan2(cur.sigma, cur.alpha)
     by_angle = (jnp.square(nxt.alpha) + jnp.square(nxt.sigma)) / nxt.alpha * turn
     return jnp.where(cur.alpha == nxt.alpha, nxt.sigma - cur.sigma, by_angle)
@@ -186,8 +189,7 @@ def _raise_noise(
 
 
 class _Memory(NamedTuple):
-    """What a multistep sampler remembers: the last x0 estimate and the last stride h, infinite before the
-    first."""
+    """What a multistep sampler remembers: the last x0 estimate and stride h (infinite before the first)."""
 
     x0: Array
     stride: Array

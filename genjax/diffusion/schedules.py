@@ -2,9 +2,8 @@
 
 A schedule is any NamedTuple that is called with `t` and gives a `NoiseLevel`. Its fields are array leaves, so
 a schedule passes through `jax.jit` as an argument and other values never recompile. Time is in the schedule's
-own
-unit: integer steps 0..T-1 for discrete ones (T = 1000 in most papers), [0, 1] for the cosine, exponential and
-flow schedules, and sigma itself for `edm`.
+own unit: integer steps 0..T-1 for discrete ones (T = 1000 in most papers), [0, 1] for the cosine, exponential
+and flow schedules, and sigma itself for `edm`.
 
 Variance preserving (`alpha**2 + sigma**2 = 1`), discrete, with `alphas_cumprod = cumprod(1 - betas)`:
 
@@ -37,8 +36,9 @@ Scalar = float | int | Array
 
 
 class NoiseLevel(NamedTuple):
-    """Noise levels `x_t = alpha * x0 + sigma * eps`; entries of shape [], [b] (one an example) or [n] (a
-    grid).
+    """Noise levels `x_t = alpha * x0 + sigma * eps`.
+
+    Entries have shape [], [b] (one an example) or [n] (a grid).
 
     Attributes:
         alpha: scale of the data; sqrt(alpha_bar) of DDPM.
@@ -124,8 +124,7 @@ class Discrete(NamedTuple):
         return float(self.num_steps - 1)
 
     def __call__(self, t: Scalar) -> NoiseLevel:
-        """The level at step `t`: the table's at whole steps, log-linear in sigma / alpha between, clean below
-        0."""
+        """The level at step `t`: the table's at whole steps, log-linear between them, clean below 0."""
         t = jnp.asarray(t, self.alpha.dtype)
         low = jnp.clip(jnp.floor(t), 0, self.num_steps - 1).astype(jnp.int32)
         high = jnp.minimum(low + 1, self.num_steps - 1)
@@ -267,8 +266,7 @@ def from_betas(betas: Sequence[float] | np.ndarray) -> Discrete:
 def linear_beta(
     num_steps: int = 1000, beta_start: float | None = None, beta_end: float | None = None
 ) -> Discrete:
-    """Betas linear from 1e-4 to .02 (DDPM, arXiv:2006.11239), times 1000 / num_steps (IDDPM,
-    arXiv:2102.09672).
+    """Betas linear from 1e-4 to .02 (DDPM, arXiv:2006.11239), times 1000 / T (IDDPM, arXiv:2102.09672).
 
     Args:
         num_steps: T.
@@ -281,8 +279,8 @@ def linear_beta(
     scale = 1000.0 / num_steps
     if beta_end is None and 0.02 * scale >= 1:
         raise ValueError(
-            f"linear_beta(num_steps={num_steps}) would scale beta_end to {0.02 * scale:g} >= 1: use more than "
-            "20 steps, pass beta_end, or train with 1000 steps and respace at sampling"
+            f"linear_beta(num_steps={num_steps}) would scale beta_end to {0.02 * scale:g} >= 1: use more "
+            "than 20 steps, pass beta_end, or train with 1000 steps and respace at sampling"
         )
     start = 1e-4 * scale if beta_start is None else beta_start
     end = 0.02 * scale if beta_end is None else beta_end
@@ -290,8 +288,10 @@ def linear_beta(
 
 
 def cosine(num_steps: int = 1000, s: float = 0.008, max_beta: float = 0.999) -> Discrete:
-    """alpha_bar(t) = cos^2((t / T + s) / (1 + s) * pi / 2), betas at most `max_beta` (IDDPM,
-    arXiv:2102.09672, eq. 17)."""
+    """alpha_bar(t) = cos^2((t / T + s) / (1 + s) * pi / 2) (IDDPM, arXiv:2102.09672, eq. 17).
+
+    Betas are at most `max_beta`.
+    """
 
     def alpha_bar(t: float) -> float:
         return math.cos((t + s) / (1 + s) * math.pi / 2) ** 2
@@ -308,15 +308,13 @@ def scaled_linear(num_steps: int = 1000, beta_start: float = 0.00085, beta_end: 
 
 
 def continuous_cosine(logsnr_min: Scalar = -20.0, logsnr_max: Scalar = 20.0) -> Cosine:
-    """logsnr(t) = -2 log tan(a t + b) for t in [0, 1], from logsnr_max to logsnr_min (arXiv:2202.00512, eq.
-    in app. E;
+    """logsnr(t) = -2 log tan(a t + b) for t in [0, 1], from logsnr_max to logsnr_min (arXiv:2202.00512;
     Imagen, arXiv:2205.11487)."""
     return Cosine(logsnr_min, logsnr_max)
 
 
 def variance_exploding(sigma_min: Scalar = 0.01, sigma_max: Scalar = 50.0) -> Exponential:
-    """sigma(t) = sigma_min * (sigma_max / sigma_min)**t for t in [0, 1] (score SDE, arXiv:2011.13456, eq.
-    31)."""
+    """sigma(t) = sigma_min * (sigma_max / sigma_min)**t for t in [0, 1] (score SDE, arXiv:2011.13456)."""
     return Exponential(sigma_min, sigma_max)
 
 

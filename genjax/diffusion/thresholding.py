@@ -18,8 +18,9 @@ def static(low: Scalar = -1.0, high: Scalar = 1.0) -> Guide:
 
 
 def dynamic(quantile: Scalar = 0.995, cap: Scalar | None = None) -> Guide:
-    """Clip x0 to [-s, s] and divide by s, with s the quantile of |x0| in each example, at least 1 (Imagen,
-    arXiv:2205.11487).
+    """Clip x0 to [-s, s] and divide by s, the quantile of |x0| in each example (Imagen, arXiv:2205.11487).
+
+    s is at least 1.
 
     Args:
         quantile: .995 in the paper; DeepFloyd IF uses .95 to .99.

@@ -52,9 +52,10 @@ def _memoryless(draw: Callable[[Key, int], Array]) -> TimeSampler:
 
 
 def _spread(schedule: Schedule, u: Float[Array, " b"]) -> Float[Array, " b"]:
-    """u in [0, 1) to t: whole steps of a discrete schedule, [t_min, t_max) of a continuous one, turned round
-    so that
-    t_min, where many schedules have no noise, is never hit but t_max is."""
+    """u in [0, 1) to t: whole steps of a discrete schedule, (t_min, t_max] of a continuous one.
+
+    t_min is left out because many schedules have no noise there.
+    """
     if isinstance(schedule, Discrete):
         return jnp.minimum(jnp.floor(u * schedule.num_steps), schedule.num_steps - 1)
     return schedule.t_max - u * (schedule.t_max - schedule.t_min)
@@ -66,8 +67,7 @@ def uniform(schedule: Schedule) -> TimeSampler:
 
 
 def stratified(schedule: Schedule) -> TimeSampler:
-    """Even times that cover the range together: `(u + i / b) mod 1` with one u a batch (VDM,
-    arXiv:2107.00630, app. I.1).
+    """Even times that cover the range together: `(u + i / b) mod 1`, one u a batch (VDM, arXiv:2107.00630).
 
     Each example's time is uniform by itself, yet the loss varies less from batch to batch.
     """
@@ -104,8 +104,8 @@ class LossHistory(NamedTuple):
 
 
 def loss_aware(schedule: Discrete, history_per_step: int = 10, uniform_prob: Scalar = 0.001) -> TimeSampler:
-    """Times in proportion to sqrt(E[loss_t^2]) over the last losses of each step (IDDPM, arXiv:2102.09672,
-    eq. 18).
+    """Times in proportion to the root mean square of each step's last losses (IDDPM, arXiv:2102.09672, eq.
+    18).
 
     Uniform until every step has seen `history_per_step` losses. Needed to train on L_vlb alone.
 
