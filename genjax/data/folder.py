@@ -3,7 +3,7 @@
 Layouts, found by looking:
 
     /path/cat/1.jpg, /path/dog/2.png   one subfolder for each class (pictures may lie deeper); class ids
-                                       follow the sorted names, in numeric order if all of them are whole numbers
+                                       follow the sorted names, in numeric order if all are whole numbers
     /path/1.jpg, /path/2.png           unlabelled
     /path/1.jpg, /path/1.txt           a caption beside the picture, in either layout above; several lines
                                        are several captions

@@ -294,7 +294,7 @@ def _source(name: str, info, data) -> Source:
     return Source(_TfdsRecords(data, image, label, text), spec)
 
 
-def _image_key(name: str, features: Mapping[str, Any]) -> str:
+def _image_key(name: str, features) -> str:
     """The field with the picture: `image` if there is one, else the only picture field."""
     import tensorflow_datasets as tfds
 
@@ -316,7 +316,7 @@ def _label_key(info) -> str:
     return ""
 
 
-def _text_key(features: Mapping[str, Any]) -> str:
+def _text_key(features) -> str:
     """The field with the captions, else ''. File names are texts too, so only known names count."""
     import tensorflow_datasets as tfds
 

@@ -56,6 +56,9 @@ TWO_OBJECTS = (
 TEMPLATES = ONE_OBJECT + TWO_OBJECTS
 
 _JITTER_PLACE, _JITTER_SIZE = 0.02, 0.04
+_DRAWN_AT = 64
+_REACH = 1.12  # No shape extends further from its centre along an axis, in units of its radius.
+_RGB = np.array(list(COLOURS.values()), np.float64)
 
 
 class Thing(NamedTuple):
@@ -139,18 +142,29 @@ def write_caption(things: tuple[Thing, ...], relation: int, template: int) -> st
 
 
 def render(scene: Scene, size: int) -> UInt8[np.ndarray, "h w 3"]:
-    """Draw a scene at `size` x `size` pixels, edges smoothed by the distance of pixel centres to them."""
-    canvas = np.empty((size, size, 3), np.float64)
+    """Draw a scene at `size` x `size` pixels.
+
+    Edges are smoothed by the distance of pixel centres to them. Pictures under 64 pixels are block means of a
+    larger one, of 64 pixels where they divide it: the scene at 32 is the 2x2 mean of the same at 64.
+    """
+    factor = -(-_DRAWN_AT // size)
+    fine = size * factor
+    canvas = np.empty((fine, fine, 3))
     canvas[:] = BACKGROUND
-    centres = (np.arange(size) + 0.5) / size
     for thing in scene.things:
         radius = thing.diameter / 2
-        u = (centres - thing.x)[None, :] / radius
-        v = (centres - thing.y)[:, None] / radius
-        distance = list(SHAPES.values())[thing.shape](u, v)
-        cover = np.clip(0.5 - distance * radius * size, 0.0, 1.0)[..., None]
-        canvas += cover * (np.array(list(COLOURS.values())[thing.colour]) - canvas)
-    return np.round(canvas).astype(np.uint8)
+        reach = radius * _REACH + 1 / fine
+        columns, rows = (
+            slice(max(0, math.floor((middle - reach) * fine)), math.ceil((middle + reach) * fine))
+            for middle in (thing.x, thing.y)
+        )
+        centres = (np.arange(fine) + 0.5) / fine
+        u = (centres[columns] - thing.x)[None, :] / radius
+        v = (centres[rows] - thing.y)[:, None] / radius
+        distance = _DISTANCES[thing.shape](u, v)
+        cover = np.clip(0.5 - distance * radius * fine, 0.0, 1.0)[..., None]
+        canvas[rows, columns] += cover * (_RGB[thing.colour] - canvas[rows, columns])
+    return np.round(canvas.reshape(size, factor, size, factor, 3).mean(axis=(1, 3))).astype(np.uint8)
 
 
 # Shapes as signed distances to their edge (negative inside) in units of the nominal radius, u to the right
@@ -216,3 +230,4 @@ SHAPES = {
     "ring": _ring,
     "heart": _heart,
 }
+_DISTANCES = tuple(SHAPES.values())
