@@ -6,8 +6,8 @@ the words.
 
 Configurations "32" and "64" are the same scenes in the same order at 32x32 and 64x64 pixels, RGB, the small
 picture being the 2x2 mean of the large one: pairs for training super-resolution. Splits, of the same
-distribution but for the last: `train` (20,000), `test` (2,000) and `compositional` (2,000), where every object
-is a pair of colour and shape that never occurs in the other two.
+distribution but for the last: `train` (20,000), `test` (2,000) and `compositional` (2,000), where every
+object is a pair of colour and shape that never occurs in the other two.
 
 Colours (10), on white: red, orange, yellow, green, cyan, blue, purple, pink, brown, black. Any two of them,
 and each and the white, are at least 90 apart in RGB (0..255, Euclidean).
