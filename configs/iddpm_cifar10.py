@@ -18,5 +18,6 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model.network.channel_mult = (1, 2, 2, 2)
     config.model.network.dropout = 0.3
     config.model.network.time_scale = 0.25  # the release rescales its 4000 steps to 1000 for the network
+    config.model.vb_weight = 4.0  # and its variational term by T / 1000
     config.training.num_steps = 500_000
     return unets.select(config, variant)

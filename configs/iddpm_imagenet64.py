@@ -20,5 +20,6 @@ def get_config(variant: str = "") -> ConfigDict:
     config.data.batch_size = 128
     config.model.network.channel_mult = (1, 2, 3, 4)
     config.model.network.time_scale = 0.25  # the release rescales its 4000 steps to 1000 for the network
+    config.model.vb_weight = 4.0  # and its variational term by T / 1000
     config.training.num_steps = 1_500_000
     return unets.select(config, variant)

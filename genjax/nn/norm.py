@@ -98,7 +98,7 @@ def _forward(x, gain, shift, num_groups, eps, silu):
     rstd = jax.lax.rsqrt(var + eps)
     dtype = _statistics_dtype(x)
     slope = gain.astype(dtype) * rstd
-    z = x.astype(dtype) * slope[:, None, None] + (shift.astype(dtype) - mean * slope)[:, None, None]
+    z = (x.astype(dtype) - mean[:, None, None]) * slope[:, None, None] + shift.astype(dtype)[:, None, None]
     y = jax.nn.silu(z) if silu else z
     return y.astype(x.dtype), (x, gain, shift, mean, rstd)
 
