@@ -1,0 +1,192 @@
+"""Samples beside real pictures and a classical rival, against one reference, with a receipt.
+
+Three rows, each a set of pictures judged against all the held-out test pictures:
+
+    samples            what the model made
+    real_train         training pictures: the floor, what real pictures reach at this count
+    gaussian_mixture   a Gaussian mixture a class, fitted to the training pixels: the classical rival
+
+Policy of the counts. Fréchet distance falls, and the k-nearest-neighbour balls shrink, as a set grows; and in
+features that separate the classes a set with the wrong share of a class is far off. So
+
+- the reference is the same for all rows: the whole test split, whose own finite size biases all rows alike;
+- all rows have one count, `n = min(number of samples, number of training pictures)`; larger sets give a
+  seeded subset without replacement, and the mixture draws exactly n;
+- the rows are drawn as the samples were. Samples with labels have the shares that were asked for, without
+  chance: subsets are then stratified (each class keeps its share of its own set), and the mixture is asked
+  for the very labels of the samples. Samples without labels have classes by chance, and so have the subset of
+  the training pictures and the mixture's labels. A floor drawn by chance would flatter conditional models, a
+  stratified one would wrong unconditional ones: on the digits 1000 training pictures by chance are 0.25 +-
+  0.03 from the test split, stratified 0.23 +- 0.01.
+
+`frechet_ratio` divides by the floor at this count and is what to compare; the bare distance holds for one
+feature net, one count and one reference. Training pictures lie in the feature net's training set; that moves
+the floor by less than a tenth (measured on halves of the digits), since input noise keeps the net from
+learning them by heart. Their novelty is 0 by definition: they are copies.
+
+Columns: `frechet`, `frechet_ratio`, `precision`, `recall` (k = 3), `density`, `coverage`, `class_accuracy`
+(share read as the label that was asked for; null without labels), `novelty`, `class_shares` (share of each
+class as read by the net).
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import genjax
+from genjax.metrics.baselines import (
+    NUM_COMPONENTS,
+    REGULARIZATION,
+    fit_gaussian_mixtures,
+    sample_gaussian_mixtures,
+)
+from genjax.metrics.feature_net import FeatureNet, Readings, accuracy, read, weights_hash
+from genjax.metrics.fid import frechet_from_features
+from genjax.metrics.novelty import novelty
+from genjax.metrics.precision_recall import precision_recall
+from genjax.typing import ImageUint8, Int
+
+NEIGHBOURS = 3
+LIBRARIES = ("jax", "flax", "optax", "numpy", "scipy", "scikit-learn")
+
+
+class Pictures(NamedTuple):
+    """Pictures and, where known, the class of each."""
+
+    images: ImageUint8
+    labels: Int[np.ndarray, " n"] | None
+
+
+def evaluate_samples(
+    images: ImageUint8,
+    labels: Int[np.ndarray, " n"] | None,
+    train: tuple[ImageUint8, Int[np.ndarray, " m"]],
+    test: tuple[ImageUint8, Int[np.ndarray, " r"]],
+    feature_net: FeatureNet,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Judge samples in the feature net's features; see the module's head for rows, columns and counts.
+
+    Args:
+        images: samples, uint8.
+        labels: the class that each was asked to be, or None.
+        train: the training split and its labels.
+        test: the held-out split and its labels: the reference.
+        feature_net: trained on the training split.
+        seed: of the subsets and the mixture.
+
+    Returns:
+        `{"rows": {row: {column: value}}, "receipt": {...}}`, ready for `write_report`.
+
+    Raises:
+        ValueError: for labels that don't match the samples, or too few samples for the neighbours.
+    """
+    if labels is not None and len(labels) != len(images):
+        raise ValueError(f"{len(images)} samples need as many labels, not {len(labels)}; or give labels=None")
+    rng = np.random.default_rng(seed)
+    count = min(len(images), len(train[0]))
+    if count <= NEIGHBOURS:
+        raise ValueError(f"{count} samples are too few for {NEIGHBOURS} nearest neighbours; sample more")
+    samples = _subset(images, labels, count, labels, rng)
+    floor = _subset(*train, count, None if labels is None else train[1], rng)
+    asked = rng.choice(train[1], count) if samples.labels is None else samples.labels
+    mixture = sample_gaussian_mixtures(fit_gaussian_mixtures(*train, seed=seed), asked, seed)
+    sets = {"samples": samples, "real_train": floor, "gaussian_mixture": Pictures(mixture, asked)}
+    reference = read(feature_net, test[0])
+    rows = {
+        name: {"count": count} | _row(pictures, reference, train[0], test[0], feature_net)
+        for name, pictures in sets.items()
+    }
+    for row in rows.values():
+        row["frechet_ratio"] = row["frechet"] / rows["real_train"]["frechet"]
+    return {"rows": rows, "receipt": _receipt(feature_net, test, len(images), len(train[0]), count, seed)}
+
+
+def _subset(images, labels, count: int, strata, rng: np.random.Generator) -> Pictures:
+    """A random subset without replacement, in the old order; with strata, each keeps its share."""
+    order = rng.permutation(len(images))
+    if strata is not None:
+        # Members of a stratum of size s lie at (0.5 + rank) / s, in random order: the first are stratified.
+        strata = np.asarray(strata)[order]
+        position = np.empty(len(order))
+        for members in (np.flatnonzero(strata == stratum) for stratum in np.unique(strata)):
+            position[members] = (np.arange(len(members)) + 0.5) / len(members)
+        order = order[np.argsort(position, kind="stable")]
+    chosen = np.sort(order[:count])
+    return Pictures(images[chosen], None if labels is None else np.asarray(labels)[chosen])
+
+
+def _row(
+    pictures: Pictures, reference: Readings, train: ImageUint8, test: ImageUint8, net: FeatureNet
+) -> dict:
+    """All columns of one row but the ratio."""
+    readings = read(net, pictures.images)
+    classes = readings.probabilities.argmax(axis=1)
+    neighbours = precision_recall(reference.features, readings.features, NEIGHBOURS)
+    return {
+        "frechet": frechet_from_features(readings.features, reference.features),
+        **neighbours._asdict(),
+        "class_accuracy": None if pictures.labels is None else float((classes == pictures.labels).mean()),
+        "novelty": novelty(pictures.images, train, test),
+        "class_shares": (np.bincount(classes, minlength=net.num_classes) / len(classes)).tolist(),
+    }
+
+
+def _receipt(
+    net: FeatureNet, test, num_samples: int, num_train: int, count: int, seed: int
+) -> dict[str, Any]:
+    """What a reader needs to repeat the figures or to refuse a comparison."""
+    return {
+        "feature_net": {
+            "hash": weights_hash(net),
+            "test_accuracy": accuracy(net, *test),
+            **net.record,
+        },
+        "counts": {"samples": num_samples, "train": num_train, "test": len(test[0]), "each_row": count},
+        "settings": {
+            "neighbours": NEIGHBOURS,
+            "mixture_components": NUM_COMPONENTS,
+            "mixture_regularization": REGULARIZATION,
+        },
+        "seed": seed,
+        "versions": {"genjax": genjax.__version__, "python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in LIBRARIES},
+    }
+
+
+def write_report(path: str | os.PathLike, report: Mapping[str, Any]) -> None:
+    """Write a report as JSON, making its folder; the file appears whole or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
+    os.replace(part, path)
+
+
+def format_table(report: Mapping[str, Any]) -> str:
+    """The main columns of a report as a plain text table, with a line that says what they hold for."""
+    columns = {
+        "Fréchet": ("frechet", "{:.3f}"),
+        "/ floor": ("frechet_ratio", "{:.2f}"),
+        "precision": ("precision", "{:.3f}"),
+        "recall": ("recall", "{:.3f}"),
+        "class right": ("class_accuracy", "{:.1%}"),
+        "novelty": ("novelty", "{:.2f}"),
+    }
+    lines = [f"{'':18}" + "".join(f"{title:>13}" for title in columns)]
+    for name, row in report["rows"].items():
+        cells = ["-" if row[key] is None else form.format(row[key]) for key, form in columns.values()]
+        lines.append(f"{name.replace('_', ' '):18}" + "".join(f"{cell:>13}" for cell in cells))
+    receipt = report["receipt"]
+    counts, net = receipt["counts"], receipt["feature_net"]
+    lines.append(
+        f"{counts['each_row']} pictures a row against {counts['test']} test pictures; feature net "
+        f"{net['hash'][:12]} ({net['test_accuracy']:.1%} of test pictures right), seed {receipt['seed']}"
+    )
+    return "\n".join(lines)
