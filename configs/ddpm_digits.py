@@ -27,6 +27,7 @@ def get_config(variant: str = ""):
         num_res_blocks=2,
         attention_resolutions=(4,),
         num_heads=4,
+        num_groups=8,
         adaptive_norm=True,
         dropout=0.1,
     )
@@ -41,7 +42,7 @@ def get_config(variant: str = ""):
 
     if variant == "tiny":
         config.data.batch_size = 16
-        model.network.update(width=16, channel_mult=(1, 1), num_res_blocks=1, num_heads=1, num_groups=8)
+        model.network.update(width=16, channel_mult=(1, 1), num_res_blocks=1, num_heads=1)
         config.training.num_steps = 20
         config.checkpoint.every = 10
         config.log.update(every=5, sample_every=20, eval_every=20, num_samples=20)

@@ -17,8 +17,11 @@ _CACHE = flags.DEFINE_string(
     "compilation_cache", str(Path.home() / ".cache" / "genjax" / "xla"),
     "Folder where compiled programs are kept from run to run; empty: nowhere.")
 _MULTIHOST = flags.DEFINE_bool(
-    "multihost", False, "One of several processes: TPU pods, Slurm and MPI are recognised; elsewhere set "
-    "JAX_COORDINATOR_ADDRESS (host:port of process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID.")
+    "multihost", False, "One of several processes. TPU pods, GKE, Slurm and MPI are recognised; elsewhere say the "
+    "three flags that follow.")
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "With --multihost: host:port of process 0.")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "With --multihost: how many processes there are.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "With --multihost: which of them this is, from 0.")
 
 
 def define_config():
@@ -50,7 +53,7 @@ def _call(main: Callable[[], None], argv: Sequence[str]) -> None:
         jax.config.update("jax_compilation_cache_dir", _CACHE.value)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     if _MULTIHOST.value:
-        jax.distributed.initialize()
+        jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     try:
         main()
     except (ValueError, OSError) as error:

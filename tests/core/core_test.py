@@ -1,0 +1,79 @@
+"""Random streams, trees, numerics and pictures."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from genjax.core import images, numerics, rng, tree
+
+KEY = jax.random.key(0)
+
+
+def data(key):
+    return np.asarray(jax.random.key_data(key))
+
+
+def test_streams_differ_by_name_step_and_seed_and_repeat():
+    keys = [rng.stream(jax.random.key(seed), name, step) for seed in (0, 1) for name in ("a", "b") for step in (0, 1)]
+    assert len({tuple(data(key)) for key in keys}) == 8
+    assert (data(rng.stream(KEY, "a", 3)) == data(jax.jit(lambda s: rng.stream(KEY, "a", s))(3))).all()
+    assert tuple(data(rng.stream(KEY, "noise", 7))) == tuple(data(rng.stream(KEY, "noise", jnp.int32(7))))
+
+
+def test_split_like_gives_each_leaf_its_own_key():
+    keys = rng.split_like(KEY, {"a": 0, "b": (0, 0)})
+    assert len({tuple(data(key)) for key in jax.tree.leaves(keys)}) == 3
+    assert rng.split_like(KEY, {}) == {}
+
+
+def test_tree_operations():
+    params = {"layer": {"kernel": jnp.ones((2, 3)), "count": jnp.ones((), jnp.int32)}, "b": (jnp.zeros(4),)}
+    assert tree.count_params(params) == 11
+    assert tree.count_params(jax.eval_shape(lambda: params)) == 11
+    assert tree.param_paths(params) == ["b/0", "layer/count", "layer/kernel"]
+    half = tree.cast(params, jnp.bfloat16)
+    assert half["layer"]["kernel"].dtype == jnp.bfloat16 and half["layer"]["count"].dtype == jnp.int32
+    middle = tree.lerp({"w": jnp.zeros(2)}, {"w": jnp.full(2, 4.0)}, 0.25)
+    np.testing.assert_array_equal(middle["w"], [1.0, 1.0])
+    named = tree.map_with_path(lambda name, leaf: name, params)
+    assert named["layer"]["kernel"] == "layer/kernel"
+
+
+def test_numerics():
+    assert numerics.expand_to(jnp.ones(3), jnp.ones((3, 2, 2, 1))).shape == (3, 1, 1, 1)
+    assert numerics.expand_to(2.0, jnp.ones((3, 2))).shape == (1, 1)
+    np.testing.assert_allclose(numerics.mean_flat(jnp.arange(8.0).reshape(2, 2, 2)), [1.5, 5.5])
+    assert jax.grad(lambda x: numerics.safe_log(x))(0.0) == 0.0
+    np.testing.assert_allclose(numerics.standard_normal_cdf(jnp.array([0.0, 1.959964])), [0.5, 0.975], rtol=1e-6)
+
+
+def test_every_uint8_level_survives_the_round_trip():
+    levels = np.arange(256, dtype=np.uint8)
+    inside = images.from_uint8(levels)
+    assert inside.min() == -1 and inside.max() == 1
+    np.testing.assert_array_equal(images.to_uint8(inside), levels)
+    np.testing.assert_array_equal(images.to_uint8(jnp.array([-3.0, 7.0])), [0, 255])
+
+
+def test_resize():
+    picture = jnp.arange(16.0).reshape(1, 4, 4, 1)
+    np.testing.assert_array_equal(images.resize(picture, (2, 2), "area")[0, :, :, 0], [[2.5, 4.5], [10.5, 12.5]])
+    assert images.resize(picture, (8, 6)).shape == (1, 8, 6, 1)
+    with pytest.raises(ValueError, match=r"\(4, 4\), not \(3, 3\)"):
+        images.resize(picture, (3, 3), "area")
+
+
+def test_grid_png_and_gif(tmp_path):
+    pixels = np.stack([np.full((8, 8, 1), value, np.uint8) for value in (0, 100, 200)])
+    grid = images.make_grid(pixels, columns=2, pad=1, scale=2)
+    assert grid.shape == (2 * (2 * 9 + 1), 2 * (2 * 9 + 1), 3)
+    assert (grid[4, 4] == 0).all() and (grid[4, 22] == 100).all() and (grid[22, 4] == 200).all()
+    assert (grid[0] == 255).all() and (grid[22, 22] == 255).all(), "white between pictures and where none is"
+    assert images.make_grid(np.zeros((5, 8, 8, 3), np.uint8)).shape[0] >= 48
+    images.save_png(tmp_path / "new" / "grid.png", grid)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "new" / "grid.png")), grid)
+    images.save_gif(tmp_path / "way.gif", np.stack([grid, 255 - grid, grid]))
+    assert Image.open(tmp_path / "way.gif").n_frames == 3
+    assert {path.name for path in tmp_path.iterdir()} == {"new", "way.gif"}, "no parts are left"
