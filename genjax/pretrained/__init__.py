@@ -1,0 +1,1 @@
+"""Floor 3: converters from public checkpoints to parameters of genjax, one file an origin."""
