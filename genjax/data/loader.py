@@ -25,6 +25,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import grain
 import numpy as np
+from absl import flags
 
 from genjax.data import sources, transforms
 from genjax.typing import Batch, DataSpec
@@ -32,6 +33,9 @@ from genjax.typing import Batch, DataSpec
 _READ_THREADS = 2
 _BATCHES_AHEAD = 4
 _CACHE_BYTES = 256 * 2**20
+_ENDLESS = (
+    2**52
+)  # Examples until a run would end. grain's own endless repetition overflows with batches of one.
 
 
 @runtime_checkable
@@ -109,12 +113,15 @@ def train_iterator(
         and `close`.
 
     Raises:
-        ValueError: a batch that the processes can't share equally, or that is larger than the dataset.
+        ValueError: a batch that the processes can't share equally or that is larger than the dataset, or a
+            negative seed.
     """
     read = _read(settings)
     share = _shard(read.batch_size, process_index, process_count)
     source = sources.open_source(read.name, read.split, read.data_dir)
     size = len(source.records)
+    if seed < 0:
+        raise ValueError(f"config.seed must be 0 or more, not {seed}")
     if read.batch_size > size:
         raise ValueError(
             f"config.data.batch_size {read.batch_size} is larger than the {size} examples of {read.name!r} "
@@ -125,7 +132,7 @@ def train_iterator(
         grain.MapDataset.source(_Prepared(source, read, random=True))
         .seed(seed)
         .shuffle()
-        .repeat()
+        .repeat(_ENDLESS // size)
         .random_map(_Augment(read))
         .batch(share, batch_fn=_collate)[process_index::process_count]
     )
@@ -159,6 +166,9 @@ class TrainIterator(grain.DatasetIterator):
             options = grain.ReadOptions(num_threads=_READ_THREADS, prefetch_buffer_size=_BATCHES_AHEAD)
             ahead = self._dataset[self._position :].to_iter_dataset(options)
             if self._num_workers:
+                # grain's workers read absl flags, which nobody has parsed outside an absl program.
+                if not flags.FLAGS.is_parsed():
+                    flags.FLAGS.mark_as_parsed()
                 ahead = ahead.mp_prefetch(grain.MultiprocessingOptions(num_workers=self._num_workers))
             self._inner = iter(ahead)
 

@@ -172,6 +172,30 @@ def _build(wanted: _Name, root: str):
     """Build an embedded dataset into the data folder and return where it lies."""
     import tensorflow_datasets as tfds
 
+    builder_class = _embedded_class(wanted)
+    log.info("building %s in %s", wanted, root)
+    tfds.display_progress_bar(False)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            builder = builder_class(data_dir=root, config=wanted.config or None, file_format="array_record")
+            builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
+        problem = f"lies half written in {builder.data_path}: delete this folder and start again"
+    except OSError as error:
+        problem = (
+            f"can't be built in {root} ({error}): set config.data.data_dir or TFDS_DATA_DIR to a folder that "
+            "can be written to"
+        )
+    finally:
+        tfds.display_progress_bar(True)
+    # Where another process builds the same, the slower of the two fails on the folder's name; here it is.
+    found = _find_prepared(wanted, root)
+    if found is None:
+        raise DatasetNotFound(f"dataset '{wanted}' {problem}")
+    return found
+
+
+def _embedded_class(wanted: _Name):
+    """The builder class of an embedded dataset, once the name is known to fit it."""
     module, class_name = EMBEDDED[wanted.dataset]
     builder_class = getattr(importlib.import_module(module), class_name)
     configs = [config.name for config in builder_class.BUILDER_CONFIGS]
@@ -182,30 +206,11 @@ def _build(wanted: _Name, root: str):
         )
     if wanted.config and wanted.config not in configs:
         raise ValueError(f"dataset {wanted.dataset!r} has the sizes {configs}, not {wanted.config!r}")
-    log.info("building %s in %s", wanted, root)
-    try:
-        builder = builder_class(data_dir=root, config=wanted.config or None, file_format="array_record")
-        if wanted.version and wanted.version != str(builder.version):
-            raise ValueError(
-                f"dataset {wanted.dataset!r} has version {builder.version}, not {wanted.version}"
-            )
-        settings = tfds.download.DownloadConfig(try_download_gcs=False)
-        tfds.display_progress_bar(False)
-        with contextlib.redirect_stdout(io.StringIO()):
-            builder.download_and_prepare(download_config=settings)
-    except OSError as error:
-        # Another process may have built the same dataset meanwhile: the one that is slower finds the folder
-        # taken.
-        found = _find_prepared(wanted, root)
-        if found is None:
-            raise DatasetNotFound(
-                f"dataset {wanted.dataset!r} can't be built in {root} ({error}): set config.data.data_dir or "
-                "TFDS_DATA_DIR to a folder that can be written to"
-            ) from error
-        return found
-    finally:
-        tfds.display_progress_bar(True)
-    return _find_prepared(wanted, root)
+    if wanted.version and wanted.version != str(builder_class.VERSION):
+        raise ValueError(
+            f"dataset {wanted.dataset!r} has version {builder_class.VERSION}, not {wanted.version}"
+        )
+    return builder_class
 
 
 def _download(wanted: _Name, root: str):
@@ -325,7 +330,11 @@ def _text_key(features) -> str:
         inner = getattr(inner, "feature", inner)
         if isinstance(inner, tfds.features.FeaturesDict):
             inner = inner["text"] if "text" in inner else None
-        if isinstance(inner, tfds.features.Text):
+        if (
+            isinstance(inner, tfds.features.Tensor)
+            and inner.shape == ()
+            and np.dtype(inner.np_dtype).kind == "O"
+        ):
             return key
     return ""
 
