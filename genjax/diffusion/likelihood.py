@@ -5,14 +5,20 @@
     KL(q(x_T | x0) || N(0, I)) + sum_t KL(q(x_{t-1} | x_t, x0) || p(x_{t-1} | x_t)) - log p(x0 | x_1)
 
 `ode_log_density` follows the probability flow (score SDE, arXiv:2011.13456, section 4.3) from clean data up
-to noise. With y = x / alpha and s = sigma / alpha the flow is dy/ds = eps, so by the change of variables
+to noise. In the angle a = atan(sigma / alpha) and u = x / sqrt(alpha^2 + sigma^2) = cos(a) x0 + sin(a) eps
+the flow is
 
-    log p(x0) = log p_T(y_T) + integral of tr(d eps / d y) ds,    tr(d eps / d y) = alpha tr(d eps / d x)
+    du / da = cos(a) eps - sin(a) x0 = w
 
-It is integrated with the trapezoid rule (Heun) over log s along a grid, order 2.
+which stays bounded from clean data (a = 0) to pure noise (a = pi / 2) and vanishes for data N(0, 1).
+By the change of variables, with u = cos(a_0) x0 at the start,
 
-Deviation: the flow starts at the grid's least noise, s > 0, taking x0 itself for y there, as is usual; the
-density is then that of data blurred by that noise.
+    log p(x0) = log N(u_T; 0, 1) + integral of tr(dw / du) da + dims * log cos(a_0)
+
+integrated with Heun's rule along a grid, order 2.
+
+Deviation: the flow starts at the grid's least noise, sigma > 0, taking x0 for x / alpha there, as is usual;
+the density is then that of data blurred by that noise.
 """
 
 import math
@@ -134,32 +140,33 @@ def ode_log_density(
     """
     directions = _directions(x0, key, probes)
     path = levels.at(slice(None, -1)).at(slice(None, None, -1))
-    log_s = jnp.log(path.ratio)
+    angles = jnp.arctan2(path.sigma, path.alpha)
 
-    def velocity(y: Array, level: NoiseLevel) -> tuple[Array, Array]:
-        """(dy / dlog s, its trace [b])."""
+    def velocity(u: Array, level: NoiseLevel, angle: Array) -> tuple[Array, Array]:
+        """(du / dangle, its trace [b])."""
 
-        def flow(y: Array) -> Array:
-            return level.ratio * denoise(level.alpha * y, level, key).eps
+        def flow(u: Array) -> Array:
+            prediction = denoise(jnp.hypot(level.alpha, level.sigma) * u, level, key)
+            return jnp.cos(angle) * prediction.eps - jnp.sin(angle) * prediction.x0
 
-        rate, push = jax.linearize(flow, y)
+        rate, push = jax.linearize(flow, u)
         along = jax.vmap(lambda d: jnp.sum((d * push(d)).reshape(d.shape[0], -1), axis=1))(directions)
         return rate, along.sum(axis=0) if probes is None else along.mean(axis=0)
 
     def step(state, inputs):
-        y, gain = state
-        cur, nxt, h = inputs
-        rate, trace = velocity(y, cur)
-        rate_end, trace_end = velocity(y + h * rate, nxt)
-        return (y + h / 2 * (rate + rate_end), gain + h / 2 * (trace + trace_end)), None
+        u, gain = state
+        cur, nxt, angle, end = inputs
+        rate, trace = velocity(u, cur, angle)
+        rate_end, trace_end = velocity(u + (end - angle) * rate, nxt, end)
+        half = (end - angle) / 2
+        return (u + half * (rate + rate_end), gain + half * (trace + trace_end)), None
 
-    start = (x0.astype(jnp.result_type(x0, levels.alpha)), jnp.zeros(x0.shape[:1], levels.alpha.dtype))
-    pairs = (path.at(slice(None, -1)), path.at(slice(1, None)), jnp.diff(log_s))
-    (y, gain), _ = jax.lax.scan(step, start, pairs)
-    top = path.at(-1)
-    variance = 1 + jnp.square(top.ratio)
-    log_prior = -0.5 * (jnp.square(y) / variance + jnp.log(2 * math.pi * variance))
-    return jnp.sum(log_prior.reshape(y.shape[0], -1), axis=1) + gain
+    shrink = jnp.cos(angles[0])
+    start = (shrink * x0.astype(angles.dtype), jnp.full(x0.shape[:1], x0[0].size * jnp.log(shrink)))
+    pairs = (path.at(slice(None, -1)), path.at(slice(1, None)), angles[:-1], angles[1:])
+    (u, gain), _ = jax.lax.scan(step, start, pairs)
+    log_prior = -0.5 * (jnp.square(u) + math.log(2 * math.pi))
+    return jnp.sum(log_prior.reshape(u.shape[0], -1), axis=1) + gain
 
 
 def _directions(x0: Array, key: Key, probes: int | None) -> Array:

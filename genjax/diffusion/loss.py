@@ -106,7 +106,7 @@ def hybrid_loss(
     return HybridLoss(simple + vb_weight * vb, simple, vb)
 
 
-def neighbours(schedule: Discrete, t: Float[Array, " b"]) -> tuple[NoiseLevel, NoiseLevel, Float[Array, ""]]:
+def neighbours(schedule: Discrete, t: Float[Array, "*b"]) -> tuple[NoiseLevel, NoiseLevel, Float[Array, ""]]:
     """(level at t, level at t - 1, floor of the posterior variance) of a discrete chain.
 
     t = 0 is followed by clean data.
@@ -152,8 +152,8 @@ def vb_terms(
 def normal_kl(
     mean1: Float[Array, "..."],
     logvar1: Float[Array, "..."],
-    mean2: Float[Array, "..."],
-    logvar2: Float[Array, "..."],
+    mean2: Float[Array, "..."] | float,
+    logvar2: Float[Array, "..."] | float,
 ) -> Float[Array, "..."]:
     """KL(N(mean1, exp(logvar1)) || N(mean2, exp(logvar2))) in nats, elementwise; the arguments broadcast."""
     return 0.5 * (

@@ -167,7 +167,7 @@ def _edm(correct: bool, churn: _Churn) -> Sampler:
 
 
 def _stride(cur: NoiseLevel, nxt: NoiseLevel) -> Array:
-    """By how much one unit of eps moves x over the step: alpha_n ds, with (1 + s_n^2) d(angle) for ds or not."""
+    """By how much one unit of eps moves x: alpha_n ds where alpha is constant, else (1 + s_n^2) d(angle)."""
     turn = jnp.arctan2(nxt.sigma, nxt.alpha) - jnp.arctan2(cur.sigma, cur.alpha)
     by_angle = (jnp.square(nxt.alpha) + jnp.square(nxt.sigma)) / nxt.alpha * turn
     return jnp.where(cur.alpha == nxt.alpha, nxt.sigma - cur.sigma, by_angle)
