@@ -21,6 +21,7 @@ processes or of workers.
 """
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import grain
@@ -30,8 +31,6 @@ from absl import flags
 from genjax.data import sources, transforms
 from genjax.typing import Batch, DataSpec
 
-_READ_THREADS = 2
-_BATCHES_AHEAD = 4
 _CACHE_BYTES = 256 * 2**20
 _ENDLESS = (
     2**52
@@ -58,6 +57,7 @@ class _Fields(NamedTuple):
     flip: bool = False
     batch_size: int = 0
     num_workers: int = 0
+    read_threads: int = 2
 
 
 def _read(settings: Settings) -> _Fields:
@@ -74,6 +74,8 @@ def _read(settings: Settings) -> _Fields:
         raise ValueError(f"config.data.crop must be one of {transforms.CROPS}, not {read.crop!r}")
     if read.num_workers < 0:
         raise ValueError(f"config.data.num_workers must be 0 or more, not {read.num_workers}")
+    if read.read_threads < 1:
+        raise ValueError(f"config.data.read_threads must be 1 or more, not {read.read_threads}")
     return read
 
 
@@ -136,7 +138,7 @@ def train_iterator(
         .random_map(_Augment(read))
         .batch(share, batch_fn=_collate)[process_index::process_count]
     )
-    return TrainIterator(dataset, read.num_workers)
+    return TrainIterator(dataset, read.num_workers, read.read_threads)
 
 
 class TrainIterator(grain.DatasetIterator):
@@ -146,9 +148,10 @@ class TrainIterator(grain.DatasetIterator):
     threads and workers. It's also a context manager.
     """
 
-    def __init__(self, dataset: grain.MapDataset, num_workers: int = 0):
+    def __init__(self, dataset: grain.MapDataset, num_workers: int = 0, read_threads: int = 2):
         super().__init__()
         self._dataset, self._num_workers = dataset, num_workers
+        self._options = grain.ReadOptions(num_threads=read_threads, prefetch_buffer_size=2 * read_threads)
         self._position = 0
         self._inner: grain.DatasetIterator | None = None
 
@@ -163,8 +166,7 @@ class TrainIterator(grain.DatasetIterator):
     def start_prefetch(self) -> None:
         """Start to read ahead, without waiting for a batch."""
         if self._inner is None:
-            options = grain.ReadOptions(num_threads=_READ_THREADS, prefetch_buffer_size=_BATCHES_AHEAD)
-            ahead = self._dataset[self._position :].to_iter_dataset(options)
+            ahead = self._dataset[self._position :].to_iter_dataset(self._options)
             if self._num_workers:
                 # grain's workers read absl flags, which nobody has parsed outside an absl program.
                 if not flags.FLAGS.is_parsed():
@@ -232,10 +234,16 @@ def _one_pass(prepared: "_Prepared", total: int, share: int, process_index: int)
     padding = prepared.blank()
     for start in range(0, len(prepared), total):
         first = start + process_index * share
-        real = [prepared[index] for index in range(first, min(first + share, len(prepared)))]
-        batch = _collate([_first_caption(record) for record in real] + [padding] * (share - len(real)))
+        real = _read_many(prepared, range(first, min(first + share, len(prepared))))
+        batch = _collate(real + [padding] * (share - len(real)))
         batch["mask"] = (np.arange(share) < len(real)).astype(np.float32)
         yield batch
+
+
+def _read_many(prepared: "_Prepared", indices: range) -> list[dict[str, Any]]:
+    """Examples with one caption each, decoded by as many threads as there are processors."""
+    with ThreadPoolExecutor() as pool:
+        return [_first_caption(record) for record in pool.map(prepared.__getitem__, indices)]
 
 
 def load_arrays(settings: Settings, split: str = "") -> dict[str, np.ndarray]:
@@ -247,7 +255,7 @@ def load_arrays(settings: Settings, split: str = "") -> dict[str, np.ndarray]:
     read = _read(settings)
     source = sources.open_source(read.name, split or read.eval_split, read.data_dir)
     prepared = _Prepared(source, read, random=False)
-    return _stack([_first_caption(prepared[index]) for index in range(len(prepared))])
+    return _stack(_read_many(prepared, range(len(prepared))))
 
 
 class _Prepared:

@@ -254,6 +254,7 @@ def test_worker_processes_give_the_same_batches_and_end(photos):
         ({"channels": 4}, r"channels must be 1 \(grey\) or 3 \(RGB\), not 4"),
         ({"crop": "squash"}, r"crop must be one of \('center', 'random'\), not 'squash'"),
         ({"num_workers": -1}, "num_workers must be 0 or more, not -1"),
+        ({"read_threads": 0}, "read_threads must be 1 or more, not 0"),
         ({"split": "trian"}, r"the splits \['test', 'train'\], not 'trian'"),
     ],
 )
