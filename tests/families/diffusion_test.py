@@ -1,0 +1,154 @@
+"""The diffusion family: what its loss and its samples depend on, and what compiles anew."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import ddpm_digits
+from genjax import sharding
+from genjax.families import registry
+from genjax.families.base import LossInputs, Weights
+from genjax.training import generate
+from genjax.typing import DataSpec
+
+SPEC = DataSpec((8, 8, 1), num_classes=10)
+KEY = jax.random.key(0)
+
+
+def build(spec=SPEC, sampling=(), **model):
+    config = ddpm_digits.get_config("tiny")
+    config.model.update(model)
+    config.sampling.update(dict(sampling))
+    return registry.build(config.family, config.model.to_dict(), config.sampling.to_dict(), spec)
+
+
+def batch(count=8):
+    image = jax.random.uniform(KEY, (count, 8, 8, 1), minval=-1, maxval=1)
+    return {"image": image, "label": jnp.arange(count) % 10}
+
+
+def random_params(family, key=KEY):
+    """Parameters with nothing left at zero, so that every input matters."""
+    params, extra = jax.jit(family.init)(key, batch(1))
+    leaves, treedef = jax.tree.flatten(params)
+    noise = np.random.default_rng(0)
+    noisy = [leaf + 0.1 * noise.standard_normal(leaf.shape, np.float32) for leaf in leaves]
+    return jax.tree.unflatten(treedef, noisy), extra
+
+
+def sample(family, weights, conditions):
+    return jax.jit(family.sample)(weights, conditions, KEY)
+
+
+def loss_of(family, params, extra, **changes):
+    inputs = LossInputs({}, extra, {}, batch() | changes.pop("batch", {}), changes.pop("key", KEY), jnp.int32(0))
+    return jax.jit(family.players[0].loss)(params["model"], inputs)
+
+
+def conditions(count, **others):
+    return {"index": jnp.arange(count), "label": jnp.arange(count) % 10, **others}
+
+
+def test_untrained_loss_is_the_variance_of_eps():
+    """The last convolution starts at zero, so the eps network predicts 0, whose squared error is 1 on average."""
+    family = build()
+    params, extra = jax.jit(family.init)(KEY, batch(1))
+    value, outputs = loss_of(family, params, extra, batch={"image": jnp.zeros((512, 8, 8, 1)), "label": jnp.zeros(512, int)})
+    assert value == pytest.approx(1.0, abs=0.03)
+    assert outputs.extra == ()
+
+
+def test_loss_depends_on_labels_only_when_conditional_and_not_dropped():
+    other = {"label": (jnp.arange(8) + 3) % 10}
+    for model, same in (({}, False), ({"label_dropout": 1.0}, True), ({"conditional": False}, True)):
+        family = build(**model)
+        params, extra = random_params(family)
+        values = [loss_of(family, params, extra, batch=b)[0] for b in ({}, other)]
+        assert bool(jnp.array_equal(*values)) == same, model
+
+
+def test_loss_aware_history_lives_in_extra():
+    family = build(time_sampler={"name": "loss_aware", "history_per_step": 2}, schedule={"name": "cosine", "num_steps": 4},
+                   sampling={"num_steps": "2"})
+    params, extra = random_params(family)
+    _, outputs = loss_of(family, params, extra)
+    assert int(outputs.extra.counts.sum()) == 8
+
+
+def test_learned_variance_doubles_the_channels_and_reports_its_parts():
+    family = build(learned_variance=True, sampling={"sampler": {"name": "ancestral"}})
+    params, extra = random_params(family)
+    assert params["model"]["conv_out"]["kernel"].shape[-1] == 2
+    value, outputs = loss_of(family, params, extra)
+    assert value == pytest.approx(float(outputs.metrics["simple"] + outputs.metrics["vb"]), rel=1e-5)
+    assert sample(family, Weights(params, extra, {}), conditions(2)).images.shape == (2, 8, 8, 1)
+
+
+def test_guidance_scale_one_is_no_guidance_and_scale_zero_is_the_null_class():
+    family = build()
+    params, extra = random_params(family)
+    weights = Weights(params, extra, {})
+    plain = sample(family, weights, conditions(4)).images
+    np.testing.assert_allclose(sample(family, weights, conditions(4, guidance_scale=1.0)).images, plain, atol=2e-5)
+    null = sample(family, weights, conditions(4) | {"label": jnp.full(4, 10)}).images
+    np.testing.assert_allclose(sample(family, weights, conditions(4, guidance_scale=0.0)).images, null, atol=2e-5)
+    assert jnp.abs(plain - null).max() > 1e-2
+
+
+@pytest.mark.parametrize("sampler", [{"name": "dpmpp_2m"}, {"name": "ancestral"}, {"name": "heun", "churn": 4.0}])
+def test_a_picture_depends_on_its_index_alone(sampler):
+    family = build(sampling={"sampler": sampler})
+    params, extra = random_params(family)
+    weights = Weights(params, extra, {})
+    many = sample(family, weights, conditions(6)).images
+    one = sample(family, weights, {"index": jnp.array([4]), "label": jnp.array([4])}).images
+    np.testing.assert_allclose(one[0], many[4], atol=1e-4)
+    assert jnp.abs(many[0] - many[1]).max() > 1e-2
+
+
+def test_generate_compiles_once_for_seeds_scales_and_labels():
+    family = build()
+    params, extra = random_params(family)
+    chex.clear_trace_counter()
+    counted = family._replace(sample=chex.assert_max_traces(lambda *inputs: family.sample(*inputs), n=1))
+    draw = generate.make_generate(counted, sharding.make_mesh())
+    for seed in range(2):
+        for scale in (1.5, 4.0):
+            for label in (0, 7):
+                each = {"label": np.full(20, label, np.int32)}
+                pictures = draw(Weights(params, extra, {}), each, {"guidance_scale": scale}, jax.random.key(seed), 16)
+                assert pictures.images.shape == (20, 8, 8, 1)
+
+
+def test_trajectory_ends_in_the_image():
+    family = build(sampling={"trajectory": True})
+    params, extra = random_params(family)
+    samples = sample(family, Weights(params, extra, {}), conditions(2))
+    assert samples.trajectory.shape == (5, 2, 8, 8, 1)
+    np.testing.assert_array_equal(samples.trajectory[-1], samples.images)
+
+
+@pytest.mark.parametrize(("changes", "words"), [
+    ({"spec": DataSpec((8, 8, 1))}, "needs data with class labels"),
+    ({"network": {"name": "perceptron"}}, "unknown network 'perceptron'"),
+    ({"colour": "red"}, r"unknown \['colour'\]"),
+    ({"sampling": {"threshold": {"name": "soft"}}}, "unknown threshold 'soft'"),
+])
+def test_refusals(changes, words):
+    with pytest.raises(ValueError, match=words):
+        family = build(**changes)
+        family.sample(Weights({"model": {}}, (), {}), conditions(1), KEY)
+
+
+def test_guidance_of_a_model_without_null_class_is_refused():
+    family = build(label_dropout=0.0)
+    params, extra = jax.jit(family.init)(KEY, batch(1))
+    with pytest.raises(ValueError, match="label_dropout > 0"):
+        sample(family, Weights(params, extra, {}), conditions(1, guidance_scale=2.0))
+
+
+def test_unknown_family():
+    with pytest.raises(ValueError, match="unknown family 'painting'; .*diffusion"):
+        registry.build("painting", {}, {}, SPEC)
