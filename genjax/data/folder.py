@@ -35,7 +35,8 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from genjax.data import sources, transforms
+from genjax.data import transforms
+from genjax.data.records import DatasetNotFound, Record, Source
 from genjax.typing import DataSpec
 
 log = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ class Entry(NamedTuple):
     texts: tuple[str, ...] = ()
 
 
-def open_folder(path: str, split: str) -> sources.Source:
+def open_folder(path: str, split: str) -> Source:
     """Open a folder of pictures.
 
     Args:
@@ -76,28 +77,25 @@ def open_folder(path: str, split: str) -> sources.Source:
         split: "train", "test", "validation" or "all", as the module's docstring says.
 
     Raises:
-        sources.DatasetNotFound: no such folder, or no picture in it that can be read.
+        DatasetNotFound: no such folder, or no picture in it that can be read.
         ValueError: no such split, metadata that can't be understood, pictures both beside and in subfolders.
     """
     root = Path(path).expanduser()
-    if not root.is_dir():
-        raise sources.DatasetNotFound(f"folder {root} doesn't exist: config.data.name is 'folder:{path}'")
+    if not path or not root.is_dir():
+        raise DatasetNotFound(f"folder {root} doesn't exist: config.data.name is 'folder:{path}'")
     splits = _splits(root)
     everything = [entry for entries in splits.values() for entry in entries]
     if not everything:
-        raise sources.DatasetNotFound(
+        raise DatasetNotFound(
             f"folder {root} holds no pictures (.png, .jpg, .webp, ...): it needs class subfolders, or "
             "pictures with metadata.csv, metadata.jsonl or .txt files beside them, or just pictures"
         )
-    good = _readable(
-        str(root), tuple((entry.path, entry.name, *_fingerprint(entry.path)) for entry in everything)
-    )
+    files = tuple((entry.path, entry.name, *_fingerprint(entry.path)) for entry in everything)
+    good = _readable(str(root), files)
     splits = {name: [entry for entry in entries if entry.path in good] for name, entries in splits.items()}
     everything = [entry for entry in everything if entry.path in good]
     if not everything:
-        raise sources.DatasetNotFound(
-            f"folder {root} holds no picture that can be read; the log names the files"
-        )
+        raise DatasetNotFound(f"folder {root} holds no picture that can be read; the log names the files")
     if list(splits) == [""]:
         splits = hold_out(everything)
     chosen = everything if split == "all" else splits.get(split, [])
@@ -143,7 +141,10 @@ def _splits(root: Path) -> dict[str, list[Entry]]:
         return {"": _entries(root)}
     if len(folders) == 1:
         return {"": _entries(folders[0])}
-    return {name: _entries(folder, f"{folder.name}/") for name, folder in zip(names, folders)}
+    splits: dict[str, list[Entry]] = {}
+    for name, folder in zip(names, folders):
+        splits.setdefault(name, []).extend(_entries(folder, f"{folder.name}/"))
+    return splits
 
 
 def _subfolders(folder: Path) -> list[Path]:
@@ -212,8 +213,12 @@ def _caption_beside(picture: Path) -> tuple[str, ...]:
 
 def _read_metadata(path: Path) -> list[tuple[str, str | None, tuple[str, ...]]]:
     """Rows of (file name, label, captions)."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file)) if path.suffix == ".csv" else list(_json_rows(path, file))
+    read = csv.DictReader if path.suffix == ".csv" else functools.partial(_json_rows, path)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(read(file))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 ({error}): save it in this encoding") from error
     columns = sorted({str(key) for row in rows for key in row})
     if rows and ("file_name" not in columns or not {"text", "label"} & set(columns)):
         raise ValueError(f"{path} has the columns {columns}: it needs file_name, and text or label or both")
@@ -289,7 +294,7 @@ def _problem(path: str) -> str:
     return ""
 
 
-def _source(root: Path, chosen: list[Entry], everything: list[Entry]) -> sources.Source:
+def _source(root: Path, chosen: list[Entry], everything: list[Entry]) -> Source:
     """Records of the chosen entries, with classes named over all splits."""
     names = {entry.label for entry in everything if entry.label is not None}
     unlabelled = [entry.name for entry in everything if entry.label is None]
@@ -298,7 +303,7 @@ def _source(root: Path, chosen: list[Entry], everything: list[Entry]) -> sources
             f"folder {root} has classes, but {len(unlabelled)} pictures such as {unlabelled[0]} are in none"
         )
     numeric = all(name.isdecimal() for name in names)
-    classes = tuple(sorted(names, key=int if numeric else str))
+    classes = tuple(sorted(sorted(names), key=int if numeric else str))
     has_text = any(entry.texts for entry in everything)
     without = sum(not entry.texts for entry in chosen)
     if has_text and without:
@@ -306,7 +311,7 @@ def _source(root: Path, chosen: list[Entry], everything: list[Entry]) -> sources
             "folder %s: %d of %d pictures have no caption; theirs is empty", root, without, len(chosen)
         )
     spec = DataSpec((0, 0, 0), len(classes), classes, len(chosen), has_text)
-    return sources.Source(_FolderRecords(chosen, classes, has_text), spec)
+    return Source(_FolderRecords(chosen, classes, has_text), spec)
 
 
 class _FolderRecords:
@@ -319,9 +324,9 @@ class _FolderRecords:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def __getitem__(self, index: int) -> sources.Record:
+    def __getitem__(self, index: int) -> Record:
         entry = self._entries[index]
-        record: sources.Record = {"image": transforms.decode(entry.path), "file_name": entry.name}
+        record: Record = {"image": transforms.decode(entry.path), "file_name": entry.name}
         if entry.label is not None:
             record["label"] = self._ids[entry.label]
         if self._has_text:

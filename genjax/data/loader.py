@@ -32,9 +32,8 @@ from genjax.data import sources, transforms
 from genjax.typing import Batch, DataSpec
 
 _CACHE_BYTES = 256 * 2**20
-_ENDLESS = (
-    2**52
-)  # Examples until a run would end. grain's own endless repetition overflows with batches of one.
+# Examples until a run would end: grain's own endless repetition overflows with batches of one.
+_ENDLESS = 2**52
 
 
 @runtime_checkable
@@ -131,7 +130,7 @@ def train_iterator(
             f"{size} or less"
         )
     dataset = (
-        grain.MapDataset.source(_Prepared(source, read, random=True))
+        grain.MapDataset.source(_Prepared(source, read, training=True))
         .seed(seed)
         .shuffle()
         .repeat(_ENDLESS // size)
@@ -227,7 +226,7 @@ def eval_batches(
     total = batch_size or read.batch_size
     share = _shard(total, process_index, process_count)
     source = sources.open_source(read.name, split or read.eval_split, read.data_dir)
-    return _one_pass(_Prepared(source, read, random=False), total, share, process_index)
+    return _one_pass(_Prepared(source, read, training=False), total, share, process_index)
 
 
 def _one_pass(prepared: "_Prepared", total: int, share: int, process_index: int) -> Iterator[Batch]:
@@ -254,24 +253,24 @@ def load_arrays(settings: Settings, split: str = "") -> dict[str, np.ndarray]:
     """
     read = _read(settings)
     source = sources.open_source(read.name, split or read.eval_split, read.data_dir)
-    prepared = _Prepared(source, read, random=False)
+    prepared = _Prepared(source, read, training=False)
     return _stack(_read_many(prepared, range(len(prepared))))
 
 
 class _Prepared:
     """Records after everything that isn't random: channels, and centre crop unless a random one follows.
 
-    Small data is kept in memory once prepared, so that no picture is decoded twice: if the whole of it fits
-    into 256 MiB.
+    Small training data, if the whole of it fits into 256 MiB, is kept in memory once prepared: no picture is
+    decoded twice.
     """
 
-    def __init__(self, source: sources.Source, read: _Fields, random: bool):
+    def __init__(self, source: sources.Source, read: _Fields, training: bool):
         self._records = source.records
         self._spec = source.spec
         self._size, self._channels = read.image_size, read.channels
-        self._crop = not (random and read.crop == "random")
+        self._crop = not (training and read.crop == "random")
         fits = len(source.records) * read.image_size**2 * read.channels <= _CACHE_BYTES
-        self._cache: dict[int, dict[str, Any]] | None = {} if fits and self._crop else None
+        self._cache: dict[int, dict[str, Any]] | None = {} if training and fits and self._crop else None
 
     def __len__(self) -> int:
         return len(self._records)

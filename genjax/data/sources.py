@@ -22,11 +22,12 @@ import logging
 import os
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from genjax.data import transforms
+from genjax.data import folder, transforms
+from genjax.data.records import DatasetNotFound, Record, Source
 from genjax.typing import DataSpec
 
 log = logging.getLogger(__name__)
@@ -37,38 +38,6 @@ EMBEDDED = {
 }
 """Datasets of our own: name -> (module, TFDS builder class)."""
 
-Record = dict[str, Any]
-
-
-class DatasetNotFound(FileNotFoundError, ValueError):
-    """A dataset, or a folder of pictures, that isn't there. The message says what to do."""
-
-
-class Records(Protocol):
-    """Random access to examples, each a dict.
-
-    `image` is uint8 [h, w, c] with c = 1 or 3. Where the data has them, `label` is an int and `text` a str,
-    or a tuple of str for several captions of one picture. What else there is comes as TFDS gives it.
-    """
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Record: ...
-
-
-class Source(NamedTuple):
-    """Examples and what is known of them.
-
-    Attributes:
-        records: random access to examples.
-        spec: shapes and classes; `image_shape` is (0, 0, 0) where pictures vary in size, `num_examples`
-        counts these
-            records.
-    """
-
-    records: Records
-    spec: DataSpec
-
 
 def open_source(name: str, split: str, data_dir: str = "", download: bool = False) -> Source:
     """Open a dataset by name.
@@ -77,16 +46,13 @@ def open_source(name: str, split: str, data_dir: str = "", download: bool = Fals
         name: see the module's docstring.
         split: one of the dataset's splits, or a slice in the TFDS notation such as "train[:90%]".
         data_dir: where prepared data lies; "" for TFDS's own default.
-        download: let TFDS download and prepare a dataset that is missing. Preparing needs TensorFlow for many
-        datasets.
+        download: let TFDS download and prepare a dataset that is missing, for which most need TensorFlow.
 
     Raises:
         DatasetNotFound: nothing under that name (both a FileNotFoundError and a ValueError).
         ValueError: a split, configuration or data format that can't be read.
     """
     if name.startswith("folder:"):
-        from genjax.data import folder
-
         return folder.open_folder(name.removeprefix("folder:"), split)
     wanted = _parse(name)
     root = data_folder(data_dir)
@@ -154,13 +120,13 @@ def _find_prepared(wanted: _Name, root: str):
     return next(iter(configs.values()), None)
 
 
-def _newest_version(folder, version: str):
+def _newest_version(home, version: str):
     """The subfolder of one version, or of the newest, that TFDS finished writing."""
-    if not folder.is_dir():
+    if not home.is_dir():
         return None
     found = [
         child
-        for child in folder.iterdir()
+        for child in home.iterdir()
         if re.fullmatch(r"\d+\.\d+\.\d+", child.name)
         and (not version or child.name == version)
         and (child / "dataset_info.json").exists()
@@ -262,11 +228,11 @@ def _from_registry(wanted: _Name, split: str, root: str) -> Source:
     return _source(str(wanted), builder.info, data)
 
 
-def _open_prepared(name: str, folder, split: str) -> Source:
-    """Read one split of a dataset that lies prepared in `folder`."""
+def _open_prepared(name: str, place, split: str) -> Source:
+    """Read one split of a dataset that lies prepared in `place`."""
     import tensorflow_datasets as tfds
 
-    builder = tfds.builder_from_directory(folder)
+    builder = tfds.builder_from_directory(place)
     features = builder.info.features
     base = re.split(r"[\[+]", split)[0]
     if base != "all" and base not in builder.info.splits:
@@ -276,7 +242,7 @@ def _open_prepared(name: str, folder, split: str) -> Source:
         data = builder.as_data_source(split=split, decoders={image: tfds.decode.SkipDecoding()})
     except NotImplementedError as error:
         raise ValueError(
-            f"dataset {name!r} in {folder} is stored as {builder.info.file_format.value}, which can't "
+            f"dataset {name!r} in {place} is stored as {builder.info.file_format.value}, which can't "
             "be read without TensorFlow: prepare it again with file_format='array_record'"
         ) from error
     return _source(name, builder.info, data)
@@ -330,11 +296,8 @@ def _text_key(features) -> str:
         inner = getattr(inner, "feature", inner)
         if isinstance(inner, tfds.features.FeaturesDict):
             inner = inner["text"] if "text" in inner else None
-        if (
-            isinstance(inner, tfds.features.Tensor)
-            and inner.shape == ()
-            and np.dtype(inner.np_dtype).kind == "O"
-        ):
+        scalar = isinstance(inner, tfds.features.Tensor) and inner.shape == ()
+        if scalar and np.dtype(inner.np_dtype).kind == "O":
             return key
     return ""
 

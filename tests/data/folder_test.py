@@ -42,6 +42,12 @@ def test_numeric_classes_are_in_numeric_order(tmp_path):
     assert read(tmp_path)[0].spec.class_names == ("1", "2", "10")
 
 
+def test_classes_that_are_the_same_number_keep_an_order(tmp_path):
+    for name in ("1", "01", "001"):
+        paint(tmp_path / f"{name}/a.png")
+    assert read(tmp_path)[0].spec.class_names == ("001", "01", "1")
+
+
 def test_flat_and_unlabelled(tmp_path):
     paint(tmp_path / "a.png")
     paint(tmp_path / "B.JPG")
@@ -105,6 +111,13 @@ def test_metadata_mistakes(tmp_path, name, content, message):
     paint(tmp_path / "a.png")
     (tmp_path / name).write_text(content)
     with pytest.raises(ValueError, match=message):
+        read(tmp_path)
+
+
+def test_metadata_in_another_encoding(tmp_path):
+    paint(tmp_path / "a.png")
+    (tmp_path / "metadata.csv").write_text("file_name,text\na.png,Löwe\n", encoding="cp1252")
+    with pytest.raises(ValueError, match="metadata.csv is not UTF-8"):
         read(tmp_path)
 
 
@@ -200,6 +213,11 @@ def test_no_pictures_is_one_clear_error(tmp_path, make):
     assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 
+def test_no_path_is_not_the_current_folder():
+    with pytest.raises(sources.DatasetNotFound, match="config.data.name is 'folder:'"):
+        sources.open_source("folder:", "train")
+
+
 def test_pictures_beside_class_folders_are_a_mistake(tmp_path):
     paint(tmp_path / "cat/a.png")
     paint(tmp_path / "b.png")
@@ -237,6 +255,12 @@ def test_split_subfolders_with_their_own_metadata(tmp_path):
         paint(tmp_path / split / "1.png")
         (tmp_path / split / "metadata.csv").write_text(f"file_name,text\n1.png,{split} picture\n")
     assert [r["text"] for r in read(tmp_path, "test")[1]] == ["test picture"]
+
+
+def test_two_names_for_one_split_are_joined(tmp_path):
+    for name in ("train/1.png", "val/2.png", "valid/3.png"):
+        paint(tmp_path / name)
+    assert [r["file_name"] for r in read(tmp_path, "validation")[1]] == ["val/2.png", "valid/3.png"]
 
 
 def test_a_class_may_be_called_train(tmp_path):
