@@ -7,10 +7,14 @@ and exit code 1; with `--traceback`, the whole way. Any other exception is a mis
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 from absl import app, flags, logging
 from ml_collections.config_flags import config_flags
+
+from genjax import stages
+from genjax.pipelines import images
 
 _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where in the code an error came from.")
 _CACHE = flags.DEFINE_string(
@@ -67,3 +71,48 @@ def _fail(error: Exception | str) -> None:
     text = " ".join(str(error).split())
     print(f"error: {text}", file=sys.stderr, flush=True)
     sys.exit(1)
+
+
+class SamplingFlags:
+    """The flags by which pictures are asked for of a workdir; shared by all programs that draw some.
+
+    Args:
+        num_samples: how many pictures by default.
+    """
+
+    def __init__(self, num_samples: int):
+        self._workdir = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+        self._num_samples = flags.DEFINE_integer("num_samples", num_samples, "Number of pictures.")
+        self._label = flags.DEFINE_integer("label", None, "Class; by default all classes in equal shares.")
+        self._scale = flags.DEFINE_float("guidance_scale", None, "Strength of guidance, 1 = none; default: the config's.")
+        self._sampler = flags.DEFINE_string("sampler", None, "ancestral, ddim, heun, dpmpp_2m, ...; default: the config's.")
+        self._num_steps = flags.DEFINE_string("num_steps", None, "25, ddim25 or 10,10,3,2,2; default: the config's.")
+        self._seed = flags.DEFINE_integer("seed", 0, "Seed of the noise.")
+
+    @property
+    def workdir(self) -> Path:
+        """The folder of the run."""
+        return Path(self._workdir.value)
+
+    @property
+    def seed(self) -> int:
+        """The seed of the noise."""
+        return self._seed.value
+
+    def load(self, trajectory: bool = False) -> stages.Stage:
+        """The stage in the workdir, with the sampler that was asked for."""
+        overrides: dict[str, Any] = {"trajectory": trajectory}
+        if self._sampler.value:
+            overrides["sampler"] = {"name": self._sampler.value}
+        if self._num_steps.value:
+            overrides["num_steps"] = self._num_steps.value
+        return stages.load(self.workdir, sampling=overrides)
+
+    def draw(self, stage: stages.Stage) -> images.Drawn:
+        """The pictures that were asked for."""
+        return images.draw(
+            stage, self._num_samples.value, label=self._label.value, guidance_scale=self._scale.value, seed=self.seed)
+
+    def columns(self, stage: stages.Stage) -> int | None:
+        """Columns of a grid: one a class where all classes are drawn."""
+        return stage.family.interface.num_classes or None if self._label.value is None else None
