@@ -88,8 +88,8 @@ def frechet_distance(
 ) -> float:
     """Squared Fréchet (2-Wasserstein) distance of two Gaussians, in squared units of the features.
 
-    arXiv 1706.08500, eq. 6, by the symmetric form above. Symmetric in the two, 0 for equal ones, and invariant
-    to a common rotation.
+    arXiv 1706.08500, eq. 6, by the symmetric form above. Symmetric in the two, 0 for equal ones,
+    invariant to a common rotation.
     """
     values, vectors = np.linalg.eigh(np.asarray(cov1, np.float64))
     root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
@@ -109,6 +109,6 @@ def frechet_between(a: GaussianStatistics, b: GaussianStatistics) -> float:
     return frechet_distance(a.mean, covariance(a), b.mean, covariance(b))
 
 
-def frechet_from_features(a: Features, b: Features) -> float:
+def frechet_from_features(a: Features, b: Float[np.ndarray, "m d"] | Float[Array, "m d"]) -> float:
     """`frechet_distance` of two sets of features [n, d] and [m, d]; at least two of each."""
     return frechet_between(gaussian_statistics(a), gaussian_statistics(b))

@@ -11,10 +11,15 @@ judged by alike; it sees exact and nearly exact copies, not a memorised picture 
 import numpy as np
 
 from genjax.metrics.distances import CHUNK, nearest_distances
-from genjax.typing import ImageUint8
+from genjax.typing import UInt8
 
 
-def novelty(samples: ImageUint8, train: ImageUint8, held_out: ImageUint8, chunk: int = CHUNK) -> float:
+def novelty(
+    samples: UInt8[np.ndarray, "n h w c"],
+    train: UInt8[np.ndarray, "m h w c"],
+    held_out: UInt8[np.ndarray, "r h w c"],
+    chunk: int = CHUNK,
+) -> float:
     """Median distance of samples to their nearest training picture over that of held-out pictures.
 
     Args:

@@ -50,7 +50,7 @@ from genjax.metrics.feature_net import FeatureNet, Readings, accuracy, read, wei
 from genjax.metrics.fid import frechet_from_features
 from genjax.metrics.novelty import novelty
 from genjax.metrics.precision_recall import precision_recall
-from genjax.typing import ImageUint8, Int
+from genjax.typing import Int, UInt8
 
 NEIGHBOURS = 3
 LIBRARIES = ("jax", "flax", "optax", "numpy", "scipy", "scikit-learn")
@@ -59,15 +59,15 @@ LIBRARIES = ("jax", "flax", "optax", "numpy", "scipy", "scikit-learn")
 class Pictures(NamedTuple):
     """Pictures and, where known, the class of each."""
 
-    images: ImageUint8
+    images: UInt8[np.ndarray, "n h w c"]
     labels: Int[np.ndarray, " n"] | None
 
 
 def evaluate_samples(
-    images: ImageUint8,
-    labels: Int[np.ndarray, " n"] | None,
-    train: tuple[ImageUint8, Int[np.ndarray, " m"]],
-    test: tuple[ImageUint8, Int[np.ndarray, " r"]],
+    images: UInt8[np.ndarray, "n h w c"],
+    labels: Int[np.ndarray, " asked"] | None,
+    train: tuple[UInt8[np.ndarray, "m h w c"], Int[np.ndarray, " m"]],
+    test: tuple[UInt8[np.ndarray, "r h w c"], Int[np.ndarray, " r"]],
     feature_net: FeatureNet,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -122,9 +122,7 @@ def _subset(images, labels, count: int, strata, rng: np.random.Generator) -> Pic
     return Pictures(images[chosen], None if labels is None else np.asarray(labels)[chosen])
 
 
-def _row(
-    pictures: Pictures, reference: Readings, train: ImageUint8, test: ImageUint8, net: FeatureNet
-) -> dict:
+def _row(pictures: Pictures, reference: Readings, train, test, net: FeatureNet) -> dict:
     """All columns of one row but the ratio."""
     readings = read(net, pictures.images)
     classes = readings.probabilities.argmax(axis=1)
