@@ -66,7 +66,7 @@ def _sections(num_steps: int, counts: list[int]) -> list[int]:
     return kept
 
 
-def respace(schedule: Discrete, spec: str | int) -> NoiseLevel:
+def respace(schedule: Schedule, spec: str | int) -> NoiseLevel:
     """The grid of the steps that `timesteps` keeps.
 
     `respace(schedule, schedule.num_steps)` is the whole chain.

@@ -31,7 +31,7 @@ from genjax.core.numerics import mean_flat
 from genjax.diffusion import grids, process
 from genjax.diffusion.denoisers import Denoiser
 from genjax.diffusion.loss import normal_kl, vb_terms
-from genjax.diffusion.schedules import Discrete, NoiseLevel
+from genjax.diffusion.schedules import NoiseLevel, Schedule
 from genjax.typing import Array, Float, Key
 
 
@@ -55,7 +55,7 @@ class BitsPerDim(NamedTuple):
 
 def bits_per_dim(
     denoise: Denoiser,
-    schedule: Discrete,
+    schedule: Schedule,
     x0: Float[Array, "b ..."],
     key: Key,
     variance: str = "fixed_small",

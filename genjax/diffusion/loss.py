@@ -81,7 +81,7 @@ def hybrid_loss(
     net: Net,
     parameterization: Parameterizer,
     weighting: Weighting,
-    schedule: Discrete,
+    schedule: Schedule,
     x0: Float[Array, "b ..."],
     t: Float[Array, " b"],
     key: Key,
@@ -106,7 +106,7 @@ def hybrid_loss(
     return HybridLoss(simple + vb_weight * vb, simple, vb)
 
 
-def neighbours(schedule: Discrete, t: Float[Array, "*b"]) -> tuple[NoiseLevel, NoiseLevel, Float[Array, ""]]:
+def neighbours(schedule: Schedule, t: Float[Array, "*b"]) -> tuple[NoiseLevel, NoiseLevel, Float[Array, ""]]:
     """(level at t, level at t - 1, floor of the posterior variance) of a discrete chain.
 
     t = 0 is followed by clean data.

@@ -103,7 +103,7 @@ class LossHistory(NamedTuple):
     counts: Int[Array, " T"]
 
 
-def loss_aware(schedule: Discrete, history_per_step: int = 10, uniform_prob: Scalar = 0.001) -> TimeSampler:
+def loss_aware(schedule: Schedule, history_per_step: int = 10, uniform_prob: Scalar = 0.001) -> TimeSampler:
     """Times in proportion to the root mean square of each step's last losses (IDDPM, arXiv:2102.09672, eq.
     18).
 
