@@ -22,7 +22,7 @@ features that separate the classes a set with the wrong share of a class is far 
 
 `frechet_ratio` divides by the floor at this count and is what to compare; the bare distance holds for one
 feature net, one count and one reference. Training pictures lie in the feature net's training set, which moves
-the floor by about 1 % only (on halves of the digits, seen pictures against unseen ones, ten nets): input noise
+the floor by about 1 % only (on halves of the digits, seen against unseen pictures, ten nets): input noise
 keeps the net from learning them by heart. Their novelty is 0 by definition: they are copies.
 
 Columns: `frechet`, `frechet_ratio`, `precision`, `recall` (k = 3), `density`, `coverage`, `class_accuracy`
