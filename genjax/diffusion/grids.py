@@ -9,10 +9,13 @@ between neighbours, `1 - alphas_cumprod[i] / alphas_cumprod[previous kept]`, is 
 level pairs.
 """
 
+import functools
 import itertools
 import re
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from genjax.diffusion.schedules import Discrete, Identity, NoiseLevel, Scalar, Schedule
 from genjax.typing import Array, Float
@@ -79,7 +82,7 @@ def respace(schedule: Schedule, spec: str | int) -> NoiseLevel:
             f"respacing needs a discrete schedule, not {type(schedule).__name__}; use grids.uniform"
         )
     kept = timesteps(schedule.num_steps, spec)
-    return _with_clean(schedule, jnp.asarray(kept[::-1], schedule.alpha.dtype))
+    return _with_clean(schedule, np.array(kept[::-1], float))
 
 
 def uniform(schedule: Schedule, num_steps: int) -> NoiseLevel:
@@ -97,7 +100,7 @@ def uniform(schedule: Schedule, num_steps: int) -> NoiseLevel:
         if num_steps > schedule.num_steps:
             raise ValueError(f"can't take {num_steps} of {schedule.num_steps} steps")
         stride = schedule.num_steps / num_steps
-        times = jnp.asarray([round(schedule.num_steps - i * stride) - 1 for i in range(num_steps)], float)
+        times = np.array([round(schedule.num_steps - i * stride) - 1 for i in range(num_steps)], float)
     else:
         times = jnp.linspace(schedule.t_max, schedule.t_min, num_steps + 1)[:-1]
     return _with_clean(schedule, times)
@@ -123,6 +126,14 @@ def karras(
         ValueError: fewer than one step.
     """
     _check_count(num_steps)
+    return _karras(schedule, num_steps, rho, sigma_min, sigma_max)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _karras(
+    schedule: Schedule, num_steps: int, rho: Scalar, sigma_min: Scalar | None, sigma_max: Scalar | None
+) -> NoiseLevel:
+    """`karras`, compiled as one."""
     low = jnp.maximum(schedule(schedule.t_min).ratio, 0.002) if sigma_min is None else sigma_min
     high = jnp.minimum(schedule(schedule.t_max).ratio, 80.0) if sigma_max is None else sigma_max
     ramp = jnp.linspace(0.0, 1.0, num_steps)
@@ -155,7 +166,8 @@ def _check_count(num_steps: int) -> None:
         raise ValueError(f"a grid needs at least one step, not {num_steps}")
 
 
-def _with_clean(schedule: Schedule, times: Float[Array, " n"]) -> NoiseLevel:
-    """The levels at `times`, then clean data."""
+@jax.jit
+def _with_clean(schedule: Schedule, times: Float[Array, " n"] | Float[np.ndarray, " n"]) -> NoiseLevel:
+    """The levels at `times`, then clean data; compiled as one."""
     clean = NoiseLevel(1.0, 0.0, -1.0 if isinstance(schedule, Discrete) else 0.0)
     return NoiseLevel(*(jnp.append(leaf, end) for leaf, end in zip(schedule(times), clean)))

@@ -104,8 +104,7 @@ class LossHistory(NamedTuple):
 
 
 def loss_aware(schedule: Schedule, history_per_step: int = 10, uniform_prob: Scalar = 0.001) -> TimeSampler:
-    """Times in proportion to the root mean square of each step's last losses (IDDPM, arXiv:2102.09672, eq.
-    18).
+    """Times in proportion to the root mean square of each step's last losses (IDDPM, arXiv:2102.09672).
 
     Uniform until every step has seen `history_per_step` losses. Needed to train on L_vlb alone.
 
