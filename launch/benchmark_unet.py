@@ -2,9 +2,9 @@
 
     MALLOC_MMAP_THRESHOLD_=2147483647 MALLOC_TRIM_THRESHOLD_=2147483647 python launch/benchmark_unet.py
 
-Both do the same: forward, backward, clipping, Adam and moving average of 35.7M parameters in float32. Their
-steps alternate, so that other work on the machine slows both. Needs the extra [parity]. The two variables
-keep glibc from giving large buffers back at every step; launch/quickstart.sh sets them too.
+Both do the same, in turn: forward, backward, clipping, Adam and moving average, in float32. Needs the extra
+[parity]. The two variables are those that launch/quickstart.sh sets. On a busy machine put `taskset -c 0` before
+it and read the processor time: threads that wait for each other tell nothing.
 """
 
 import time
@@ -30,13 +30,12 @@ def genjax_step(image):
     family = registry.build(config["family"], config["model"], config["sampling"], DataSpec((32, 32, 3)))
     training, key, batch = config["training"], jax.random.key(0), {"image": jax.numpy.asarray(image)}
     optimizers = {"model": optim.make_optimizer(config["optimizer"]["model"], training["num_steps"])}
-    train = step.make_train_step(family, optimizers, step.Ema(**training["ema"]))
-    train = jax.jit(train, donate_argnums=0)
-    holder = [jax.jit(state.make_init(family, optimizers, True))(key, batch)]
+    train = jax.jit(step.make_train_step(family, optimizers, step.Ema(**training["ema"])), donate_argnums=0)
+    now = jax.jit(state.make_init(family, optimizers, True))(key, batch)
 
     def run():
-        holder[0], metrics = train(holder[0], batch, {}, key)
-        jax.block_until_ready((holder[0], metrics))
+        nonlocal now
+        now, _ = jax.block_until_ready(train(now, batch, {}, key))
 
     return run
 
@@ -48,18 +47,16 @@ def torch_step(image):
         down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"))
     parameters = list(network.parameters())
-    average = [value.detach().clone() for value in parameters]
-    optimizer = torch.optim.Adam(parameters, 2e-4)
+    average, optimizer = [value.detach().clone() for value in parameters], torch.optim.Adam(parameters, 2e-4)
     alphas = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000), 0)
     x0 = torch.from_numpy(image.transpose(0, 3, 1, 2).copy())
 
     def run():
         t, eps = torch.randint(0, 1000, (len(x0),)), torch.randn_like(x0)
-        alpha = alphas[t][:, None, None, None]
-        x_t = alpha.sqrt() * x0 + (1 - alpha).sqrt() * eps
-        loss = torch.nn.functional.mse_loss(network(x_t, t).sample, eps)
+        alpha = alphas[t, None, None, None]
+        output = network(alpha.sqrt() * x0 + (1 - alpha).sqrt() * eps, t).sample
         optimizer.zero_grad()
-        loss.backward()
+        torch.nn.functional.mse_loss(output, eps).backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         torch._foreach_lerp_(average, [value.detach() for value in parameters], 1e-4)
@@ -69,14 +66,16 @@ def torch_step(image):
 
 def main():
     image = np.random.default_rng(0).uniform(-1, 1, (_BATCH.value, 32, 32, 3)).astype(np.float32)
-    times = {"genjax": (genjax_step(image), []), "diffusers, eager": (torch_step(image), [])}
-    for _ in range(10):
-        for run, seconds in times.values():
-            seconds.append(-time.perf_counter())
+    contenders = {"genjax": genjax_step(image), "diffusers, eager": torch_step(image)}
+    times = {name: [] for name in contenders}
+    for _ in range(8):
+        for name, run in contenders.items():
+            start = np.array([time.perf_counter(), time.process_time()])
             run()
-            seconds[-1] += time.perf_counter()
-    for name, (_, seconds) in times.items():  # the first two warm up
-        print(f"{name:18} median {np.median(seconds[2:]):.3f} s, fastest {min(seconds[2:]):.3f} s a step")
+            times[name].append(np.array([time.perf_counter(), time.process_time()]) - start)
+    for name in contenders:  # the first two steps warm up
+        wall, cpu = np.median(times[name][2:], axis=0)
+        print(f"{name:18} median step {wall:.3f} s, of processor time {cpu:.3f} s")
 
 
 if __name__ == "__main__":
