@@ -56,9 +56,13 @@ def base() -> ConfigDict:
     config.training = training = ConfigDict()
     training.num_steps = 100_000
     training.microbatches = 1  # gradient accumulation: the batch is cut into so many pieces
-    training.ema = ConfigDict({"decay": 0.9999, "warmup": True})  # warm-up: min(decay, (1 + step) / (10 + step))
+    training.ema = ConfigDict(
+        {"decay": 0.9999, "warmup": True}
+    )  # warm-up: min(decay, (1 + step) / (10 + step))
 
-    config.mesh = ConfigDict({"data": -1, "fsdp": 1, "tensor": 1})  # devices along each axis; -1 = all the rest
+    config.mesh = ConfigDict(
+        {"data": -1, "fsdp": 1, "tensor": 1}
+    )  # devices along each axis; -1 = all the rest
 
     config.checkpoint = ConfigDict({"every": 5_000, "keep": 3})  # steps; newest kept
     config.log = log = ConfigDict()

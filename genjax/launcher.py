@@ -18,19 +18,28 @@ from genjax.pipelines import images
 
 _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where in the code an error came from.")
 _CACHE = flags.DEFINE_string(
-    "compilation_cache", str(Path.home() / ".cache" / "genjax" / "xla"),
-    "Folder where compiled programs are kept from run to run; empty: nowhere.")
+    "compilation_cache",
+    str(Path.home() / ".cache" / "genjax" / "xla"),
+    "Folder where compiled programs are kept from run to run; empty: nowhere.",
+)
 _MULTIHOST = flags.DEFINE_bool(
-    "multihost", False, "One of several processes. TPU pods, GKE, Slurm and MPI are recognised; elsewhere say the "
-    "three flags that follow.")
+    "multihost",
+    False,
+    "One of several processes. TPU pods, GKE, Slurm and MPI are recognised; elsewhere say the "
+    "three flags that follow.",
+)
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "With --multihost: host:port of process 0.")
-_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "With --multihost: how many processes there are.")
+_NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes", None, "With --multihost: how many processes there are."
+)
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "With --multihost: which of them this is, from 0.")
 
 
 def define_config():
     """The flags `--config=FILE[:variant]` and `--config.field=value`; unknown fields and wrong types are errors."""
-    return config_flags.DEFINE_config_file("config", None, "Config file, e.g. configs/ddpm_digits.py", lock_config=True)
+    return config_flags.DEFINE_config_file(
+        "config", None, "Config file, e.g. configs/ddpm_digits.py", lock_config=True
+    )
 
 
 def run(main: Callable[[], None]) -> None:
@@ -84,9 +93,15 @@ class SamplingFlags:
         self._workdir = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
         self._num_samples = flags.DEFINE_integer("num_samples", num_samples, "Number of pictures.")
         self._label = flags.DEFINE_integer("label", None, "Class; by default all classes in equal shares.")
-        self._scale = flags.DEFINE_float("guidance_scale", None, "Strength of guidance, 1 = none; default: the config's.")
-        self._sampler = flags.DEFINE_string("sampler", None, "ancestral, ddim, heun, dpmpp_2m, ...; default: the config's.")
-        self._num_steps = flags.DEFINE_string("num_steps", None, "25, ddim25 or 10,10,3,2,2; default: the config's.")
+        self._scale = flags.DEFINE_float(
+            "guidance_scale", None, "Strength of guidance, 1 = none; default: the config's."
+        )
+        self._sampler = flags.DEFINE_string(
+            "sampler", None, "ancestral, ddim, heun, dpmpp_2m, ...; default: the config's."
+        )
+        self._num_steps = flags.DEFINE_string(
+            "num_steps", None, "25, ddim25 or 10,10,3,2,2; default: the config's."
+        )
         self._seed = flags.DEFINE_integer("seed", 0, "Seed of the noise.")
 
     @property
@@ -111,7 +126,12 @@ class SamplingFlags:
     def draw(self, stage: stages.Stage) -> images.Drawn:
         """The pictures that were asked for."""
         return images.draw(
-            stage, self._num_samples.value, label=self._label.value, guidance_scale=self._scale.value, seed=self.seed)
+            stage,
+            self._num_samples.value,
+            label=self._label.value,
+            guidance_scale=self._scale.value,
+            seed=self.seed,
+        )
 
     def columns(self, stage: stages.Stage) -> int | None:
         """Columns of a grid: one a class where all classes are drawn."""

@@ -36,7 +36,9 @@ MIN_SIZE = 4096
 LogicalAxes = Sequence[tuple[str, tuple[str | None, ...]]]
 
 
-def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
+def make_mesh(
+    data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[jax.Device] | None = None
+) -> Mesh:
     """The device mesh, with axes `data`, `fsdp`, `tensor`.
 
     Args:
@@ -112,7 +114,8 @@ def _largest_axis(shape, mesh_shape) -> PartitionSpec:
 def infer(tree: PyTree, mesh: Mesh, logical_axes: LogicalAxes) -> PyTree:
     """A `NamedSharding` for each leaf of `tree` (arrays or `jax.ShapeDtypeStruct`)."""
     return tree_lib.map_with_path(
-        lambda path, leaf: NamedSharding(mesh, partition_spec(path, leaf.shape, mesh.shape, logical_axes)), tree
+        lambda path, leaf: NamedSharding(mesh, partition_spec(path, leaf.shape, mesh.shape, logical_axes)),
+        tree,
     )
 
 

@@ -80,7 +80,9 @@ def load(folder: str | Path, mesh: Mesh | None = None, sampling: Mapping[str, An
     restored = checkpoints.restore_newest(shapes, shardings)
     checkpoints.close()
     if restored is None:
-        raise ValueError(f"{folder} holds no checkpoint yet; train it with launch/train.py --workdir={folder}")
+        raise ValueError(
+            f"{folder} holds no checkpoint yet; train it with launch/train.py --workdir={folder}"
+        )
     state = restored[0]
     return Stage(family, state_lib.weights(state, ()), config, spec, int(state.step))
 

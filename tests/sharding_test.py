@@ -11,16 +11,19 @@ MESH = {"data": 1, "fsdp": 4, "tensor": 2}
 RULES = ((r"dense/kernel$", ("embed", "mlp")), (r"both/kernel$", ("embed", "conv_in")))
 
 
-@pytest.mark.parametrize(("path", "shape", "expected"), [
-    ("params/m/dense/kernel", (64, 128), P("fsdp", "tensor")),
-    ("opt_state/m/0/mu/dense/kernel", (64, 128), P("fsdp", "tensor")),
-    ("params/m/dense/kernel", (63, 128), P(None, "tensor")),
-    ("params/m/dense/kernel", (63, 129), P()),
-    ("params/m/both/kernel", (64, 128), P("fsdp", None)),
-    ("params/m/unknown", (3, 3, 64, 128), P(None, None, None, "fsdp")),
-    ("params/m/unknown", (4099, 2), P(None, "tensor")),
-    ("params/m/dense/bias", (128,), P()),
-])
+@pytest.mark.parametrize(
+    ("path", "shape", "expected"),
+    [
+        ("params/m/dense/kernel", (64, 128), P("fsdp", "tensor")),
+        ("opt_state/m/0/mu/dense/kernel", (64, 128), P("fsdp", "tensor")),
+        ("params/m/dense/kernel", (63, 128), P(None, "tensor")),
+        ("params/m/dense/kernel", (63, 129), P()),
+        ("params/m/both/kernel", (64, 128), P("fsdp", None)),
+        ("params/m/unknown", (3, 3, 64, 128), P(None, None, None, "fsdp")),
+        ("params/m/unknown", (4099, 2), P(None, "tensor")),
+        ("params/m/dense/bias", (128,), P()),
+    ],
+)
 def test_partition_spec(path, shape, expected):
     assert sharding.partition_spec(path, shape, MESH, RULES) == expected
 

@@ -87,5 +87,7 @@ def save_gif(path: str | os.PathLike, frames: UInt8[np.ndarray, "n H W 3"], fps:
     pictures = [Image.fromarray(frame) for frame in frames]
     durations = [int(1000 / fps)] * (len(pictures) - 1) + [1500]
     part = path.with_name(path.name + ".part")
-    pictures[0].save(part, format="GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0)
+    pictures[0].save(
+        part, format="GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0
+    )
     os.replace(part, path)

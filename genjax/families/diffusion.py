@@ -36,7 +36,16 @@ from genjax.diffusion import (
     weighting,
 )
 from genjax.diffusion import sample as sample_lib
-from genjax.families.base import Conditions, Family, ImageSampler, LossInputs, LossOutputs, Player, Samples, Weights
+from genjax.families.base import (
+    Conditions,
+    Family,
+    ImageSampler,
+    LossInputs,
+    LossOutputs,
+    Player,
+    Samples,
+    Weights,
+)
 from genjax.nn import unet
 from genjax.typing import Batch, DataSpec, Image, Key, Labels, Params
 
@@ -120,7 +129,9 @@ def _read(kind, settings: Mapping[str, Any], name: str):
     missing = sorted(set(kind._fields) - kind._field_defaults.keys() - settings.keys())
     if unknown or missing:
         wrong = f"unknown {unknown}" if unknown else f"missing {missing}"
-        raise ValueError(f"config.{name} of the diffusion family: {wrong}; its fields are {list(kind._fields)}")
+        raise ValueError(
+            f"config.{name} of the diffusion family: {wrong}; its fields are {list(kind._fields)}"
+        )
     return kind(**settings)
 
 
@@ -164,7 +175,9 @@ def bind(model: Model, params: Params, label: Labels | None, dropout: Key | None
 
     def net(x, c_noise):
         rngs = None if dropout is None else {"dropout": dropout}
-        return model.network.apply({"params": params}, x, c_noise, label, train=dropout is not None, rngs=rngs)
+        return model.network.apply(
+            {"params": params}, x, c_noise, label, train=dropout is not None, rngs=rngs
+        )
 
     return net
 
@@ -173,10 +186,17 @@ def loss_fn(model: Model, params: Params, inputs: LossInputs):
     """Mean weighted denoising loss of a batch, at times drawn for it."""
     key, x0 = inputs.key, inputs.batch["image"]
     t, weight = model.times(rng.stream(key, "time"), x0.shape[0], inputs.extra)
-    net = bind(model, params, _dropped_labels(model, inputs.batch, rng.stream(key, "label")), rng.stream(key, "dropout"))
+    net = bind(
+        model,
+        params,
+        _dropped_labels(model, inputs.batch, rng.stream(key, "label")),
+        rng.stream(key, "dropout"),
+    )
     values, metrics = _losses(model, net, x0, t, rng.stream(key, "noise"))
     extra = model.times.update(inputs.extra, t, values)
-    return jnp.mean(weight * values), LossOutputs(extra, {name: jnp.mean(value) for name, value in metrics.items()})
+    return jnp.mean(weight * values), LossOutputs(
+        extra, {name: jnp.mean(value) for name, value in metrics.items()}
+    )
 
 
 def _dropped_labels(model: Model, batch: Batch, key: Key) -> Labels | None:
@@ -224,7 +244,8 @@ def sample_images(model: Model, weights: Weights, conditions: Conditions, key: K
     x_T = process.sample_prior(process.fold(keys, 0), (keys.shape[0], *model.spec.image_shape), levels)
     denoise = _denoiser(model, weights.params["model"], conditions)
     result = sample_lib.sample(
-        denoise, _sampler(model), levels, x_T, process.fold(keys, 1), trajectory=model.sampling.trajectory)
+        denoise, _sampler(model), levels, x_T, process.fold(keys, 1), trajectory=model.sampling.trajectory
+    )
     if not model.sampling.trajectory:
         return Samples(result)
     images, path = result
@@ -251,7 +272,10 @@ def _denoiser(model: Model, params: Params, conditions: Conditions) -> denoisers
             )
         paired = make(bind(model, params, jnp.concatenate([label, jnp.full_like(label, model.num_classes)])))
         guide = guidance.classifier_free(
-            conditions["guidance_scale"], model.sampling.guidance_interval or None, model.sampling.guidance_rescale or None)
+            conditions["guidance_scale"],
+            model.sampling.guidance_interval or None,
+            model.sampling.guidance_rescale or None,
+        )
         denoise = guide(paired)
     else:
         denoise = make(bind(model, params, label))
@@ -265,7 +289,9 @@ def _threshold(model: Model) -> denoisers.Guide:
     if name == "none":
         return lambda denoise: denoise
     if name not in THRESHOLDS:
-        raise ValueError(f"unknown threshold {name!r}; config.sampling.threshold.name is none or one of {sorted(THRESHOLDS)}")
+        raise ValueError(
+            f"unknown threshold {name!r}; config.sampling.threshold.name is none or one of {sorted(THRESHOLDS)}"
+        )
     return THRESHOLDS[name](**settings)
 
 

@@ -79,8 +79,10 @@ class Checkpoints:
         if step in self.manager.all_steps():
             return
         record = {"loader": loader, "checksum": int(self._checksum(state)), "arrays": _arrays(state)}
-        self.manager.save(step, args=ocp.args.Composite(
-            state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record)))
+        self.manager.save(
+            step,
+            args=ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record)),
+        )
 
     def steps(self) -> list[int]:
         """Steps of which there is a checkpoint, newest first; none if the folder is absent."""
@@ -119,7 +121,9 @@ class Checkpoints:
         record = self.manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))[RECORD]
         found, wanted = record["arrays"], _arrays(shapes)
         if found != wanted:
-            differing = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
+            differing = sorted(
+                name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name)
+            )
             raise OtherStateError(
                 f"checkpoint {step} in {self.folder} was written by another version of the model: "
                 f"{len(differing)} arrays differ, the first {differing[0]} (there {found.get(differing[0])}, "
@@ -128,7 +132,9 @@ class Checkpoints:
         targets = jax.tree.map(
             lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes, shardings
         )
-        state = self.manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(targets)))[STATE]
+        state = self.manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(targets)))[
+            STATE
+        ]
         if int(self._checksum(state)) != record["checksum"]:
             raise ValueError(f"checksum {int(self._checksum(state))} instead of {record['checksum']}")
         return state, record["loader"]

@@ -42,7 +42,8 @@ def make_evaluate(family: Family, mesh: Mesh) -> Callable[[Weights, Iterable[Bat
         count = 0.0
         for place, batch in enumerate(batches):
             batch_sums, batch_count = jax.device_get(
-                totals(weights, to_device(batch, mesh), rng.stream(key, "evaluate", place)))
+                totals(weights, to_device(batch, mesh), rng.stream(key, "evaluate", place))
+            )
             count += float(batch_count)
             sums = {name: sums.get(name, 0.0) + float(value) for name, value in batch_sums.items()}
         return {name: value / count for name, value in sums.items()}

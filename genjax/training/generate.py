@@ -73,7 +73,9 @@ def make_generate(family: Family, mesh: Mesh) -> Callable[..., Pictures]:
         for start in range(0, count, batch_size):
             chosen = np.minimum(np.arange(start, start + batch_size), count - 1)
             conditions = {
-                name: jax.make_array_from_callback((batch_size, *v.shape[1:]), place, lambda at, v=v: v[chosen][at])
+                name: jax.make_array_from_callback(
+                    (batch_size, *v.shape[1:]), place, lambda at, v=v, chosen=chosen: v[chosen][at]
+                )
                 for name, v in each.items()
             }
             images, trajectory = jax.device_get(jitted(weights, conditions | scalars, key))

@@ -37,8 +37,15 @@ class Logger:
         self._workdir = workdir
         self._pending: list[tuple[int, dict]] = []
         self._last_report = time.perf_counter()
-        self._bar = tqdm(total=num_steps, initial=first_step, unit="step", disable=self._quiet, dynamic_ncols=True,
-                         mininterval=0.5, smoothing=0.1)
+        self._bar = tqdm(
+            total=num_steps,
+            initial=first_step,
+            unit="step",
+            disable=self._quiet,
+            dynamic_ncols=True,
+            mininterval=0.5,
+            smoothing=0.1,
+        )
         if not self._quiet:
             self._drop_after(first_step)
             self._board = SummaryWriter(str(workdir), purge_step=first_step + 1)
@@ -68,7 +75,11 @@ class Logger:
         means = {name: _mean([metrics[name] for _, metrics in fetched]) for name in fetched[-1][1]}
         means |= {"steps_per_second": speed, "images_per_second": speed * self._batch_size}
         self.write(fetched[-1][0], means)
-        shown = {name.removeprefix("model/"): f"{value:.4g}" for name, value in means.items() if name.endswith("/loss")}
+        shown = {
+            name.removeprefix("model/"): f"{value:.4g}"
+            for name, value in means.items()
+            if name.endswith("/loss")
+        }
         self._bar.set_postfix(shown | {"img/s": f"{means['images_per_second']:.0f}"}, refresh=False)
         return means
 

@@ -29,7 +29,7 @@ from genjax.training.checkpoint import Checkpoints
 from genjax.training.log import Logger, NotFiniteError
 from genjax.training.state import TrainState
 from genjax.training.step import Ema, make_train_step
-from genjax.typing import Key, Params, PyTree
+from genjax.typing import Params, PyTree
 
 
 class Interrupted(SystemExit):
@@ -74,7 +74,9 @@ class Run:
         self.batches = loader.train_iterator(self.data, config.seed, jax.process_index(), jax.process_count())
         self.checkpoints = Checkpoints(folder / "checkpoints", config.checkpoint.keep)
         self.optimizers = {
-            player.name: optim.make_optimizer(_optimizer_settings(config, player.name), config.training.num_steps)
+            player.name: optim.make_optimizer(
+                _optimizer_settings(config, player.name), config.training.num_steps
+            )
             for player in family.players
         }
         ema = Ema(**config.training.ema)
@@ -110,8 +112,13 @@ class Run:
 
     def evaluate_held_out(self, state: TrainState) -> dict[str, float]:
         """Metrics of the family on the held-out split, under `eval/`."""
-        batches = loader.eval_batches(self.data, self.config.data.eval_split, self.config.data.batch_size,
-                                      jax.process_index(), jax.process_count())
+        batches = loader.eval_batches(
+            self.data,
+            self.config.data.eval_split,
+            self.config.data.batch_size,
+            jax.process_index(),
+            jax.process_count(),
+        )
         values = self.evaluate(state_lib.weights(state, self.frozen), batches, self.key)
         return {f"eval/{name}": value for name, value in values.items()}
 
@@ -199,7 +206,9 @@ def after_step(run: Run, state: TrainState, logger: Logger, step: int, stopping:
 def _optimizer_settings(config: ConfigDict, player: str) -> dict:
     """The settings of one player's optimizer."""
     if player not in config.optimizer:
-        raise ValueError(f"config.optimizer.{player} is missing; this family's players need an optimizer each")
+        raise ValueError(
+            f"config.optimizer.{player} is missing; this family's players need an optimizer each"
+        )
     return config.optimizer[player].to_dict()
 
 
@@ -217,6 +226,8 @@ def _with_params(state: TrainState, params: dict[str, Params], shardings: TrainS
     """The fresh state with the parameters, and their moving averages, of another run."""
     shapes = [jax.tree.map(jnp.shape, tree) for tree in (state.params, params)]
     if shapes[0] != shapes[1]:
-        raise ValueError("config.init_from names a run whose parameters have other names or shapes than this config's")
+        raise ValueError(
+            "config.init_from names a run whose parameters have other names or shapes than this config's"
+        )
     params = jax.device_put(params, shardings.params)
     return state._replace(params=params, ema=jax.tree.map(jnp.copy, params) if state.ema else {})

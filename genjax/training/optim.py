@@ -51,8 +51,12 @@ def make_optimizer(settings: Mapping[str, Any], num_steps: int) -> optax.Gradien
         raise ValueError(f"weight_decay={settings['weight_decay']} needs the optimizer 'adamw', not {name!r}")
     if name in ("adam", "adamw"):
         core = optax.adamw(
-            rate, settings["b1"], settings["b2"], settings["eps"],
-            weight_decay=settings["weight_decay"], mask=_is_matrix,
+            rate,
+            settings["b1"],
+            settings["b2"],
+            settings["eps"],
+            weight_decay=settings["weight_decay"],
+            mask=_is_matrix,
         )
     elif name == "adafactor":
         core = optax.adafactor(rate)

@@ -36,9 +36,7 @@ def weights(state: TrainState, frozen: PyTree) -> Weights:
     return Weights({**state.params, **state.ema}, state.extra, frozen)
 
 
-def make_init(
-    family: Family, optimizers: dict[str, optax.GradientTransformation], keep_ema: bool
-):
+def make_init(family: Family, optimizers: dict[str, optax.GradientTransformation], keep_ema: bool):
     """A function (key, batch) -> TrainState at step 0."""
 
     def init(key: Key, batch: Batch) -> TrainState:

@@ -43,7 +43,9 @@ def read_config(workdir: Path) -> ConfigDict:
     """
     path = workdir / "config.json"
     if not path.is_file():
-        raise ValueError(f"{workdir} is not a workdir of genjax: it has no config.json; train one with launch/train.py")
+        raise ValueError(
+            f"{workdir} is not a workdir of genjax: it has no config.json; train one with launch/train.py"
+        )
     return ConfigDict(json.loads(path.read_text()))
 
 
@@ -72,16 +74,22 @@ def claim(workdir: Path, config: ConfigDict) -> None:
 def describe_stage(workdir: Path, config: ConfigDict, interface: Any) -> None:
     """Write `stage.json`: family, interface, versions and commit, for whoever uses this run as a stage."""
     if jax.process_index() == 0:
-        write_json(workdir / "stage.json", {
-            "family": config.family,
-            "interface": type(interface).__name__,
-            "versions": {"genjax": metadata.version("genjax")} | {name: metadata.version(name) for name in LIBRARIES},
-            "commit": _commit(),
-        })
+        write_json(
+            workdir / "stage.json",
+            {
+                "family": config.family,
+                "interface": type(interface).__name__,
+                "versions": {"genjax": metadata.version("genjax")}
+                | {name: metadata.version(name) for name in LIBRARIES},
+                "commit": _commit(),
+            },
+        )
 
 
 def _commit() -> str | None:
     """The git commit of the source tree that this code is run from, None where it is no checkout."""
     here = Path(__file__).parent
-    found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False
+    )
     return found.stdout.strip() or None

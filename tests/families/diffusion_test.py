@@ -43,7 +43,9 @@ def sample(family, weights, conditions):
 
 
 def loss_of(family, params, extra, **changes):
-    inputs = LossInputs({}, extra, {}, batch() | changes.pop("batch", {}), changes.pop("key", KEY), jnp.int32(0))
+    inputs = LossInputs(
+        {}, extra, {}, batch() | changes.pop("batch", {}), changes.pop("key", KEY), jnp.int32(0)
+    )
     return jax.jit(family.players[0].loss)(params["model"], inputs)
 
 
@@ -55,7 +57,9 @@ def test_untrained_loss_is_the_variance_of_eps():
     """The last convolution starts at zero, so the eps network predicts 0, whose squared error is 1 on average."""
     family = build()
     params, extra = jax.jit(family.init)(KEY, batch(1))
-    value, outputs = loss_of(family, params, extra, batch={"image": jnp.zeros((512, 8, 8, 1)), "label": jnp.zeros(512, int)})
+    value, outputs = loss_of(
+        family, params, extra, batch={"image": jnp.zeros((512, 8, 8, 1)), "label": jnp.zeros(512, int)}
+    )
     assert value == pytest.approx(1.0, abs=0.03)
     assert outputs.extra == ()
 
@@ -70,8 +74,11 @@ def test_loss_depends_on_labels_only_when_conditional_and_not_dropped():
 
 
 def test_loss_aware_history_lives_in_extra():
-    family = build(time_sampler={"name": "loss_aware", "history_per_step": 2}, schedule={"name": "cosine", "num_steps": 4},
-                   sampling={"num_steps": "2"})
+    family = build(
+        time_sampler={"name": "loss_aware", "history_per_step": 2},
+        schedule={"name": "cosine", "num_steps": 4},
+        sampling={"num_steps": "2"},
+    )
     params, extra = random_params(family)
     _, outputs = loss_of(family, params, extra)
     assert int(outputs.extra.counts.sum()) == 8
@@ -91,13 +98,19 @@ def test_guidance_scale_one_is_no_guidance_and_scale_zero_is_the_null_class():
     params, extra = random_params(family)
     weights = Weights(params, extra, {})
     plain = sample(family, weights, conditions(4)).images
-    np.testing.assert_allclose(sample(family, weights, conditions(4, guidance_scale=1.0)).images, plain, atol=2e-5)
+    np.testing.assert_allclose(
+        sample(family, weights, conditions(4, guidance_scale=1.0)).images, plain, atol=2e-5
+    )
     null = sample(family, weights, conditions(4) | {"label": jnp.full(4, 10)}).images
-    np.testing.assert_allclose(sample(family, weights, conditions(4, guidance_scale=0.0)).images, null, atol=2e-5)
+    np.testing.assert_allclose(
+        sample(family, weights, conditions(4, guidance_scale=0.0)).images, null, atol=2e-5
+    )
     assert jnp.abs(plain - null).max() > 1e-2
 
 
-@pytest.mark.parametrize("sampler", [{"name": "dpmpp_2m"}, {"name": "ancestral"}, {"name": "heun", "churn": 4.0}])
+@pytest.mark.parametrize(
+    "sampler", [{"name": "dpmpp_2m"}, {"name": "ancestral"}, {"name": "heun", "churn": 4.0}]
+)
 def test_a_picture_depends_on_its_index_alone(sampler):
     family = build(sampling={"sampler": sampler})
     params, extra = random_params(family)
@@ -118,7 +131,9 @@ def test_generate_compiles_once_for_seeds_scales_and_labels():
         for scale in (1.5, 4.0):
             for label in (0, 7):
                 each = {"label": np.full(20, label, np.int32)}
-                pictures = draw(Weights(params, extra, {}), each, {"guidance_scale": scale}, jax.random.key(seed), 16)
+                pictures = draw(
+                    Weights(params, extra, {}), each, {"guidance_scale": scale}, jax.random.key(seed), 16
+                )
                 assert pictures.images.shape == (20, 8, 8, 1)
 
 
@@ -130,12 +145,15 @@ def test_trajectory_ends_in_the_image():
     np.testing.assert_array_equal(samples.trajectory[-1], samples.images)
 
 
-@pytest.mark.parametrize(("changes", "words"), [
-    ({"spec": DataSpec((8, 8, 1))}, "needs data with class labels"),
-    ({"network": {"name": "perceptron"}}, "unknown network 'perceptron'"),
-    ({"colour": "red"}, r"unknown \['colour'\]"),
-    ({"sampling": {"threshold": {"name": "soft"}}}, "unknown threshold 'soft'"),
-])
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"spec": DataSpec((8, 8, 1))}, "needs data with class labels"),
+        ({"network": {"name": "perceptron"}}, "unknown network 'perceptron'"),
+        ({"colour": "red"}, r"unknown \['colour'\]"),
+        ({"sampling": {"threshold": {"name": "soft"}}}, "unknown threshold 'soft'"),
+    ],
+)
 def test_refusals(changes, words):
     with pytest.raises(ValueError, match=words):
         family = build(**changes)

@@ -26,9 +26,18 @@ class Programs:
             "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
             **environment,
         }
-        command = [sys.executable, f"launch/{program}.py", f"--compilation_cache={self.root / '.cache' / 'xla'}"]
+        command = [
+            sys.executable,
+            f"launch/{program}.py",
+            f"--compilation_cache={self.root / '.cache' / 'xla'}",
+        ]
         return subprocess.Popen(
-            [*command, *map(str, flags)], cwd=self.root, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            [*command, *map(str, flags)],
+            cwd=self.root,
+            env=env,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
 
     def run(self, program, *flags, code=0, **how):

@@ -23,7 +23,9 @@ def one_device(programs, tmp_path_factory):
     return workdir
 
 
-def test_eight_devices_give_the_same_curve_and_their_checkpoint_restores_on_one(programs, one_device, tmp_path):
+def test_eight_devices_give_the_same_curve_and_their_checkpoint_restores_on_one(
+    programs, one_device, tmp_path
+):
     flags = (*FLAGS, "--config.mesh.data=4", "--config.mesh.fsdp=2")
     programs.train(tmp_path / "w", *flags, devices=8)
     np.testing.assert_allclose(curve(tmp_path / "w"), curve(one_device), rtol=1e-4)
@@ -39,8 +41,16 @@ def test_two_processes_give_the_same_curve(programs, one_device, tmp_path):
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     processes = [
-        programs.start("train", "--config=configs/ddpm_digits.py:tiny", f"--workdir={tmp_path / 'w'}", *FLAGS, "--multihost",
-                       f"--coordinator={address}", "--num_processes=2", f"--process_id={index}")
+        programs.start(
+            "train",
+            "--config=configs/ddpm_digits.py:tiny",
+            f"--workdir={tmp_path / 'w'}",
+            *FLAGS,
+            "--multihost",
+            f"--coordinator={address}",
+            "--num_processes=2",
+            f"--process_id={index}",
+        )
         for index in range(2)
     ]
     outputs = [process.communicate(timeout=300)[0] for process in processes]

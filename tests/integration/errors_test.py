@@ -13,19 +13,22 @@ def error_of(output):
     return lines[0]
 
 
-@pytest.mark.parametrize(("flags", "words"), [
-    (["--config.training.nun_steps=3"], ["nun_steps"]),
-    (["--config.training.num_steps=many"], ["num_steps", "many"]),
-    (["--config.data.name=mnist"], ["mnist", "data_dir"]),
-    (["--config.data.name=folder:/nowhere/at/all"], ["/nowhere/at/all"]),
-    (["--config.data.image_size=9"], ["9x9", "divisible by 2"]),
-    (["--config.family=painting"], ["painting", "diffusion"]),
-    (["--config.model.schedule.name=linear"], ["linear", "linear_beta"]),
-    (["--config.sampling.num_steps=ddim999"], ["ddim999"]),
-    (["--config.data.batch_size=15", "--config.training.microbatches=2"], ["15", "2 equal pieces"]),
-    (["--config.mesh.fsdp=3"], ["fsdp=3", "1 devices"]),
-    (["--config.init_from=/no/such/run"], ["/no/such/run", "config.json"]),
-])
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--config.training.nun_steps=3"], ["nun_steps"]),
+        (["--config.training.num_steps=many"], ["num_steps", "many"]),
+        (["--config.data.name=mnist"], ["mnist", "data_dir"]),
+        (["--config.data.name=folder:/nowhere/at/all"], ["/nowhere/at/all"]),
+        (["--config.data.image_size=9"], ["9x9", "divisible by 2"]),
+        (["--config.family=painting"], ["painting", "diffusion"]),
+        (["--config.model.schedule.name=linear"], ["linear", "linear_beta"]),
+        (["--config.sampling.num_steps=ddim999"], ["ddim999"]),
+        (["--config.data.batch_size=15", "--config.training.microbatches=2"], ["15", "2 equal pieces"]),
+        (["--config.mesh.fsdp=3"], ["fsdp=3", "1 devices"]),
+        (["--config.init_from=/no/such/run"], ["/no/such/run", "config.json"]),
+    ],
+)
 def test_bad_settings(programs, tmp_path, flags, words):
     line = error_of(programs.train(tmp_path / "w", *SHORT, *flags, code=1))
     for word in words:
@@ -35,7 +38,9 @@ def test_bad_settings(programs, tmp_path, flags, words):
 def test_folder_without_images(programs, tmp_path):
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "notes.md").write_text("no picture")
-    line = error_of(programs.train(tmp_path / "w", f"--config.data.name=folder:{tmp_path / 'pictures'}", code=1))
+    line = error_of(
+        programs.train(tmp_path / "w", f"--config.data.name=folder:{tmp_path / 'pictures'}", code=1)
+    )
     assert str(tmp_path / "pictures") in line and "image" in line
 
 
@@ -45,20 +50,29 @@ def test_missing_config_file(programs, tmp_path):
 
 
 def test_workdir_of_another_config_names_the_fields(programs, trained):
-    line = error_of(programs.train(trained, *SHORT, "--config.seed=1", "--config.model.label_dropout=0.3", code=1))
+    line = error_of(
+        programs.train(trained, *SHORT, "--config.seed=1", "--config.model.label_dropout=0.3", code=1)
+    )
     assert "seed: 0 there, 1 here" in line and "model.label_dropout: 0.1 there, 0.3 here" in line
 
 
 def test_nan_stops_and_keeps_the_last_good_checkpoint(programs, tmp_path):
-    flags = (*SHORT, "--config.optimizer.model.learning_rate=1e30", "--config.optimizer.model.clip_norm=0.0",
-             "--config.optimizer.model.warmup_steps=0", "--config.optimizer.model.schedule=constant")
+    flags = (
+        *SHORT,
+        "--config.optimizer.model.learning_rate=1e30",
+        "--config.optimizer.model.clip_norm=0.0",
+        "--config.optimizer.model.warmup_steps=0",
+        "--config.optimizer.model.schedule=constant",
+    )
     line = error_of(programs.train(tmp_path / "n", *flags, "--config.checkpoint.every=1", code=1))
     assert "not finite" in line and "step " in line and "Last good checkpoint: step 1" in line
     assert (tmp_path / "n" / "checkpoints" / "1").is_dir()
 
 
 def test_sampling_errors(programs, trained, tmp_path):
-    assert "no checkpoint" in error_of(programs.run("sample", f"--workdir={_empty(trained, tmp_path)}", code=1))
+    assert "no checkpoint" in error_of(
+        programs.run("sample", f"--workdir={_empty(trained, tmp_path)}", code=1)
+    )
     assert "config.json" in error_of(programs.run("sample", f"--workdir={tmp_path}", code=1))
     assert "0..9" in error_of(programs.run("sample", f"--workdir={trained}", "--label=10", code=1))
     assert "dpmpp_2m" in error_of(programs.run("sample", f"--workdir={trained}", "--sampler=magic", code=1))

@@ -19,7 +19,10 @@ def contents(workdir, step=12):
         step, args=ocp.args.Composite(state=ocp.args.StandardRestore(), record=ocp.args.JsonRestore())
     )
     assert folder.is_dir()
-    arrays = {jax.tree_util.keystr(path): np.asarray(x) for path, x in jax.tree_util.tree_leaves_with_path(restored["state"])}
+    arrays = {
+        jax.tree_util.keystr(path): np.asarray(x)
+        for path, x in jax.tree_util.tree_leaves_with_path(restored["state"])
+    }
     return arrays, restored["record"]["loader"]
 
 
@@ -30,7 +33,9 @@ def assert_bitwise_equal(workdir, other):
     assert arrays.keys() == expected.keys() and len(arrays) > 100
     for name, value in arrays.items():
         assert value.dtype == expected[name].dtype and value.tobytes() == expected[name].tobytes(), name
-    curves = [[json.loads(line)["model/loss"] for line in (w / "metrics.jsonl").open()] for w in (workdir, other)]
+    curves = [
+        [json.loads(line)["model/loss"] for line in (w / "metrics.jsonl").open()] for w in (workdir, other)
+    ]
     assert curves[0] == curves[1], "the log has each step once"
 
 
@@ -53,8 +58,14 @@ def test_kill_9_at_any_time_then_resume(programs, trained, tmp_path, mark):
 
 
 def test_sigterm_saves_first_then_exits(programs, trained, tmp_path):
-    process = programs.start("train", "--config=configs/ddpm_digits.py:tiny", f"--workdir={tmp_path / 'w'}",
-                             *SHORT, "--config.training.num_steps=100000", "--config.checkpoint.every=90000")
+    process = programs.start(
+        "train",
+        "--config=configs/ddpm_digits.py:tiny",
+        f"--workdir={tmp_path / 'w'}",
+        *SHORT,
+        "--config.training.num_steps=100000",
+        "--config.checkpoint.every=90000",
+    )
     wait_for(process, tmp_path / "w" / "metrics.jsonl")
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=120)

@@ -14,15 +14,25 @@ def test_files_labels_and_independence_of_the_batch(programs, trained, tmp_path)
     frames = Image.open(trained / "samples" / "trajectory.gif").n_frames
     assert 2 <= frames <= 5, "one a step; equal neighbours are merged"
 
-    programs.run("sample", f"--workdir={trained}", "--num_samples=7", "--seed=3", f"--out={tmp_path}", devices=2)
+    programs.run(
+        "sample", f"--workdir={trained}", "--num_samples=7", "--seed=3", f"--out={tmp_path}", devices=2
+    )
     with np.load(tmp_path / "samples.npz") as file:
         few = file["arr_0"]
     assert np.abs(few.astype(int) - images[:7]).max() <= 1, "a picture depends on seed and index alone"
 
 
 def test_label_guidance_sampler_and_steps(programs, trained, tmp_path):
-    programs.run("sample", f"--workdir={trained}", "--num_samples=4", "--label=7", "--guidance_scale=3.5", "--sampler=ddim",
-                 "--num_steps=ddim10", f"--out={tmp_path}")
+    programs.run(
+        "sample",
+        f"--workdir={trained}",
+        "--num_samples=4",
+        "--label=7",
+        "--guidance_scale=3.5",
+        "--sampler=ddim",
+        "--num_steps=ddim10",
+        f"--out={tmp_path}",
+    )
     with np.load(tmp_path / "samples.npz") as file:
         assert (file["arr_1"] == 7).all() and file["arr_0"].shape == (4, 8, 8, 1)
     assert not (tmp_path / "trajectory.gif").exists()

@@ -128,6 +128,18 @@ def test_flow_likelihood_of_gaussian_data(probes, name):
     np.testing.assert_allclose(bits, gaussian_bits(x0, mean, variance), atol=1e-3)
 
 
+def test_flow_started_at_noise_has_the_density_of_blurred_data():
+    """From s = .5 it is that of N(mean, variance + s^2), whatever the schedule's alpha is there."""
+    mean, variance = jnp.array([0.3, -0.2]), jnp.array([0.25, 0.5])
+    x0 = jnp.array([[0.1, 0.4], [-1.0, 0.8]])
+    for schedule in (schedules.edm(1e-3, 1e3), schedules.continuous_cosine(-18.0, 14.0)):
+        levels = grids.karras(schedule, 300, sigma_min=0.5, sigma_max=1e3)
+        bits = likelihood.ode_bits_per_dim(
+            denoisers.gaussian(mean, variance), levels, x0, jax.random.key(2), None
+        )
+        np.testing.assert_allclose(bits, gaussian_bits(x0, mean, variance + 0.25), atol=1e-3)
+
+
 def test_flow_likelihood_of_a_mixture_and_its_estimate():
     """Correlated dimensions: the exact trace gives the density, random signs give it on average."""
     weights, means, variances = (

@@ -68,7 +68,9 @@ def test_damaged_newest_is_warned_of_skipped_and_kept(tmp_path, state, caplog, d
             continue
         if damage == "flipped":
             content[len(content) // 2] ^= 0x10
-        path.write_bytes({"truncated": content[: len(content) // 2], "flipped": content, "emptied": b""}[damage])
+        path.write_bytes(
+            {"truncated": content[: len(content) // 2], "flipped": content, "emptied": b""}[damage]
+        )
     checkpoints = Checkpoints(tmp_path / "c")
     restored, loader = checkpoints.restore_newest(*targets(state))
     assert int(restored.step) == 1 and loader == {"next_index": 1}
@@ -100,7 +102,10 @@ def test_another_model_is_no_damage(tmp_path, state):
 def test_saved_state_is_not_changed_by_the_donated_step(tmp_path, state):
     """The asynchronous writer must hold its own copy: the step that follows reuses the buffers."""
     checkpoints = Checkpoints(tmp_path / "c", keep=20)
-    bump = jax.jit(lambda s: s._replace(step=s.step + 1, params=jax.tree.map(lambda x: x + 1, s.params)), donate_argnums=0)
+    bump = jax.jit(
+        lambda s: s._replace(step=s.step + 1, params=jax.tree.map(lambda x: x + 1, s.params)),
+        donate_argnums=0,
+    )
     for _ in range(10):
         checkpoints.save(state, {})
         state = bump(state)
