@@ -1,7 +1,7 @@
 """How one run becomes the input of the next: a workdir in, a `Stage` out.
 
-A stage is what a later stage, a sampler or an evaluation needs of a finished run: its family (rebuilt from the workdir's
-own `config.json`), its weights (moving averages where they are kept) and its config. Nothing else has to be said than
+A stage is what a later stage, a sampler or an evaluation needs of a finished run: its family (rebuilt from the
+workdir's own `config.json`), its weights (moving averages where they are kept) and its config. Nothing else has to be said than
 where the workdir is.
 """
 

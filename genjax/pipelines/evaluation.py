@@ -1,7 +1,7 @@
 """How good are the samples of a stage: its pictures against the real ones, in the features of a small net.
 
-The feature net is trained on the stage's own training split and kept in the workdir, so that every evaluation of a run is
-made with the same net; its hash is in the report's receipt.
+The feature net is trained on the stage's own training split and kept in the workdir, so that every evaluation of a run
+is made with the same net; its hash is in the report's receipt.
 """
 
 from pathlib import Path

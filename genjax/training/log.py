@@ -84,7 +84,7 @@ class Logger:
         return means
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
-        """One line in `metrics.jsonl` and a point on each curve. Values that are NaN (nothing to report) are left out."""
+        """One line in `metrics.jsonl` and a point on each curve; NaN (nothing to report) is left out."""
         values = {name: float(value) for name, value in metrics.items() if not math.isnan(value)}
         if self._quiet:
             return

@@ -1,7 +1,7 @@
 """Optimizers from config: one optax chain for each player.
 
-Adam is AdamW with no decay. Decoupled weight decay acts on kernels only, not on biases and the gains of norms: as in CLIP
-and GPT; guided-diffusion's few recipes with decay also shrink those.
+Adam is AdamW with no decay. Decoupled weight decay acts on kernels only, not on biases and the gains of norms: as in
+CLIP and GPT; guided-diffusion's few recipes with decay also shrink those.
 """
 
 from collections.abc import Mapping

@@ -11,7 +11,7 @@ import jax
 from ml_collections import ConfigDict
 
 CHANGEABLE = ("training.num_steps", "checkpoint.", "log.", "mesh.", "sampling.", "data.data_dir", "init_from")
-"""Fields that may differ when a run is resumed: they don't change what was trained, only how far and how it is shown."""
+"""Fields that may differ when a run is resumed: they change how far and how it is shown, not what is trained."""
 
 LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -65,7 +65,7 @@ def claim(workdir: Path, config: ConfigDict) -> None:
         ]
         if differing:
             raise ValueError(
-                f"{workdir} belongs to another config ({'; '.join(differing)}); choose another --workdir, or these values"
+                f"{workdir} belongs to another config ({'; '.join(differing)}); choose another --workdir"
             )
     if jax.process_index() == 0:
         write_json(path, ours)
