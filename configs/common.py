@@ -49,6 +49,7 @@ def base() -> ConfigDict:
     data.flip = False  # random horizontal flips
     data.batch_size = 128  # over all devices and processes
     data.num_workers = 0  # loader processes; 0 = threads only
+    data.read_threads = 2  # loader threads of each process
 
     config.model = ConfigDict()  # the family's own settings
     config.optimizer = ConfigDict()  # a player's name -> adam(...)

@@ -1,8 +1,8 @@
 """How one run becomes the input of the next: a workdir in, a `Stage` out.
 
 A stage is what a later stage, a sampler or an evaluation needs of a finished run: its family (rebuilt from the
-workdir's own `config.json`), its weights (moving averages where they are kept) and its config. Nothing else has to be said than
-where the workdir is.
+workdir's own `config.json`), its weights (moving averages where they are kept) and its config.
+Nothing else has to be said than where the workdir is.
 """
 
 from collections.abc import Mapping
