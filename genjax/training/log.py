@@ -130,7 +130,7 @@ def _mean(values: list) -> float:
     return sum(kept) / len(kept) if kept else math.nan
 
 
-def _step_of(line: str) -> float:
+def _step_of(line: str) -> int | float:
     """The step of a line of `metrics.jsonl`; infinity for a line cut short by a kill."""
     try:
         return json.loads(line)["step"]

@@ -152,10 +152,10 @@ def train(
         NotFiniteError: when a loss is NaN; the last good checkpoint is kept.
         Interrupted: after SIGTERM or Ctrl-C, when the state is saved.
     """
-    workdir.claim(folder, config)
-    workdir.describe_stage(folder, config, family.interface)
+    workdir.check_config(folder, config)
     run = Run(config, family, folder, frozen)
     state = run.start(load_initial)
+    workdir.claim(folder, config, family.interface)
     logger = Logger(folder, int(state.step), config.training.num_steps, config.data.batch_size)
     try:
         with Signals() as signals:

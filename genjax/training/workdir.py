@@ -49,31 +49,34 @@ def read_config(workdir: Path) -> ConfigDict:
     return ConfigDict(json.loads(path.read_text()))
 
 
-def claim(workdir: Path, config: ConfigDict) -> None:
-    """Write the resolved config into a fresh workdir, or check it against the one that is there.
+def check_config(workdir: Path, config: ConfigDict) -> None:
+    """Nothing, if the workdir is fresh or was trained with this config so far.
 
     Raises:
         ValueError: if a field that matters differs; names each with both values.
     """
-    path, ours = workdir / "config.json", json.loads(config.to_json())
-    if path.is_file():
-        there, here = flatten(json.loads(path.read_text())), flatten(ours)
-        differing = [
-            f"{name}: {there.get(name, 'absent')} there, {here.get(name, 'absent')} here"
-            for name in sorted(there.keys() | here.keys())
-            if there.get(name) != here.get(name) and not name.startswith(CHANGEABLE)
-        ]
-        if differing:
-            raise ValueError(
-                f"{workdir} belongs to another config ({'; '.join(differing)}); choose another --workdir"
-            )
-    if jax.process_index() == 0:
-        write_json(path, ours)
+    path = workdir / "config.json"
+    if not path.is_file():
+        return
+    there, here = flatten(json.loads(path.read_text())), flatten(json.loads(config.to_json()))
+    differing = [
+        f"{name}: {there.get(name, 'absent')} there, {here.get(name, 'absent')} here"
+        for name in sorted(there.keys() | here.keys())
+        if there.get(name) != here.get(name) and not name.startswith(CHANGEABLE)
+    ]
+    if differing:
+        raise ValueError(
+            f"{workdir} belongs to another config ({'; '.join(differing)}); choose another --workdir"
+        )
 
 
-def describe_stage(workdir: Path, config: ConfigDict, interface: Any) -> None:
-    """Write `stage.json`: family, interface, versions and commit, for whoever uses this run as a stage."""
+def claim(workdir: Path, config: ConfigDict, interface: Any) -> None:
+    """Write `config.json`, fully resolved, and `stage.json`: family, interface, versions and commit.
+
+    To be called when everything that the config names has been made, so that a mistake doesn't claim the workdir.
+    """
     if jax.process_index() == 0:
+        write_json(workdir / "config.json", json.loads(config.to_json()))
         write_json(
             workdir / "stage.json",
             {

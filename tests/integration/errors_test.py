@@ -33,6 +33,7 @@ def test_bad_settings(programs, tmp_path, flags, words):
     line = error_of(programs.train(tmp_path / "w", *SHORT, *flags, code=1))
     for word in words:
         assert word in line, line
+    assert not (tmp_path / "w").exists(), "a mistake doesn't claim the workdir"
 
 
 def test_folder_without_images(programs, tmp_path):
