@@ -11,6 +11,9 @@ the bound's term of the drawn t alone, in bits a dimension, with the mean detach
 
 `vb_weight` is that factor: 1 (ADM; the same at T = 1000) or T / 1000 (IDDPM's "rescaled" loss: 4 at 4000
 steps).
+
+`variational_loss` is that term alone, trained through mean and variance: L_vlb, an estimate of the whole bound when
+multiplied by T. IDDPM draws t by `time_samplers.loss_aware` for it, for its noise is great.
 """
 
 import math
@@ -104,6 +107,31 @@ def hybrid_loss(
     detached = prediction._replace(x0=jax.lax.stop_gradient(prediction.x0))
     vb = vb_terms(detached, x0, x_t, cur, nxt, floor, "learned_range")
     return HybridLoss(simple + vb_weight * vb, simple, vb)
+
+
+def variational_loss(
+    net: Net,
+    parameterization: Parameterizer,
+    schedule: Schedule,
+    x0: Float[Array, "b ..."],
+    t: Float[Array, " b"],
+    key: Key,
+    variance: str = "learned_range",
+) -> Float[Array, " b"]:
+    """The bound's term of the drawn t, in bits a dimension [b]: L_vlb / T (IDDPM, arXiv:2102.09672, eq. 4).
+
+    Args:
+        net, parameterization, x0, t, key: as in `hybrid_loss`; twice the channels for "learned_range" alone.
+        schedule: a discrete schedule.
+        variance: kind of model variance, one of `process.VARIANCES`.
+
+    Raises:
+        ValueError: a continuous schedule.
+    """
+    cur, nxt, floor = neighbours(schedule, t)
+    x_t = process.diffuse(x0, process.noise_like(key, x0), cur).astype(x0.dtype)
+    _, prediction = apply_net(net, parameterization, variance == "learned_range", x_t, cur)
+    return vb_terms(prediction, x0, x_t, cur, nxt, floor, variance)
 
 
 def neighbours(schedule: Schedule, t: Float[Array, "*b"]) -> tuple[NoiseLevel, NoiseLevel, Float[Array, ""]]:

@@ -42,8 +42,9 @@ class Sampler(NamedTuple):
 def ancestral(variance: str = "fixed_small") -> Sampler:
     """Samples the model's own reverse chain (DDPM, arXiv:2006.11239, algorithm 2; IDDPM, arXiv:2102.09672).
 
-    The only sampler that takes `Prediction.mean_grad`: it shifts the mean by variance * mean_grad. On the
-    step to clean data, where no noise is added, the variance that weighs mean_grad is the floor of the grid.
+    The only sampler that takes `Prediction.mean_grad`: it shifts the mean by variance * mean_grad. On the step
+    to clean data no noise is added, but mean_grad is still weighed as in ADM's release: by beta tilde for
+    "fixed_small", which is 0 there, and with the floor of the grid in its place for the others.
 
     Args:
         variance: "fixed_small" (beta tilde), "fixed_large" (beta) or "learned_range" (the prediction's
@@ -63,7 +64,8 @@ def ancestral(variance: str = "fixed_small") -> Sampler:
         mean = process.posterior(prediction.x0, x, cur, nxt).mean
         log_variance = process.model_log_variance(variance, prediction.var_frac, x, cur, nxt, floor)
         if prediction.mean_grad is not None:
-            mean = mean + jnp.exp(log_variance) * prediction.mean_grad
+            vanishes = (variance == "fixed_small") & (nxt.sigma == 0)
+            mean = mean + jnp.where(vanishes, 0, jnp.exp(log_variance)) * prediction.mean_grad
         noise = process.noise_like(process.fold(key, 1), x)
         std = jnp.where(nxt.sigma > 0, jnp.exp(0.5 * log_variance), 0)
         return mean + std * noise, floor
