@@ -1,4 +1,4 @@
-"""Self-attention over the pixels of a feature map, as in the U-Nets of DDPM, Improved DDPM and ADM.
+"""Attention over the pixels of a feature map, as in the U-Nets of DDPM, Improved DDPM and ADM.
 
     q, k, v = Dense(norm(x));   weights = softmax(<q, k> / sqrt(d));   x + Dense(weights v)
 
@@ -24,6 +24,7 @@ HeadFeatures = Float[Array, "b s heads d"]
 LOGICAL_AXES = [
     (r"qkv/kernel$", ("embed", "heads")),
     (r"proj_out/kernel$", ("heads", "embed")),
+    (r"positions$", (None, "embed")),
 ]
 
 
@@ -79,13 +80,64 @@ class AttentionBlock(nn.Module):
             ValueError: if the heads don't divide the channels.
         """
         batch, height, width, channels = x.shape
-        if channels % self.num_heads:
-            raise ValueError(
-                f"{channels} channels can't be cut into {self.num_heads} heads; choose num_heads or "
-                "head_channels that divide the channels of every level with attention"
-            )
+        _check_heads(channels, self.num_heads)
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         h = GroupNorm(self.num_groups, self.eps, name="norm", **dtypes)(x).reshape(batch, -1, channels)
         qkv = nn.Dense(3 * channels, kernel_init=self.kernel_init, name="qkv", **dtypes)(h)
         h = attend(*split_heads(qkv, self.num_heads, self.new_order)).reshape(batch, height, width, channels)
         return x + nn.Dense(channels, kernel_init=nn.initializers.zeros_init(), name="proj_out", **dtypes)(h)
+
+
+class AttentionPool(nn.Module):
+    """A feature map to one vector, by attention (CLIP, arXiv:2103.00020, section 2.4; ADM's classifiers).
+
+        tokens = [mean(x), x_1, .., x_hw] + positions;   pooled = Dense(attention(tokens) at the mean's token)
+
+    The joint projection is always in the new order of channels. Only the first token's query is used, so only
+    that one is computed with.
+
+    Attributes:
+        out_channels: features of the result.
+        num_heads: number of heads.
+        kernel_init: of both projections.
+        dtype: of the computation; None for that of the input.
+        param_dtype: of the parameters.
+    """
+
+    out_channels: int
+    num_heads: int = 1
+    kernel_init: Any = nn.initializers.lecun_normal()
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b c2"]:
+        """The pooled features; h and w are those of the first call, since each position has its own vector.
+
+        Raises:
+            ValueError: if the heads don't divide the channels.
+        """
+        batch, height, width, channels = x.shape
+        _check_heads(channels, self.num_heads)
+        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype, "kernel_init": self.kernel_init}
+        positions = self.param(
+            "positions",
+            nn.initializers.normal(channels**-0.5),
+            (height * width + 1, channels),
+            self.param_dtype,
+        )
+        tokens = x.reshape(batch, -1, channels)
+        tokens = jnp.concatenate([tokens.mean(1, keepdims=True), tokens], axis=1)
+        tokens = tokens + positions.astype(tokens.dtype)
+        qkv = nn.Dense(3 * channels, name="qkv", **dtypes)(tokens)
+        q, k, v = split_heads(qkv, self.num_heads, new_order=True)
+        pooled = attend(q[:, :1], k, v).reshape(batch, channels)
+        return nn.Dense(self.out_channels, name="proj_out", **dtypes)(pooled)
+
+
+def _check_heads(channels: int, num_heads: int) -> None:
+    if num_heads < 1 or channels % num_heads:
+        raise ValueError(
+            f"{channels} channels can't be cut into {num_heads} heads; choose num_heads or "
+            "head_channels that divide the channels of every level with attention"
+        )
