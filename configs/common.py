@@ -100,6 +100,6 @@ def diffusion() -> ConfigDict:
     sampling.guidance_interval = ()  # (low, high) in sigma / alpha: guide only there
     sampling.guidance_rescale = 0.0  # phi of arXiv:2305.08891
     sampling.threshold = ConfigDict({"name": "static"})
-    sampling.trajectory = False  # also give the way from noise to image
+    sampling.trajectory = False  # while training, also write the way from noise to image as a GIF
     sampling.batch_size = 64  # pictures sampled at once, over all devices
     return config

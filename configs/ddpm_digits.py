@@ -37,6 +37,7 @@ def get_config(variant: str = ""):
     config.log.update(every=50, sample_every=500, eval_every=500, num_samples=100)
     config.sampling.sampler.name = "dpmpp_2m"
     config.sampling.num_steps = "25"
+    config.sampling.trajectory = True
     config.sampling.batch_size = 250
 
     if variant == "tiny":

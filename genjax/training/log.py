@@ -93,13 +93,19 @@ class Logger:
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
 
-    def images(self, step: int, pixels: np.ndarray) -> None:
-        """A grid of uint8 pictures as `samples/step_N.png` and in TensorBoard."""
+    def images(self, step: int, pixels: np.ndarray, trajectory: np.ndarray | None = None) -> None:
+        """A grid of uint8 pictures [n, h, w, c] as `samples/step_N.png` and in TensorBoard.
+
+        With a trajectory [t, n, h, w, c], also the way from noise to image as `samples/step_N.gif`.
+        """
         if self._quiet:
             return
         grid = images_lib.make_grid(pixels)
         images_lib.save_png(self._workdir / "samples" / f"step_{step}.png", grid)
         self._board.add_image("samples", grid, step, dataformats="HWC")
+        if trajectory is not None:
+            frames = np.stack([images_lib.make_grid(frame) for frame in trajectory])
+            images_lib.save_gif(self._workdir / "samples" / f"step_{step}.gif", frames)
 
     def say(self, text: str) -> None:
         """A line above the progress bar."""

@@ -122,13 +122,13 @@ class Run:
         values = self.evaluate(state_lib.weights(state, self.frozen), batches, self.key)
         return {f"eval/{name}": value for name, value in values.items()}
 
-    def draw_grid(self, state: TrainState) -> np.ndarray:
-        """The pictures of the sample grid, uint8, of the same noise and labels at every step."""
+    def draw_grid(self, state: TrainState) -> generate.Pictures:
+        """The pictures of the sample grid, of the same noise and labels at every step."""
         count = self.config.log.num_samples
         classes = getattr(self.family.interface, "num_classes", 0)
         each = {"label": generate.class_labels(count, classes)} if classes else {"index": np.arange(count)}
         weights = state_lib.weights(state, self.frozen)
-        return self.generate(weights, each, {}, self.key, self.config.sampling.batch_size).images
+        return self.generate(weights, each, {}, self.key, self.config.sampling.batch_size)
 
 
 def train(
@@ -198,7 +198,8 @@ def after_step(run: Run, state: TrainState, logger: Logger, step: int, stopping:
     if evaluating:
         logger.write(step, run.evaluate_held_out(state))
     if drawing:
-        logger.images(step, run.draw_grid(state))
+        pictures = run.draw_grid(state)
+        logger.images(step, pictures.images, pictures.trajectory)
     if saving or evaluating or drawing:
         logger.restart_clock()
 

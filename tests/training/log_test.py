@@ -47,6 +47,8 @@ def test_resume_cuts_what_was_logged_past_the_checkpoint_and_a_torn_line(tmp_pat
 
 def test_grid(tmp_path):
     logger = Logger(tmp_path, 0, 4, 1)
-    logger.images(3, np.zeros((4, 8, 8, 1), np.uint8))
+    way = np.arange(3, dtype=np.uint8)[:, None, None, None, None] * np.full((3, 4, 8, 8, 1), 100, np.uint8)
+    logger.images(3, way[-1], way)
     logger.close()
+    assert Image.open(tmp_path / "samples" / "step_3.gif").n_frames == 3
     assert Image.open(tmp_path / "samples" / "step_3.png").size[0] > 16
