@@ -5,7 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax.diffusion import denoisers, guidance, parameterization, samplers, schedules, thresholding
+from genjax.diffusion import (
+    denoisers,
+    grids,
+    guidance,
+    parameterization,
+    process,
+    samplers,
+    schedules,
+    thresholding,
+)
 from genjax.diffusion.denoisers import make_denoiser
 
 KEY = jax.random.key(0)
@@ -142,6 +151,20 @@ def test_ancestral_shifts_the_mean_by_variance_times_gradient():
         beta = 1 - (cur.alpha / nxt.alpha) ** 2
         scale = beta if variance == "fixed_large" else beta * (nxt.sigma / cur.sigma) ** 2
         np.testing.assert_allclose(moved - plain, scale * guided(X, cur, KEY).mean_grad, rtol=1e-2, atol=1e-6)
+
+
+@pytest.mark.parametrize("variance", ["fixed_small", "fixed_large", "learned_range"])
+def test_shift_on_the_step_to_clean_data_is_the_published_one(variance):
+    """By beta tilde, 0, for fixed_small; with the floor, beta tilde of the step before, in its place for others."""
+    levels = grids.respace(schedules.cosine(), "10")
+    base = lambda x, level, key: denoisers.gaussian(0.1, 0.5)(x, level, key)._replace(var_frac=0 * x)  # noqa: E731
+    guided = guidance.classifier(log_prob, scale=3.0, mode="mean")(base)
+    sampler = samplers.ancestral(variance)
+    cur, nxt = levels.at(-2), levels.at(-1)
+    found, _ = sampler.step(guided, X, sampler.init(X, levels), cur, nxt, KEY)
+    weight = 0.0 if variance == "fixed_small" else process.posterior_variance(levels.at(-3), cur)
+    wanted = base(X, cur, KEY).x0 + weight * guided(X, cur, KEY).mean_grad
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["ddim", "euler", "heun", "dpmpp_2m", "dpmpp_sde"])

@@ -132,6 +132,14 @@ def test_vb_trains_the_variance_alone():
     assert abs(of_simple[0]) > 1e-4 and of_simple[1] == 0
 
 
+def test_variational_loss_is_the_same_term_through_the_mean_too():
+    made = (parameterization.eps(), SCHEDULE, X0, T, KEY)
+    hybrid = loss.hybrid_loss(two_channel_net, made[0], weighting.simple(), *made[1:])
+    np.testing.assert_allclose(loss.variational_loss(two_channel_net, *made), hybrid.vb, rtol=1e-5)
+    of_mean = jax.grad(lambda w: loss.variational_loss(lambda x, c: w * net(x, c), *made, "fixed_small").mean())(0.9)
+    assert abs(of_mean) > 1e-4
+
+
 def test_gradients_are_finite_far_off():
     """Hopeless predictions, at the chain's ends too, give no NaN."""
 
