@@ -43,9 +43,7 @@ def timesteps(num_steps: int, spec: str | int) -> list[int]:
         for stride in range(1, num_steps):
             if len(range(0, num_steps, stride)) == count:
                 return list(range(0, num_steps, stride))
-        raise ValueError(
-            f"no whole stride takes {count} of {num_steps} steps; use {count!r} instead of {spec!r}"
-        )
+        raise ValueError(f"no whole stride takes {count} of {num_steps} steps; use {count!r} instead of {spec!r}")
     if not re.fullmatch(r"\d+(,\d+)*", spec):
         raise ValueError(f"unknown respacing {spec!r}; write '25', 'ddim25', '10,10,3,2,2' or 'fast27'")
     return _sections(num_steps, [int(count) for count in spec.split(",")])
@@ -78,9 +76,7 @@ def respace(schedule: Schedule, spec: str | int) -> NoiseLevel:
         ValueError: a bad spec, or a continuous schedule.
     """
     if not isinstance(schedule, Discrete):
-        raise ValueError(
-            f"respacing needs a discrete schedule, not {type(schedule).__name__}; use grids.uniform"
-        )
+        raise ValueError(f"respacing needs a discrete schedule, not {type(schedule).__name__}; use grids.uniform")
     kept = timesteps(schedule.num_steps, spec)
     return _with_clean(schedule, np.array(kept[::-1], float))
 

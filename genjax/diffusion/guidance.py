@@ -156,9 +156,7 @@ def _times(scale: Scalar, x: Array) -> Array:
 
 def _check_mode(mode: str) -> None:
     if mode not in MODES:
-        raise ValueError(
-            f"unknown mode {mode!r}; 'mean' goes with the ancestral sampler, 'score' with all others"
-        )
+        raise ValueError(f"unknown mode {mode!r}; 'mean' goes with the ancestral sampler, 'score' with all others")
 
 
 def _push(prediction: Prediction, grad: Array, x_t: Array, level: NoiseLevel, mode: str) -> Prediction:

@@ -184,9 +184,7 @@ def normal_kl(
     logvar2: Float[Array, "..."] | float,
 ) -> Float[Array, "..."]:
     """KL(N(mean1, exp(logvar1)) || N(mean2, exp(logvar2))) in nats, elementwise; the arguments broadcast."""
-    return 0.5 * (
-        logvar2 - logvar1 + jnp.expm1(logvar1 - logvar2) + jnp.square(mean1 - mean2) * jnp.exp(-logvar2)
-    )
+    return 0.5 * (logvar2 - logvar1 + jnp.expm1(logvar1 - logvar2) + jnp.square(mean1 - mean2) * jnp.exp(-logvar2))
 
 
 def discretized_gaussian_nll(

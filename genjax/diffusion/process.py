@@ -37,25 +37,19 @@ class Gaussian(NamedTuple):
     variance: Float[Array, "..."]
 
 
-def diffuse(
-    x0: Float[Array, "b ..."], eps: Float[Array, "b ..."], level: NoiseLevel
-) -> Float[Array, "b ..."]:
+def diffuse(x0: Float[Array, "b ..."], eps: Float[Array, "b ..."], level: NoiseLevel) -> Float[Array, "b ..."]:
     """`x_t = alpha * x0 + sigma * eps`."""
     alpha, sigma = level.expand(x0)
     return alpha * x0 + sigma * eps
 
 
-def x0_from_eps(
-    x_t: Float[Array, "b ..."], eps: Float[Array, "b ..."], level: NoiseLevel
-) -> Float[Array, "b ..."]:
+def x0_from_eps(x_t: Float[Array, "b ..."], eps: Float[Array, "b ..."], level: NoiseLevel) -> Float[Array, "b ..."]:
     """`x0 = (x_t - sigma * eps) / alpha`."""
     alpha, sigma = level.expand(x_t)
     return (x_t - sigma * eps) / alpha
 
 
-def eps_from_x0(
-    x_t: Float[Array, "b ..."], x0: Float[Array, "b ..."], level: NoiseLevel
-) -> Float[Array, "b ..."]:
+def eps_from_x0(x_t: Float[Array, "b ..."], x0: Float[Array, "b ..."], level: NoiseLevel) -> Float[Array, "b ..."]:
     """`eps = (x_t - alpha * x0) / sigma`."""
     alpha, sigma = level.expand(x_t)
     return (x_t - alpha * x0) / sigma
@@ -76,9 +70,7 @@ def posterior_variance(cur: NoiseLevel, nxt: NoiseLevel) -> Float[Array, "*b"]:
     return jnp.square(nxt.sigma) * (1 - jnp.square(decay(cur, nxt)))
 
 
-def posterior(
-    x0: Float[Array, "b ..."], x_t: Float[Array, "b ..."], cur: NoiseLevel, nxt: NoiseLevel
-) -> Gaussian:
+def posterior(x0: Float[Array, "b ..."], x_t: Float[Array, "b ..."], cur: NoiseLevel, nxt: NoiseLevel) -> Gaussian:
     """q(x_n | x_c = x_t, x0) between the levels `cur` and `nxt` (arXiv:2006.11239, eqs. 6-7)."""
     r = decay(cur, nxt)
     of_x0 = expand_to(nxt.alpha * (1 - jnp.square(r)), x_t)
@@ -132,9 +124,7 @@ def model_log_variance(
     if variance == "fixed_large":
         return expand_to(jnp.where(last, small, large), like)
     if var_frac is None:
-        raise ValueError(
-            "'learned_range' needs a denoiser with learned variance; use 'fixed_small' with others"
-        )
+        raise ValueError("'learned_range' needs a denoiser with learned variance; use 'fixed_small' with others")
     return var_frac * expand_to(large, like) + (1 - var_frac) * expand_to(small, like)
 
 

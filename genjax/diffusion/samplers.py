@@ -144,9 +144,7 @@ class _Churn(NamedTuple):
 def _edm(correct: bool, churn: _Churn) -> Sampler:
     """Euler or Heun with churn."""
     if churn.schedule is None and not (isinstance(churn.amount, int | float) and churn.amount == 0):
-        raise ValueError(
-            f"churn={churn.amount} needs schedule=..., to find the time of the raised noise level"
-        )
+        raise ValueError(f"churn={churn.amount} needs schedule=..., to find the time of the raised noise level")
 
     def init(x_T: Array, levels: NoiseLevel) -> Array:
         return jnp.minimum(churn.amount / (levels.alpha.shape[0] - 1), 2**0.5 - 1).astype(levels.alpha.dtype)
@@ -175,9 +173,7 @@ def _stride(cur: NoiseLevel, nxt: NoiseLevel) -> Array:
     return jnp.where(cur.alpha == nxt.alpha, nxt.sigma - cur.sigma, by_angle)
 
 
-def _raise_noise(
-    x: Array, cur: NoiseLevel, gamma: Array, churn: _Churn, key: Key
-) -> tuple[Array, NoiseLevel]:
+def _raise_noise(x: Array, cur: NoiseLevel, gamma: Array, churn: _Churn, key: Key) -> tuple[Array, NoiseLevel]:
     """x with noise added up to s (1 + gamma), and the level that this is."""
     s = cur.ratio
     gamma = jnp.where((churn.low <= s) & (s <= churn.high), gamma, 0)

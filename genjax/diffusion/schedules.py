@@ -263,9 +263,7 @@ def from_betas(betas: Sequence[float] | np.ndarray) -> Discrete:
     return Discrete(jnp.asarray(np.sqrt(alphas_cumprod)), jnp.asarray(np.sqrt(1.0 - alphas_cumprod)))
 
 
-def linear_beta(
-    num_steps: int = 1000, beta_start: float | None = None, beta_end: float | None = None
-) -> Discrete:
+def linear_beta(num_steps: int = 1000, beta_start: float | None = None, beta_end: float | None = None) -> Discrete:
     """Betas linear from 1e-4 to .02 (DDPM, arXiv:2006.11239), times 1000 / T (IDDPM, arXiv:2102.09672).
 
     Args:
@@ -297,9 +295,7 @@ def cosine(num_steps: int = 1000, s: float = 0.008, max_beta: float = 0.999) -> 
         return math.cos((t + s) / (1 + s) * math.pi / 2) ** 2
 
     steps = range(num_steps)
-    return from_betas(
-        [min(1 - alpha_bar((i + 1) / num_steps) / alpha_bar(i / num_steps), max_beta) for i in steps]
-    )
+    return from_betas([min(1 - alpha_bar((i + 1) / num_steps) / alpha_bar(i / num_steps), max_beta) for i in steps])
 
 
 def scaled_linear(num_steps: int = 1000, beta_start: float = 0.00085, beta_end: float = 0.012) -> Discrete:

@@ -34,9 +34,7 @@ class TimeSampler(NamedTuple):
     draw: Callable[[Key, int, PyTree], tuple[Array, Array]]
     update: Callable[[PyTree, Array, Array], PyTree]
 
-    def __call__(
-        self, key: Key, batch: int, history: PyTree = ()
-    ) -> tuple[Float[Array, " b"], Float[Array, " b"]]:
+    def __call__(self, key: Key, batch: int, history: PyTree = ()) -> tuple[Float[Array, " b"], Float[Array, " b"]]:
         """(t [b], weight [b]) for a batch of that size."""
         return self.draw(key, batch, history)
 
@@ -152,9 +150,7 @@ def remember(history: LossHistory, t: Float[Array, " b"], losses: Float[Array, "
     # order.
     stays = jnp.sum(same, axis=1) - earlier <= size
     slots = jnp.where(stays, (history.counts[steps] + earlier) % size, size)
-    kept = history.losses.at[steps, slots].set(
-        jax.lax.stop_gradient(losses).astype(history.losses.dtype), mode="drop"
-    )
+    kept = history.losses.at[steps, slots].set(jax.lax.stop_gradient(losses).astype(history.losses.dtype), mode="drop")
     return LossHistory(kept, history.counts.at[steps].add(1))
 
 

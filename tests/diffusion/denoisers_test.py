@@ -50,18 +50,14 @@ def test_an_eps_network_keeps_its_eps_at_small_sigma():
 
 def test_bfloat16_networks_give_predictions_of_the_datas_dtype():
     net = lambda x, c: x.astype(jnp.bfloat16)  # noqa: E731
-    found = denoisers.make_denoiser(net, parameterization.v())(
-        jnp.ones((2, 5)), schedules.cosine()(10.0), KEY
-    )
+    found = denoisers.make_denoiser(net, parameterization.v())(jnp.ones((2, 5)), schedules.cosine()(10.0), KEY)
     assert found.x0.dtype == jnp.float32 and found.eps.dtype == jnp.float32
 
 
 @pytest.mark.parametrize("learned", [False, True])
 def test_wrong_channels_raise(learned):
     channels = 3 if learned else 6
-    denoise = denoisers.make_denoiser(
-        lambda x, c: jnp.zeros((2, 4, channels)), parameterization.eps(), learned
-    )
+    denoise = denoisers.make_denoiser(lambda x, c: jnp.zeros((2, 4, channels)), parameterization.eps(), learned)
     with pytest.raises(ValueError, match="learned_variance"):
         denoise(jnp.zeros((2, 4, 3)), schedules.cosine()(10.0), KEY)
 
@@ -70,8 +66,7 @@ def posterior_mean_by_integration(x_t, level, weights, means, variances):
     """E[x0 | x_t] on a fine line."""
     x0 = np.linspace(-8, 8, 20001)
     prior = sum(
-        w / np.sqrt(2 * np.pi * v) * np.exp(-((x0 - m) ** 2) / (2 * v))
-        for w, m, v in zip(weights, means, variances)
+        w / np.sqrt(2 * np.pi * v) * np.exp(-((x0 - m) ** 2) / (2 * v)) for w, m, v in zip(weights, means, variances)
     )
     likelihood = np.exp(-((x_t - float(level.alpha) * x0) ** 2) / (2 * float(level.sigma) ** 2))
     return (x0 * prior * likelihood).sum() / (prior * likelihood).sum()
@@ -83,15 +78,13 @@ def test_closed_forms(t):
         level = schedules.cosine()(t)
         x = jnp.array([[-1.3], [0.2], [1.1]])
         one = denoisers.gaussian(0.4, 0.3)(x, level, KEY)
-        mixed = denoisers.gaussian_mixture(
-            jnp.array([0.3, 0.7]), jnp.array([[-1.0], [0.6]]), jnp.array([0.04, 0.1])
-        )(x, level, KEY)
+        mixed = denoisers.gaussian_mixture(jnp.array([0.3, 0.7]), jnp.array([[-1.0], [0.6]]), jnp.array([0.04, 0.1]))(
+            x, level, KEY
+        )
         for i in range(3):
             wanted = posterior_mean_by_integration(float(x[i, 0]), level, [1.0], [0.4], [0.3])
             np.testing.assert_allclose(one.x0[i, 0], wanted, atol=1e-6)
-            wanted = posterior_mean_by_integration(
-                float(x[i, 0]), level, [0.3, 0.7], [-1.0, 0.6], [0.04, 0.1]
-            )
+            wanted = posterior_mean_by_integration(float(x[i, 0]), level, [0.3, 0.7], [-1.0, 0.6], [0.04, 0.1])
             np.testing.assert_allclose(mixed.x0[i, 0], wanted, atol=1e-6)
         for found in (one, mixed):
             np.testing.assert_allclose(level.alpha * found.x0 + level.sigma * found.eps, x, atol=1e-12)

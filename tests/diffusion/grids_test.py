@@ -84,9 +84,7 @@ def test_karras_meets_any_schedule(name):
     np.testing.assert_allclose(levels.ratio[:-1], wanted, rtol=1e-3)
 
 
-@pytest.mark.parametrize(
-    "name", ["linear_beta", "cosine", "continuous_cosine", "flow", "variance_exploding", "edm"]
-)
+@pytest.mark.parametrize("name", ["linear_beta", "cosine", "continuous_cosine", "flow", "variance_exploding", "edm"])
 @pytest.mark.parametrize("spec", ["8", 8, "karras8", "uniform8"])
 def test_make_suits_every_schedule(name, spec):
     levels = grids.make(schedules.make(name), spec)
@@ -96,9 +94,7 @@ def test_make_suits_every_schedule(name, spec):
 
 
 def test_make_of_edm_is_karras():
-    np.testing.assert_array_equal(
-        grids.make(schedules.edm(), 8).sigma, grids.karras(schedules.edm(), 8).sigma
-    )
+    np.testing.assert_array_equal(grids.make(schedules.edm(), 8).sigma, grids.karras(schedules.edm(), 8).sigma)
 
 
 @pytest.mark.parametrize(

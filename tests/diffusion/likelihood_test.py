@@ -22,10 +22,7 @@ def test_parts(spec, count):
 
 def test_fewer_steps_cost_more_bits():
     schedule = schedules.linear_beta(1000)
-    bits = [
-        likelihood.bits_per_dim(DENOISE, schedule, X0, KEY, spec=spec).total.mean()
-        for spec in ("200", "20", "4")
-    ]
+    bits = [likelihood.bits_per_dim(DENOISE, schedule, X0, KEY, spec=spec).total.mean() for spec in ("200", "20", "4")]
     assert bits[0] < bits[1] < bits[2]
 
 

@@ -80,9 +80,7 @@ def published_vb(x0, x_t, t, x0_guess, v):
         cdf = lambda y: 0.5 * (1 + np.tanh(np.sqrt(2 / np.pi) * (y + 0.044715 * y**3)))  # noqa: E731
         scale = np.exp(-0.5 * log_variance)
         upper, lower = cdf(scale * (x0 - mean + 1 / 255)), cdf(scale * (x0 - mean - 1 / 255))
-        inner = np.where(
-            x0 > 0.999, np.log(np.maximum(1 - lower, 1e-12)), np.log(np.maximum(upper - lower, 1e-12))
-        )
+        inner = np.where(x0 > 0.999, np.log(np.maximum(1 - lower, 1e-12)), np.log(np.maximum(upper - lower, 1e-12)))
         return -np.where(x0 < -0.999, np.log(np.maximum(upper, 1e-12)), inner).mean() / np.log(2)
     kl = 0.5 * (-1 + log_variance - logs[t] + np.exp(logs[t] - log_variance)
                 + (true_mean - mean) ** 2 * np.exp(-log_variance))  # fmt: skip
@@ -145,9 +143,7 @@ def test_gradients_are_finite_far_off():
 
     def total(scale):
         wild = lambda x, c: jnp.concatenate([scale * x, scale * x], axis=-1)  # noqa: E731
-        return loss.hybrid_loss(
-            wild, parameterization.eps(), weighting.simple(), SCHEDULE, X0, T, KEY
-        ).loss.mean()
+        return loss.hybrid_loss(wild, parameterization.eps(), weighting.simple(), SCHEDULE, X0, T, KEY).loss.mean()
 
     for scale in (-30.0, 0.0, 30.0):
         assert jnp.isfinite(jax.grad(total)(scale))
@@ -156,9 +152,7 @@ def test_gradients_are_finite_far_off():
 def test_decoder_is_a_distribution_over_256_levels():
     levels = jnp.linspace(-1, 1, 256)[:, None]
     for mean, scale in [(0.1, 0.05), (-0.98, 0.02), (0.7, 0.5)]:
-        nll = loss.discretized_gaussian_nll(
-            levels, jnp.full_like(levels, mean), jnp.full_like(levels, np.log(scale))
-        )
+        nll = loss.discretized_gaussian_nll(levels, jnp.full_like(levels, mean), jnp.full_like(levels, np.log(scale)))
         np.testing.assert_allclose(jnp.exp(-nll).sum(), 1, rtol=1e-4)
         exact = norm.cdf((np.asarray(levels) + 1 / 255 - mean) / scale)
         exact -= norm.cdf((np.asarray(levels) - 1 / 255 - mean) / scale)

@@ -27,9 +27,7 @@ def test_a_network_on_target_recovers_data_and_noise(name, schedule):
         x0, eps, level = draw(schedule)
         made = parameterization.make(name)
         wanted = parameterization.target(made(level), x0, eps, level)
-        found = make_denoiser(lambda x, c: wanted, made)(
-            process.diffuse(x0, eps, level), level, jax.random.key(0)
-        )
+        found = make_denoiser(lambda x, c: wanted, made)(process.diffuse(x0, eps, level), level, jax.random.key(0))
         np.testing.assert_allclose(found.x0, x0, atol=1e-8)
         np.testing.assert_allclose(found.eps, eps, atol=1e-8)
 
@@ -56,12 +54,8 @@ def test_edm_scalars_and_unit_variances():
         np.testing.assert_allclose(made.c_noise, np.log(s) / 4)
         x0 = d * jax.random.normal(jax.random.key(0), (4, 100000))
         eps = jax.random.normal(jax.random.key(1), (4, 100000))
-        np.testing.assert_allclose(
-            jnp.std(made.c_in[:, None] * (x0 + s[:, None] * eps), axis=1), 1, rtol=0.01
-        )
-        np.testing.assert_allclose(
-            jnp.std(parameterization.target(made, x0, eps, level), axis=1), 1, rtol=0.01
-        )
+        np.testing.assert_allclose(jnp.std(made.c_in[:, None] * (x0 + s[:, None] * eps), axis=1), 1, rtol=0.01)
+        np.testing.assert_allclose(jnp.std(parameterization.target(made, x0, eps, level), axis=1), 1, rtol=0.01)
 
 
 def test_the_network_sees_the_schedules_time():

@@ -40,9 +40,7 @@ def test_posterior_coefficients(spec, x64, rtol):
         np.testing.assert_allclose(
             of_x_t.mean[:, 0], np.sqrt(1 - betas) * (1 - before) / (1 - bars), rtol=rtol, atol=1e-9
         )
-        np.testing.assert_allclose(
-            of_x0.variance[:, 0], betas * (1 - before) / (1 - bars), rtol=rtol, atol=1e-12
-        )
+        np.testing.assert_allclose(of_x0.variance[:, 0], betas * (1 - before) / (1 - bars), rtol=rtol, atol=1e-12)
 
 
 @pytest.mark.parametrize("spec", ["1000", "250", "25", "ddim25", "10,10,3,2,2", "2"])

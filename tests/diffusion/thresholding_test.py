@@ -34,9 +34,7 @@ def test_clipped_x0_enters_the_posterior_mean_and_ddims_eps():
     clipped = np.clip(np.asarray(X0, np.float64), -1, 1)
     before, bar = float(nxt.alpha) ** 2, float(cur.alpha) ** 2
     beta = 1 - bar / before
-    mean = np.sqrt(before) * beta / (1 - bar) * clipped + np.sqrt(1 - beta) * (1 - before) / (
-        1 - bar
-    ) * np.asarray(X)
+    mean = np.sqrt(before) * beta / (1 - bar) * clipped + np.sqrt(1 - beta) * (1 - before) / (1 - bar) * np.asarray(X)
     sampler = samplers.ancestral("fixed_small")
     found, _ = sampler.step(denoise, X, jnp.ones(()), cur, nxt, KEY)
     noise = process.noise_like(process.fold(KEY, 1), X)
@@ -44,9 +42,7 @@ def test_clipped_x0_enters_the_posterior_mean_and_ddims_eps():
     np.testing.assert_allclose(found, mean + std * noise, rtol=1e-3, atol=1e-4)
     eps = (np.asarray(X) - np.sqrt(bar) * clipped) / np.sqrt(1 - bar)
     found, _ = samplers.ddim().step(denoise, X, (), cur, nxt, KEY)
-    np.testing.assert_allclose(
-        found, np.sqrt(before) * clipped + np.sqrt(1 - before) * eps, rtol=1e-4, atol=1e-5
-    )
+    np.testing.assert_allclose(found, np.sqrt(before) * clipped + np.sqrt(1 - before) * eps, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("quantile, cap", [(0.995, None), (0.9, None), (0.95, 1.7), (0.95, 1.0)])

@@ -29,9 +29,7 @@ def test_formulas():
     np.testing.assert_allclose(weighting.edm(d)(level), (s2 + d**2) / (np.sqrt(s2) * d) ** 2, rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "pair", [("simple", "eps"), ("x0", "x0"), ("v", "v"), ("edm", "edm"), ("flow", "flow")]
-)
+@pytest.mark.parametrize("pair", [("simple", "eps"), ("x0", "x0"), ("v", "v"), ("edm", "edm"), ("flow", "flow")])
 @pytest.mark.parametrize("schedule", ["linear_beta", "cosine"])
 def test_natural_weight_of_each_parameterization_is_one_on_its_output(pair, schedule):
     level = schedules.make(schedule)(T)

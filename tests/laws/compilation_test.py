@@ -70,9 +70,7 @@ def test_training_compiles_once():
         return jnp.mean(weight * losses), times.update(history, t, losses)
 
     history = time_samplers.loss_aware(schedules.cosine(50)).init()
-    for seed, schedule in enumerate(
-        [schedules.cosine(50), schedules.linear_beta(50), schedules.cosine(50, s=0.02)]
-    ):
+    for seed, schedule in enumerate([schedules.cosine(50), schedules.linear_beta(50), schedules.cosine(50, s=0.02)]):
         _, history = train_loss(schedule, 5.0 + seed, history, jax.random.key(seed))
     assert int(history.counts.sum()) == 24
 
@@ -94,9 +92,7 @@ def test_continuous_schedules_are_arguments_too(make):
         "sigma_min": (0.01, 0.02),
         "sigma_max": (20.0, 30.0),
     }
-    first, second = (
-        draw(make(**{name: ends[name][i] for name in fields}), jax.random.key(0)) for i in (0, 1)
-    )
+    first, second = (draw(make(**{name: ends[name][i] for name in fields}), jax.random.key(0)) for i in (0, 1))
     assert not jnp.array_equal(first, second)
 
 

@@ -31,27 +31,21 @@ def run(sampler, levels, key, denoise=None, b=6):
 def test_ancestral_is_ddim_of_eta_one(name):
     levels = grids.make(SCHEDULES[name](), 20)
     key = jax.random.key(4)
-    np.testing.assert_allclose(
-        run(samplers.ancestral(), levels, key), run(samplers.ddim(1.0), levels, key), rtol=1e-9
-    )
+    np.testing.assert_allclose(run(samplers.ancestral(), levels, key), run(samplers.ddim(1.0), levels, key), rtol=1e-9)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_euler_is_ddim_of_eta_zero(name):
     levels = grids.make(SCHEDULES[name](), 20)
     key = jax.random.key(4)
-    np.testing.assert_allclose(
-        run(samplers.euler(), levels, key), run(samplers.ddim(0.0), levels, key), rtol=1e-12
-    )
+    np.testing.assert_allclose(run(samplers.euler(), levels, key), run(samplers.ddim(0.0), levels, key), rtol=1e-12)
 
 
 @pytest.mark.parametrize("pair", [("dpmpp_2m", samplers.ddim(0.0)), ("dpmpp_sde", samplers.ancestral())])
 def test_first_multistep_step_is_the_single_step_solver(pair):
     levels = grids.make(schedules.cosine(), 20).at(slice(0, 2))
     key = jax.random.key(4)
-    np.testing.assert_allclose(
-        run(samplers.make(pair[0]), levels, key), run(pair[1], levels, key), rtol=1e-10
-    )
+    np.testing.assert_allclose(run(samplers.make(pair[0]), levels, key), run(pair[1], levels, key), rtol=1e-10)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -80,9 +74,7 @@ def test_examples_do_not_depend_on_their_batch(sampler):
     made = SAMPLERS[sampler](schedule)
     whole = sample(gaussian(), made, levels, x_T, keys)
     some = jnp.array([4, 1, 2])
-    np.testing.assert_allclose(
-        sample(gaussian(), made, levels, x_T[some], keys[some]), whole[some], rtol=1e-12
-    )
+    np.testing.assert_allclose(sample(gaussian(), made, levels, x_T[some], keys[some]), whole[some], rtol=1e-12)
     np.testing.assert_allclose(sample(gaussian(), made, levels, x_T[3:4], keys[3:4]), whole[3:4], rtol=1e-12)
 
 

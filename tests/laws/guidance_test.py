@@ -96,10 +96,7 @@ def test_classifier_free_shifts_the_mean(scale):
     denoise = guidance.classifier_free(scale)(paired(0.5, 0.2))
     mean = 0.2 + scale * 0.3
     first = levels.at(0)
-    x = (
-        first.alpha * mean
-        + jnp.sqrt(first.alpha**2 * VARIANCE + first.sigma**2) * normal_points(200)[:, None]
-    )
+    x = first.alpha * mean + jnp.sqrt(first.alpha**2 * VARIANCE + first.sigma**2) * normal_points(200)[:, None]
     x0 = sample(denoise, samplers.heun(), levels, x, jax.random.key(0))
     np.testing.assert_allclose(x0.mean(), mean, atol=0.003)
     np.testing.assert_allclose(x0.std(), VARIANCE**0.5, atol=0.003)
@@ -116,16 +113,12 @@ def test_scale_one_is_the_conditional_model():
         samplers.dpmpp_2m(),
         samplers.dpmpp_sde(),
     ):
-        guided = sample(
-            guidance.classifier_free(1.0)(paired(0.5, -4.0)), sampler, levels, x, jax.random.key(1)
-        )
+        guided = sample(guidance.classifier_free(1.0)(paired(0.5, -4.0)), sampler, levels, x, jax.random.key(1))
         alone = sample(denoisers.gaussian(0.5, VARIANCE), sampler, levels, x, jax.random.key(1))
         np.testing.assert_allclose(guided, alone, rtol=1e-12)
     level = levels.at(6)
     one = guidance.classifier_free(1.0)(paired(0.5, -4.0))(x, level, jax.random.key(1))
-    jax.tree.map(
-        np.testing.assert_array_equal, one, denoisers.gaussian(0.5, VARIANCE)(x, level, jax.random.key(1))
-    )
+    jax.tree.map(np.testing.assert_array_equal, one, denoisers.gaussian(0.5, VARIANCE)(x, level, jax.random.key(1)))
 
 
 @pytest.mark.parametrize("mode", ["mean", "score"])

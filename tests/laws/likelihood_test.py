@@ -71,9 +71,7 @@ def with_exact_variance(schedule):
         true = process.posterior_variance(cur, nxt)
         true += jnp.square(nxt.alpha * (1 - jnp.square(process.decay(cur, nxt)))) * left
         frac = jnp.log(true / small) / jnp.log(large / small)
-        return denoisers.gaussian(DATA_MEAN, DATA_VARIANCE)(x_t, level, key)._replace(
-            var_frac=jnp.full_like(x_t, frac)
-        )
+        return denoisers.gaussian(DATA_MEAN, DATA_VARIANCE)(x_t, level, key)._replace(var_frac=jnp.full_like(x_t, frac))
 
     return denoise
 
@@ -134,9 +132,7 @@ def test_flow_started_at_noise_has_the_density_of_blurred_data():
     x0 = jnp.array([[0.1, 0.4], [-1.0, 0.8]])
     for schedule in (schedules.edm(1e-3, 1e3), schedules.continuous_cosine(-18.0, 14.0)):
         levels = grids.karras(schedule, 300, sigma_min=0.5, sigma_max=1e3)
-        bits = likelihood.ode_bits_per_dim(
-            denoisers.gaussian(mean, variance), levels, x0, jax.random.key(2), None
-        )
+        bits = likelihood.ode_bits_per_dim(denoisers.gaussian(mean, variance), levels, x0, jax.random.key(2), None)
         np.testing.assert_allclose(bits, gaussian_bits(x0, mean, variance + 0.25), atol=1e-3)
 
 

@@ -40,9 +40,7 @@ def gaussian() -> denoisers.Denoiser:
 
 def mixture() -> denoisers.Denoiser:
     """The exact denoiser of the mixture, for data [b, 1]."""
-    return denoisers.gaussian_mixture(
-        jnp.asarray(WEIGHTS), jnp.asarray(MEANS)[:, None], jnp.asarray(VARIANCES)
-    )
+    return denoisers.gaussian_mixture(jnp.asarray(WEIGHTS), jnp.asarray(MEANS)[:, None], jnp.asarray(VARIANCES))
 
 
 def mixture_moments() -> tuple[float, float, float]:
@@ -96,8 +94,7 @@ def starts(level: NoiseLevel, n: int, kind: str):
         return (level.alpha * MEAN + spread * jnp.asarray(normal_points(n)))[:, None]
     counts = np.round(n * WEIGHTS).astype(int)
     parts = [
-        level.alpha * mean
-        + jnp.sqrt(level.alpha**2 * var + level.sigma**2) * jnp.asarray(normal_points(count))
+        level.alpha * mean + jnp.sqrt(level.alpha**2 * var + level.sigma**2) * jnp.asarray(normal_points(count))
         for mean, var, count in zip(MEANS, VARIANCES, counts)
     ]
     return jnp.concatenate(parts)[:, None]

@@ -18,9 +18,7 @@ ORDERS = {"ddim": 1, "euler": 1, "heun": 2, "dpmpp_2m": 2}
 def levels_between(name: str, num_steps: int):
     """Levels with noise at both ends, ever finer between the same two."""
     if name == "edm":
-        return grids.karras(schedules.edm(), num_steps + 1, sigma_min=0.05, sigma_max=20.0).at(
-            slice(None, -1)
-        )
+        return grids.karras(schedules.edm(), num_steps + 1, sigma_min=0.05, sigma_max=20.0).at(slice(None, -1))
     schedule = {
         "cosine": schedules.continuous_cosine(),
         "flow": schedules.flow(),
