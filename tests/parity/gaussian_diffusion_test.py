@@ -72,39 +72,26 @@ def test_tables(case):
     """Kept steps, and each table of the release, entry by entry; 1e-9 in float64."""
     with jax.enable_x64(True):
         levels = chain(*case)
-        ours = Tables(levels)
         figures = {name: FIGURES[f"{cases.chain_name(case)}/{name}"] for name in ("timesteps", *cases.TABLES)}
         np.testing.assert_array_equal(levels.t[:-1][::-1], figures["timesteps"])
         kept = cases.stored(len(figures["timesteps"]))
-        for name in cases.TABLES:
-            np.testing.assert_allclose(getattr(ours, name)()[kept], figures[name], rtol=1e-9, err_msg=name)
+        for name, table in zip(cases.TABLES, tables(levels)):
+            np.testing.assert_allclose(table[kept], figures[name], rtol=1e-9, err_msg=name)
 
 
-class Tables:
-    """Our figures by the names of their tables, least noisy first."""
-
-    def __init__(self, levels):
-        reversed_levels = levels.at(slice(None, None, -1))
-        self.cur, self.nxt = reversed_levels.at(slice(1, None)), reversed_levels.at(slice(None, -1))
-        self.floor = process.variance_floor(levels)
-
-    def betas(self):
-        return process.transition_variance(self.cur, self.nxt)
-
-    def posterior_variance(self):
-        return process.posterior_variance(self.cur, self.nxt)
-
-    def posterior_log_variance_clipped(self):
-        like = jnp.zeros_like(self.cur.alpha)
-        return process.model_log_variance("fixed_small", None, like, self.cur, self.nxt, self.floor)
-
-    def posterior_mean_coef1(self):
-        one, zero = jnp.ones_like(self.cur.alpha), jnp.zeros_like(self.cur.alpha)
-        return process.posterior(one, zero, self.cur, self.nxt).mean
-
-    def posterior_mean_coef2(self):
-        one, zero = jnp.ones_like(self.cur.alpha), jnp.zeros_like(self.cur.alpha)
-        return process.posterior(zero, one, self.cur, self.nxt).mean
+@jax.jit
+def tables(levels):
+    """Our figures in the order of `cases.TABLES`, the least noisy first."""
+    upward = levels.at(slice(None, None, -1))
+    cur, nxt = upward.at(slice(1, None)), upward.at(slice(None, -1))
+    one, zero = jnp.ones_like(cur.alpha), jnp.zeros_like(cur.alpha)
+    return (
+        process.transition_variance(cur, nxt),
+        process.posterior_variance(cur, nxt),
+        process.model_log_variance("fixed_small", None, one, cur, nxt, process.variance_floor(levels)),
+        process.posterior(one, zero, cur, nxt).mean,
+        process.posterior(zero, one, cur, nxt).mean,
+    )
 
 
 def our_losses(case, dtype, theta):
@@ -136,7 +123,7 @@ def test_training_losses(name, dtype):
         found, parts = our_losses(cases.LOSSES[name], dtype, theta)
         return found.sum(), {"loss": found, **parts}
 
-    gradient, values = jax.grad(total, has_aux=True)(jnp.ones(2, dtype))
+    gradient, values = jax.jit(jax.grad(total, has_aux=True))(jnp.ones(2, dtype))
     for part, value in values.items():
         close(value, FIGURES[f"losses/{name}/{part}"], dtype)
     close(gradient, FIGURES[f"losses/{name}/gradient"], dtype, loose=1e-4)
