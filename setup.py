@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "genjax/__init__.py").read_text())[1]
 
-TEST = ["beartype>=0.23", "pytest>=9.2", "ruff>=0.17"]
+TEST = ["beartype>=0.23", "pytest>=9.2", "pytest-xdist>=3.8", "ruff>=0.17"]
 
 setup(
     name="genjax",

@@ -5,4 +5,4 @@ cd "$(dirname "$0")/.."
 . launch/environment.sh
 environment "test"
 ruff check .
-python -m pytest "$@"
+python -m pytest -n 2 --dist loadfile "$@"
