@@ -8,8 +8,8 @@ section 3):
     adaptive:  h = norm(h) * (1 + scale) + shift,   [scale, shift] = Dense(SiLU(e))
     y = skip(resample(x)) + conv(dropout(SiLU(h)))
 
-where e is the embedding of time (and class), `skip` is the identity or, if the channels change, a 1x1
-convolution, and `resample` is none, 2x2 averaging or nearest-neighbour doubling ("BigGAN up/downsampling").
+where e is the embedding of time (and class), `skip` is the identity or, if the channels change, a dense layer
+of each pixel, and `resample` is none, 2x2 averaging or nearest-neighbour doubling ("BigGAN up/downsampling").
 The last convolution starts at zero, so the block starts as its skip. Deviation: DDPM scales that
 initialisation by 1e-10 instead of 0.
 """
@@ -20,16 +20,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genjax.nn.conv import Conv3x3
 from genjax.nn.norm import GroupNorm
 from genjax.typing import Array, Float
 
 LOGICAL_AXES = [
-    (r"(conv_?[a-z]*|skip)/kernel$", (None, None, "conv_in", "conv_out")),
+    (r"skip/kernel$", ("conv_in", "conv_out")),
     (r"embed/kernel$", ("embed", "conv_out")),
 ]
-
-
-ZEROS = nn.initializers.zeros_init()
 
 
 def upsample(x: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w c"]:
@@ -54,8 +52,7 @@ class Upsample(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w c"]:
         """x at twice its size."""
-        conv = nn.Conv(x.shape[-1], (3, 3), kernel_init=self.kernel_init, name="conv", dtype=self.dtype,
-                       param_dtype=self.param_dtype)
+        conv = Conv3x3(x.shape[-1], self.kernel_init, self.dtype, self.param_dtype, name="conv")
         return conv(upsample(x))
 
 
@@ -118,7 +115,7 @@ class ResBlock(nn.Module):
         resample = {"none": lambda y: y, "up": upsample, "down": downsample}[self.resample]
 
         h = resample(GroupNorm(name="norm_in", **norm)(x))
-        h = nn.Conv(self.out_channels, (3, 3), kernel_init=self.kernel_init, name="conv_in", **dtypes)(h)
+        h = Conv3x3(self.out_channels, self.kernel_init, name="conv_in", **dtypes)(h)
 
         features = self.out_channels * (2 if self.adaptive_norm else 1)
         dense = nn.Dense(features, kernel_init=self.kernel_init, param_dtype=self.param_dtype, name="embed")
@@ -128,10 +125,10 @@ class ResBlock(nn.Module):
         else:
             h = GroupNorm(name="norm_out", **norm)(h + modulation[:, None, None].astype(h.dtype))
         h = nn.Dropout(self.dropout, deterministic=self.deterministic)(h)
-        h = nn.Conv(self.out_channels, (3, 3), kernel_init=ZEROS, name="conv_out", **dtypes)(h)
+        h = Conv3x3(self.out_channels, nn.initializers.zeros_init(), name="conv_out", **dtypes)(h)
 
         skip = resample(x)
         if x.shape[-1] != self.out_channels:
-            conv = nn.Conv(self.out_channels, (1, 1), kernel_init=self.kernel_init, name="skip", **dtypes)
-            skip = conv(skip)
+            dense = nn.Dense(self.out_channels, kernel_init=self.kernel_init, name="skip", **dtypes)
+            skip = dense(skip)
         return skip + h

@@ -15,13 +15,16 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from genjax.nn import attention, blocks, embeddings, norm
+from genjax.nn import attention, blocks, conv, embeddings, norm
 from genjax.nn.attention import AttentionBlock
 from genjax.nn.blocks import Downsample, ResBlock, Upsample
+from genjax.nn.conv import Conv3x3
 from genjax.nn.embeddings import TimeEmbedding
 from genjax.typing import Array, Float
 
-LOGICAL_AXES = embeddings.LOGICAL_AXES + attention.LOGICAL_AXES + norm.LOGICAL_AXES + blocks.LOGICAL_AXES
+LOGICAL_AXES = (
+    embeddings.LOGICAL_AXES + attention.LOGICAL_AXES + norm.LOGICAL_AXES + blocks.LOGICAL_AXES + conv.LOGICAL_AXES
+)
 
 INITIALIZERS = {
     "ddpm": nn.initializers.variance_scaling(1.0, "fan_avg", "uniform"),
@@ -148,7 +151,7 @@ class Trunk(nn.Module):
 
     def _conv(self, channels, name, dtype, zero=False):
         init = nn.initializers.zeros_init() if zero else INITIALIZERS[self.variant]
-        return nn.Conv(channels, (3, 3), kernel_init=init, dtype=dtype, param_dtype=self.param_dtype, name=name)
+        return Conv3x3(channels, init, dtype, self.param_dtype, name=name)
 
     def _res_block(self, channels, name, train, resample="none"):
         block = nn.remat(ResBlock) if self.remat else ResBlock

@@ -86,7 +86,7 @@ def _res_block(state: StateDict, prefix: str) -> Params:
         "conv_out": state.conv(f"{prefix}.conv2"),
     }
     if f"{prefix}.conv_shortcut.weight" in state:
-        params["skip"] = state.conv(f"{prefix}.conv_shortcut")
+        params["skip"] = state.dense(f"{prefix}.conv_shortcut")
     return params
 
 

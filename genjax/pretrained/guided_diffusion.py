@@ -93,7 +93,7 @@ def _res_block(state: StateDict, prefix: str) -> Params:
         "conv_out": state.conv(f"{prefix}.out_layers.3"),
     }
     if f"{prefix}.skip_connection.weight" in state:
-        params["skip"] = state.conv(f"{prefix}.skip_connection")
+        params["skip"] = state.dense(f"{prefix}.skip_connection")
     return params
 
 

@@ -4,7 +4,7 @@
 |---|---|---|
 | linear | weight [out, in] | kernel [in, out] |
 | convolution | weight [out, in, h, w] | kernel [h, w, in, out] |
-| 1x1 convolution of a sequence | weight [out, in, 1] | a dense layer's kernel [in, out] |
+| 1x1 convolution | weight [out, in, 1] or [out, in, 1, 1] | a dense layer's kernel [in, out] |
 | norm | weight, bias | scale, bias |
 | embedding | weight [n, d] | embedding [n, d] |
 
@@ -44,7 +44,7 @@ class StateDict:
         return np.asarray(self._arrays[name])
 
     def dense(self, prefix: str) -> Layer:
-        """A linear layer, or a convolution of kernel size 1 over a sequence."""
+        """A linear layer, or a convolution of kernel size 1."""
         weight = self.read(f"{prefix}.weight")
         return self._with_bias(prefix, kernel=weight.reshape(weight.shape[:2]).T)
 
