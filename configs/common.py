@@ -103,3 +103,16 @@ def diffusion() -> ConfigDict:
     sampling.trajectory = False  # while training, also write the way from noise to image as a GIF
     sampling.batch_size = 64  # pictures sampled at once, over all devices
     return config
+
+
+def noisy_classifier() -> ConfigDict:
+    """`base()` with the fields of the noisy_classifier family (arXiv:2105.05233); nothing is sampled."""
+    config = base()
+    config.family = "noisy_classifier"
+    config.model = model = ConfigDict()
+    model.schedule = ConfigDict({"name": "linear_beta", "num_steps": 1000})  # that of the model to guide
+    model.dtype = "float32"  # of the network's computation; parameters stay float32
+    model.network = ConfigDict({"name": "encoder_unet"})
+    config.optimizer = ConfigDict({"model": adam(3e-4)})
+    config.log.sample_every = 0
+    return config

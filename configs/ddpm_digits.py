@@ -3,14 +3,17 @@
     python launch/train.py --config=configs/ddpm_digits.py --workdir=runs/ddpm_digits
     python launch/sample.py --workdir=runs/ddpm_digits --num_samples=1000
 
-The variant "tiny" (`--config=configs/ddpm_digits.py:tiny`) trains in seconds, for tests.
+The variant "unconditional" is told of no labels: a classifier has to guide it (configs/classifier_digits.py). The
+variant "tiny" (`--config=configs/ddpm_digits.py:tiny`) trains in seconds, for tests.
 """
 
 from configs import common
 
 
 def get_config(variant: str = ""):
-    """The config; `variant` is "" or "tiny"."""
+    """The config; `variant` is "", "unconditional" or "tiny"."""
+    if variant not in ("", "unconditional", "tiny"):
+        raise ValueError(f"unknown variant {variant!r} of ddpm_digits; known: none, unconditional, tiny")
     config = common.diffusion()
     config.data.name = "digits"
     config.data.image_size = 8
@@ -40,6 +43,8 @@ def get_config(variant: str = ""):
     config.sampling.trajectory = True
     config.sampling.batch_size = 250
 
+    if variant == "unconditional":
+        model.update(conditional=False, label_dropout=0.0)
     if variant == "tiny":
         config.data.batch_size = 16
         model.network.update(width=16, channel_mult=(1, 1), num_heads=1)

@@ -1,5 +1,5 @@
-"""What the configs of DDPM, Improved DDPM and ADM share: one recipe a paper, and the `tiny` variant of all of
-them."""
+"""What the configs of DDPM, Improved DDPM, ADM and its classifiers share: one recipe a paper, and the `tiny` variant
+of all of them."""
 
 from ml_collections import ConfigDict
 
@@ -63,8 +63,40 @@ def adm(image_size: int) -> ConfigDict:
     return _rhythm(config)
 
 
+def adm_classifier(image_size: int) -> ConfigDict:
+    """ADM's classifiers of noisy ImageNet (arXiv:2105.05233, the release's flags), but for what differs by size.
+
+    The downward half of ADM's U-Net with 128 channels, trained on random crops with decoupled weight decay and a
+    learning rate that falls to 0; no moving average. Deviation: weight decay spares biases and gains of norms.
+    """
+    config = common.noisy_classifier()
+    config.data.name = "imagenet2012"
+    config.data.eval_split = "validation"
+    config.data.image_size = image_size
+    config.data.crop = "random"
+    config.data.flip = True
+    config.data.batch_size = 256
+    config.model.dtype = "bfloat16"
+    network(
+        config,
+        width=128,
+        num_res_blocks=2,
+        attention_resolutions=(32, 16, 8),
+        head_channels=64,
+        adaptive_norm=True,
+        resblock_updown=True,
+    )
+    config.optimizer.model = common.adam(3e-4, name="adamw", weight_decay=0.05, schedule="linear")
+    config.training.ema.decay = 0.0
+    config.checkpoint.every = config.log.eval_every = 10_000
+    return config
+
+
 def network(config: ConfigDict, **fields) -> None:
-    """Set the fields of `genjax.nn.unet.UNet` in a config, all of them, so that each can be overridden."""
+    """Set the fields of the network in a config, all of them, so that each can be overridden.
+
+    They are those of `genjax.nn.unet_trunk.Trunk`.
+    """
     config.model.network.update(
         {
             "width": 128,
@@ -113,7 +145,7 @@ def _rhythm(config: ConfigDict) -> ConfigDict:
 
 def _shrink(config: ConfigDict) -> None:
     config.data.update({"name": "digits", "split": "train", "eval_split": "test", "image_size": 8})
-    config.data.update({"channels": 1, "flip": False, "batch_size": 32})
+    config.data.update({"channels": 1, "crop": "center", "flip": False, "batch_size": 32})
     net = config.model.network
     net.update({"width": 16, "channel_mult": (net.channel_mult[0], 2), "num_res_blocks": 1})
     net.update({"attention_resolutions": (4,), "num_groups": 4})
@@ -122,8 +154,9 @@ def _shrink(config: ConfigDict) -> None:
     optimizer = config.optimizer.model
     optimizer.update({"learning_rate": 1e-3, "warmup_steps": min(5, optimizer.warmup_steps)})
     config.training.update({"num_steps": 50, "microbatches": 1})
-    config.training.ema.decay = 0.9
+    config.training.ema.decay = min(config.training.ema.decay, 0.9)
     config.checkpoint.every = 25
-    config.log.update({"every": 10, "sample_every": 50, "eval_every": 50, "num_samples": 16})
-    config.sampling.num_steps = "25"
-    config.sampling.batch_size = 16
+    config.log.update({"every": 10, "eval_every": 50})
+    if config.family == "diffusion":
+        config.log.update({"sample_every": 50, "num_samples": 16})
+        config.sampling.update({"num_steps": "25", "batch_size": 16})

@@ -15,6 +15,7 @@ from ml_collections.config_flags import config_flags
 
 from genjax import stages
 from genjax.pipelines import images
+from genjax.pipelines.guides import registry as guides
 
 _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where in the code an error came from.")
 _CACHE = flags.DEFINE_string(
@@ -96,6 +97,9 @@ class SamplingFlags:
         self._scale = flags.DEFINE_float(
             "guidance_scale", None, "Strength of guidance, 1 = none; default: the config's."
         )
+        self._guides = flags.DEFINE_multi_string(
+            "guide", [], f"{guides.USAGE}: a pull from outside. More than one --guide adds them up."
+        )
         self._sampler = flags.DEFINE_string(
             "sampler", None, "ancestral, ddim, heun, dpmpp_2m, ...; default: the config's."
         )
@@ -115,13 +119,14 @@ class SamplingFlags:
         return self._seed.value
 
     def load(self, trajectory: bool = False) -> stages.Stage:
-        """The stage in the workdir, with the sampler that was asked for."""
+        """The stage in the workdir, with the sampler and the guides that were asked for."""
         overrides: dict[str, Any] = {"trajectory": trajectory}
         if self._sampler.value:
             overrides["sampler"] = {"name": self._sampler.value}
         if self._num_steps.value:
             overrides["num_steps"] = self._num_steps.value
-        return stages.load(self.workdir, sampling=overrides)
+        stage = stages.load(self.workdir, sampling=overrides)
+        return guides.guide(stage, [guides.make(text, stage) for text in self._guides.value])
 
     def draw(self, stage: stages.Stage) -> images.Drawn:
         """The pictures that were asked for."""

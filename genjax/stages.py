@@ -84,7 +84,7 @@ def load(folder: str | Path, mesh: Mesh | None = None, sampling: Mapping[str, An
             f"{folder} holds no checkpoint yet; train it with launch/train.py --workdir={folder}"
         )
     state = restored[0]
-    return Stage(family, state_lib.weights(state, ()), config, spec, int(state.step))
+    return Stage(family, state_lib.weights(state, {}), config, spec, int(state.step))
 
 
 def initial_params(folder: str | Path) -> dict[str, Params]:

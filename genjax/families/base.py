@@ -7,9 +7,11 @@ file and no family; a family knows this file and no trainer.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from genjax.typing import Array, Batch, DataSpec, Float, Image, Int, Key, Params, PerExample, PyTree
+from genjax.diffusion.denoisers import Guide
+from genjax.diffusion.schedules import Schedule
+from genjax.typing import Array, Batch, DataSpec, Float, Image, Int, Key, Labels, Params, PerExample, PyTree
 
 
 class LossInputs(NamedTuple):
@@ -79,12 +81,60 @@ noise, so that a picture doesn't depend on the batch that it is drawn in. Others
 "guidance_scale" []."""
 
 
-class ImageSampler(NamedTuple):
-    """The interface of a family from which images can be drawn."""
+SampleFn = Callable[[Weights, Conditions, Key], Samples]
+"""(weights, conditions, key) -> Samples."""
 
-    sample: Callable[[Weights, Conditions, Key], Samples]
+GuideFn = Callable[[PyTree, Conditions, str], Guide]
+"""(inputs, conditions, mode) -> Guide: a pull on sampling from outside the family, such as a noisy classifier's.
+
+`inputs` are all its arrays: another network's weights, features of a reference picture, the scale. They are traced,
+so other values don't recompile. `conditions` are those of the family's `sample`; `mode` is how the sampler takes a
+gradient, "mean" or "score" of `genjax.diffusion.guidance`."""
+
+
+class Guidable(NamedTuple):
+    """What a diffusion model offers to those who guide its sampling from outside.
+
+    Attributes:
+        schedule: the noising process that it was trained on.
+        guided: (guides) -> its `sample` under them. The inputs of each, in the same order, are in
+            `weights.frozen["guides"]`. They act after thresholding, one on the other.
+    """
+
+    schedule: Schedule
+    guided: Callable[[tuple[GuideFn, ...]], SampleFn]
+
+
+class ImageSampler(NamedTuple):
+    """The interface of a family from which images can be drawn.
+
+    Attributes:
+        sample: draws them.
+        image_shape: (height, width, channels).
+        num_classes: labels that `sample` asks for, 0 = none.
+        guidable: how to guide it from outside; None of families without a noising process.
+    """
+
+    sample: SampleFn
     image_shape: tuple[int, int, int]
     num_classes: int
+    guidable: Guidable | None = None
+
+
+class NoisyClassifier(NamedTuple):
+    """The interface of a classifier of noisy images.
+
+    Attributes:
+        log_prob: (weights, x_t, t [b] in the schedule's unit, label) -> log p(label | x_t, t) [b] in nats.
+        image_shape: (height, width, channels).
+        num_classes: classes that it tells apart.
+        schedule: the noising process that it was trained on.
+    """
+
+    log_prob: Callable[[Weights, Image, PerExample, Labels], PerExample]
+    image_shape: tuple[int, int, int]
+    num_classes: int
+    schedule: Schedule
 
 
 class Family(NamedTuple):
@@ -101,7 +151,7 @@ class Family(NamedTuple):
 
     init: Callable[[Key, Batch], tuple[dict[str, Params], PyTree]]
     players: tuple[Player, ...]
-    sample: Callable[[Weights, Conditions, Key], Samples]
+    sample: SampleFn
     evaluate: Callable[[Weights, Batch, Key], Mapping[str, PerExample]]
     interface: Any
     logical_axes: tuple[tuple[str, tuple[str | None, ...]], ...] = ()
@@ -109,3 +159,24 @@ class Family(NamedTuple):
 
 Builder = Callable[[Mapping[str, Any], Mapping[str, Any], DataSpec], Family]
 """(model settings, sampling settings, what the data is) -> Family: the `build` of each family's file."""
+
+Fields = TypeVar("Fields", bound=tuple)
+
+
+def read_settings(kind: type[Fields], settings: Mapping[str, Any], where: str) -> Fields:
+    """The settings of a config as the NamedTuple `kind`.
+
+    Args:
+        kind: its fields without a default have to be there.
+        settings: field name -> value.
+        where: what the settings are, for the error: "config.model of the diffusion family".
+
+    Raises:
+        ValueError: for fields that there aren't, or that are missing.
+    """
+    unknown = sorted(settings.keys() - set(kind._fields))
+    missing = sorted(set(kind._fields) - kind._field_defaults.keys() - settings.keys())
+    if unknown or missing:
+        wrong = f"unknown {unknown}" if unknown else f"missing {missing}"
+        raise ValueError(f"{where}: {wrong}; its fields are {list(kind._fields)}")
+    return kind(**settings)

@@ -9,7 +9,8 @@ where schedule, parameterization, weighting and times come from `genjax.diffusio
 arXiv:2102.09672). With `label_dropout` a share of the labels is replaced by the null class, so that one network is both
 the conditional and the unconditional model that classifier-free guidance needs (arXiv:2207.12598).
 
-Sampling guides, then thresholds, then steps: the order of DESIGN. Each picture's noise comes from its own index.
+Sampling guides without a classifier, thresholds, guides by what comes from outside (`Guidable`), then steps. Each
+picture's noise comes from its own index.
 
 Deviations: ADM's two-file recipe for guidance is here a setting of the same family, not another program.
 """
@@ -39,12 +40,16 @@ from genjax.diffusion import sample as sample_lib
 from genjax.families.base import (
     Conditions,
     Family,
+    Guidable,
+    GuideFn,
     ImageSampler,
     LossInputs,
     LossOutputs,
     Player,
+    SampleFn,
     Samples,
     Weights,
+    read_settings,
 )
 from genjax.nn import unet
 from genjax.typing import Batch, DataSpec, Image, Key, Labels, Params
@@ -110,29 +115,21 @@ def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec)
     Raises:
         ValueError: for unknown names, or a conditional model of unlabelled data.
     """
-    pieces = _pieces(_read(Settings, model, "model"), _read(Sampling, sampling, "sampling"), spec)
+    pieces = _pieces(
+        read_settings(Settings, model, "config.model of the diffusion family"),
+        read_settings(Sampling, sampling, "config.sampling of the diffusion family"),
+        spec,
+    )
     _grid(pieces)  # so that a bad notation is told of before training, not after
-    sample = partial(sample_images, pieces)
+    sample, guidable = _guided(pieces, ()), Guidable(pieces.schedule, partial(_guided, pieces))
     return Family(
         init=partial(init, pieces),
         players=(Player("model", partial(loss_fn, pieces)),),
         sample=sample,
         evaluate=partial(evaluate, pieces),
-        interface=ImageSampler(sample, spec.image_shape, pieces.num_classes),
+        interface=ImageSampler(sample, spec.image_shape, pieces.num_classes, guidable),
         logical_axes=tuple(unet.LOGICAL_AXES),
     )
-
-
-def _read(kind, settings: Mapping[str, Any], name: str):
-    """The settings as a NamedTuple, with a clear error for fields that there aren't."""
-    unknown = sorted(settings.keys() - set(kind._fields))
-    missing = sorted(set(kind._fields) - kind._field_defaults.keys() - settings.keys())
-    if unknown or missing:
-        wrong = f"unknown {unknown}" if unknown else f"missing {missing}"
-        raise ValueError(
-            f"config.{name} of the diffusion family: {wrong}; its fields are {list(kind._fields)}"
-        )
-    return kind(**settings)
 
 
 def _pieces(settings: Settings, sampling: Sampling, spec: DataSpec) -> Model:
@@ -226,11 +223,19 @@ def evaluate(model: Model, weights: Weights, batch: Batch, key: Key):
     return {"loss": values, **metrics}
 
 
-def sample_images(model: Model, weights: Weights, conditions: Conditions, key: Key) -> Samples:
+def _guided(model: Model, guides: tuple[GuideFn, ...]) -> SampleFn:
+    """`sample` under guides from outside."""
+    return partial(sample_images, model, guides)
+
+
+def sample_images(
+    model: Model, guides: tuple[GuideFn, ...], weights: Weights, conditions: Conditions, key: Key
+) -> Samples:
     """Draw images, one for each entry of `conditions["index"]`.
 
     Args:
         model: the family's pieces.
+        guides: pulls from outside, whose inputs are in `weights.frozen["guides"]`.
         weights: what to draw with.
         conditions: "index" int32 [b]; "label" int32 [b] for a conditional model; "guidance_scale" [] to guide without
             a classifier (absent: no guidance, and half the work).
@@ -243,6 +248,9 @@ def sample_images(model: Model, weights: Weights, conditions: Conditions, key: K
     levels = _grid(model)
     x_T = process.sample_prior(process.fold(keys, 0), (keys.shape[0], *model.spec.image_shape), levels)
     denoise = _denoiser(model, weights.params["model"], conditions)
+    mode = "mean" if model.sampling.sampler["name"] == "ancestral" else "score"
+    for guide, inputs in zip(guides, weights.frozen["guides"] if guides else (), strict=True):
+        denoise = guide(inputs, conditions, mode)(denoise)
     result = sample_lib.sample(
         denoise, _sampler(model), levels, x_T, process.fold(keys, 1), trajectory=model.sampling.trajectory
     )

@@ -9,6 +9,7 @@ from genjax.typing import DataSpec
 
 FAMILIES = {
     "diffusion": "genjax.families.diffusion",
+    "noisy_classifier": "genjax.families.noisy_classifier",
 }
 
 

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from genjax import sharding
 from genjax.core import images as images_lib
+from genjax.families.base import ImageSampler
 from genjax.stages import Stage
 from genjax.training import generate
 
@@ -55,8 +56,10 @@ def draw(
         mesh: devices; by default all.
 
     Raises:
-        ValueError: for a label that there isn't, or one for an unconditional model.
+        ValueError: for a stage that draws no pictures, a label that there isn't, or one for an unconditional model.
     """
+    if not isinstance(stage.family.interface, ImageSampler):
+        raise ValueError(f"a run of the family {stage.config.family!r} draws no pictures; name a generator's workdir")
     classes = stage.family.interface.num_classes
     if label is not None and not 0 <= label < classes:
         known = f"0..{classes - 1}" if classes else "none: the model is unconditional"

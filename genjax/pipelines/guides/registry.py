@@ -1,0 +1,97 @@
+"""Guides by name: what pulls the sampling of a trained diffusion model, and the stage that is sampled under them.
+
+    stage = stages.load("runs/ddpm")
+    stage = guide(stage, [make("classifier:runs/classifier:2.0", stage)])
+    images.draw(stage, 100)
+
+A guide is a function and its inputs. The function is fixed when sampling compiles; the inputs (another network's
+weights, features of a picture, the scale) travel in the stage's frozen weights, so they are arguments of the compiled
+program, and other values of the same shapes don't compile it anew. Gradients of several guides add up.
+
+A new kind of guide is one module with `make(argument, scale, stage) -> Guide`, named in `GUIDES`.
+"""
+
+import importlib
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from genjax.families.base import GuideFn, ImageSampler
+from genjax.stages import Stage
+from genjax.typing import PyTree
+
+GUIDES = {
+    "classifier": "genjax.pipelines.guides.classifier",
+}
+USAGE = f"NAME:ARGUMENT:SCALE, where NAME is one of {', '.join(GUIDES)} (classifier:WORKDIR:SCALE)"
+
+
+class Guide(NamedTuple):
+    """A pull on sampling.
+
+    Attributes:
+        function: (inputs, conditions, mode) -> guide of denoisers.
+        inputs: its arrays.
+        num_classes: labels that it asks for in the conditions, 0 = none.
+    """
+
+    function: GuideFn
+    inputs: PyTree
+    num_classes: int = 0
+
+
+def make(text: str, stage: Stage) -> Guide:
+    """The guide that a command line asks for.
+
+    Args:
+        text: "NAME:ARGUMENT:SCALE"; the argument may have colons itself.
+        stage: what it will guide.
+
+    Raises:
+        ValueError: for another form, an unknown name, a scale that is no number, or a guide that doesn't fit the stage.
+    """
+    name, _, rest = text.partition(":")
+    argument, _, scale = rest.rpartition(":")
+    if name not in GUIDES or not argument:
+        raise ValueError(f"--guide={text} can't be read; write {USAGE}")
+    try:
+        strength = float(scale)
+    except ValueError:
+        strength = math.nan
+    if not math.isfinite(strength):
+        raise ValueError(f"--guide={text}: the scale {scale!r} is no number; write {USAGE}")
+    return importlib.import_module(GUIDES[name]).make(argument, strength, stage)
+
+
+def guide(stage: Stage, guides: Sequence[Guide]) -> Stage:
+    """The stage, sampled under guides. An unconditional model takes the labels that its guides ask for.
+
+    Raises:
+        ValueError: for a stage that is no diffusion model, or that is guided already.
+    """
+    if not guides:
+        return stage
+    check_guidable(stage)
+    if "guides" in stage.weights.frozen:
+        raise ValueError("this stage is guided already; give all guides at once")
+    interface = stage.family.interface
+    sample = interface.guidable.guided(tuple(one.function for one in guides))
+    classes = max(interface.num_classes, *(one.num_classes for one in guides))
+    frozen = {**stage.weights.frozen, "guides": tuple(one.inputs for one in guides)}
+    return stage._replace(
+        family=stage.family._replace(
+            sample=sample, interface=interface._replace(sample=sample, num_classes=classes, guidable=None)
+        ),
+        weights=stage.weights._replace(frozen=frozen),
+    )
+
+
+def check_guidable(stage: Stage) -> None:
+    """Refuses stages whose sampling has no noise to be guided through.
+
+    Raises:
+        ValueError: for any but a diffusion model.
+    """
+    interface = stage.family.interface
+    if not isinstance(interface, ImageSampler) or interface.guidable is None:
+        raise ValueError(f"a run of the family {stage.config.family!r} can't be guided; only diffusion models can")
