@@ -2,9 +2,9 @@
 
     MALLOC_MMAP_THRESHOLD_=2147483647 MALLOC_TRIM_THRESHOLD_=2147483647 python launch/benchmark_unet.py
 
-Both do the same, in turn: forward, backward, clipping, Adam and moving average, in float32. Needs the extra
-[parity]. The two variables are those that launch/quickstart.sh sets. On a busy machine put `taskset -c 0` before
-it and read the processor time: threads that wait for each other tell nothing.
+Both do the same, in turn: forward, backward, clipping, Adam and moving average, in float32. Needs the extra [parity].
+The two variables are those that launch/quickstart.sh sets. On a busy machine put `taskset -c 0` before it and read the
+processor time.
 """
 
 import time
@@ -43,18 +43,17 @@ def genjax_step(image):
 def torch_step(image):
     """The same in PyTorch."""
     network = diffusers.UNet2DModel(
-        sample_size=32, block_out_channels=(128, 256, 256, 256), attention_head_dim=None, dropout=0.1,
+        block_out_channels=(128, 256, 256, 256), attention_head_dim=None, dropout=0.1,
         down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"))
     parameters = list(network.parameters())
     average, optimizer = [value.detach().clone() for value in parameters], torch.optim.Adam(parameters, 2e-4)
-    alphas = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000), 0)
+    alphas = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000), 0)[:, None, None, None]
     x0 = torch.from_numpy(image.transpose(0, 3, 1, 2).copy())
 
     def run():
         t, eps = torch.randint(0, 1000, (len(x0),)), torch.randn_like(x0)
-        alpha = alphas[t, None, None, None]
-        output = network(alpha.sqrt() * x0 + (1 - alpha).sqrt() * eps, t).sample
+        output = network(alphas[t].sqrt() * x0 + (1 - alphas[t]).sqrt() * eps, t).sample
         optimizer.zero_grad()
         torch.nn.functional.mse_loss(output, eps).backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -66,15 +65,14 @@ def torch_step(image):
 
 def main():
     image = np.random.default_rng(0).uniform(-1, 1, (_BATCH.value, 32, 32, 3)).astype(np.float32)
-    contenders = {"genjax": genjax_step(image), "diffusers, eager": torch_step(image)}
-    times = {name: [] for name in contenders}
+    times = {"genjax": (genjax_step(image), []), "diffusers, eager": (torch_step(image), [])}
     for _ in range(8):
-        for name, run in contenders.items():
+        for run, taken in times.values():
             start = np.array([time.perf_counter(), time.process_time()])
             run()
-            times[name].append(np.array([time.perf_counter(), time.process_time()]) - start)
-    for name in contenders:  # the first two steps warm up
-        wall, cpu = np.median(times[name][2:], axis=0)
+            taken.append(np.array([time.perf_counter(), time.process_time()]) - start)
+    for name, (_, taken) in times.items():  # the first two steps warm up
+        wall, cpu = np.median(taken[2:], axis=0)
         print(f"{name:18} median step {wall:.3f} s, of processor time {cpu:.3f} s")
 
 
