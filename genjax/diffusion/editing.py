@@ -7,11 +7,13 @@ Inpainting, of what `known` shows where `mask` is 1, in three ways, ever closer 
     inpaint, on a resampling_walk   and noise is added and removed again and again, so that both parts come to
                                agree                                     (RePaint, arXiv:2201.09865)
 
-A walk is a grid that also goes up: where the next level is the noisier, `inpaint` adds the noise between the two,
+A walk makes the steps of a grid more than once. Where its next step starts from a noisier level c than the last one
+came to (n), `inpaint` first adds the noise between the two,
 
-    x_n = (alpha_n / alpha_c) x_c + sqrt(sigma_n^2 - (alpha_n / alpha_c)^2 sigma_c^2) z
+    x_c = (alpha_c / alpha_n) x_n + sqrt(sigma_c^2 - (alpha_c / alpha_n)^2 sigma_n^2) z
 
-so that RePaint too is one scan. Outpainting is inpainting of a picture set in a wider frame (`extend`).
+so that RePaint too is one scan, with no more calls of the denoiser than steps down. Outpainting is inpainting of a
+picture set in a wider frame (`extend`).
 
 From a source picture: `tail` and `diffuse_source` begin part of the way down (SDEdit, arXiv:2108.01073). `invert`
 walks DDIM's steps (arXiv:2010.02502, section 4.3) upward, from x_n at level n to x_c at the noisier level c,
@@ -24,7 +26,7 @@ DDIM themselves. `slerp` between two such latents, sampled down, is a picture be
 Pictures, masks and sources are arrays that may be traced: another one doesn't recompile. A walk's turns and the
 length of a tail are static.
 
-Deviations: RePaint's release climbs a jump step by step; here it is one step of the same distribution. Clean data has
+Deviations: RePaint's release climbs a jump step by step; here it is one draw from the same distribution. Clean data has
 no eps to invert with: the first step takes it at its end, from the rescaled picture.
 """
 
@@ -34,6 +36,7 @@ import jax.numpy as jnp
 from genjax.core.numerics import expand_to
 from genjax.diffusion import process
 from genjax.diffusion.denoisers import Denoiser, Guide, Prediction, replace_x0
+from genjax.diffusion.grids import Walk
 from genjax.diffusion.samplers import Sampler
 from genjax.diffusion.schedules import NoiseLevel, Scalar
 from genjax.typing import Array, Float, Key
@@ -69,41 +72,39 @@ def inpaint(sampler: Sampler, known: Float[Array, "b ..."], mask: Float[Array, "
     `resampling_walk` it is RePaint (arXiv:2201.09865, algorithm 1). Known entries come out exactly.
 
     Args:
-        sampler: any; what it remembers from step to step is forgotten where the walk climbs.
+        sampler: any; what it remembers from step to step is forgotten where a walk climbs.
         known: clean data, right where the mask is 1.
         mask: 1 where known, 0 where to be made; broadcasts against the data.
     """
 
     def init(x_T: Array, levels: NoiseLevel):
         fresh = sampler.init(x_T, levels)
-        return fresh, fresh
+        return levels.at(0), fresh, fresh
 
     def step(denoise, x, carry, cur, nxt, key):
-        fresh, memory = carry
-        climbs = nxt.sigma * cur.alpha > cur.sigma * nxt.alpha
-        # Both are computed: a condition would hide the denoiser from `sample`, and few steps of a walk climb.
-        down, memory = sampler.step(denoise, x, memory, cur, nxt, key)
-        x = jnp.where(climbs, add_noise(x, cur, nxt, process.fold(key, 3)), down)
-        memory = jax.tree.map(lambda old, new: jnp.where(climbs, old, new), fresh, memory)
+        here, fresh, memory = carry
+        climbed = cur.t > here.t
+        x = jnp.where(climbed, add_noise(x, here, cur, process.fold(key, 3)), x)
+        memory = jax.tree.map(lambda first, last: jnp.where(climbed, first, last), fresh, memory)
+        x, memory = sampler.step(denoise, x, memory, cur, nxt, key)
         diffused = process.diffuse(known, process.noise_like(process.fold(key, 4), x), nxt)
-        return jnp.where((mask > 0.5) & ~climbs, diffused, x), (fresh, memory)
+        return jnp.where(mask > 0.5, diffused, x), (nxt, fresh, memory)
 
     return Sampler(init, step)
 
 
-def add_noise(x: Float[Array, "b ..."], cur: NoiseLevel, nxt: NoiseLevel, key: Key) -> Float[Array, "b ..."]:
-    """A draw of q(x_n | x_c = x) for a *noisier* level `nxt`."""
-    scale = nxt.alpha / cur.alpha
-    variance = jnp.square(nxt.sigma) - jnp.square(scale * cur.sigma)
+def add_noise(x: Float[Array, "b ..."], here: NoiseLevel, there: NoiseLevel, key: Key) -> Float[Array, "b ..."]:
+    """A draw of the forward process from x at `here` up to the noisier level `there`."""
+    scale = there.alpha / here.alpha
+    variance = jnp.square(there.sigma) - jnp.square(scale * here.sigma)
     std = jnp.sqrt(jnp.maximum(variance, 0))
     return expand_to(scale, x) * x + expand_to(std, x) * process.noise_like(key, x)
 
 
-def resampling_walk(levels: NoiseLevel, jump: int = 10, resamples: int = 10) -> NoiseLevel:
-    """RePaint's walk over a grid: whenever `jump` more steps are done, go back up by them, `resamples` - 1 times.
+def resampling_walk(levels: NoiseLevel, jump: int = 10, resamples: int = 10) -> Walk:
+    """RePaint's walk over a grid: whenever `jump` more steps are done, back up by them, `resamples` - 1 times.
 
-    As `get_schedule_jump` of the release, each climb being one step: for 250 steps, 10 and 10, the denoiser's 2,410
-    useful steps and 216 climbs.
+    As `get_schedule_jump` of the release, where 250 steps, 10 and 10 are 2,410 steps down.
 
     Args:
         levels: a grid [N + 1].
@@ -118,17 +119,15 @@ def resampling_walk(levels: NoiseLevel, jump: int = 10, resamples: int = 10) -> 
         raise ValueError(f"jump={jump} must be at least 1 and less than the grid's {count} steps")
     if resamples < 1:
         raise ValueError(f"resamples={resamples} must be at least 1")
-    turns = dict.fromkeys(range(0, count - jump, jump), resamples - 1)
-    here = count - 1
-    walk = [here]
-    while here > 0:
-        here -= 1
-        walk.append(here)
+    turns = {count - 1 - left: resamples - 1 for left in range(0, count - jump, jump)}
+    order, here = [], 0
+    while here < count:
         if turns.get(here, 0) > 0:
             turns[here] -= 1
-            here += jump
-            walk.append(here)
-    return levels.at(jnp.asarray([count - 1 - step for step in (*walk, -1)]))
+            here -= jump
+        order.append(here)
+        here += 1
+    return Walk(levels, jnp.asarray(order))
 
 
 def extend(

@@ -12,13 +12,26 @@ level pairs.
 import functools
 import itertools
 import re
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from genjax.diffusion.schedules import Discrete, Identity, NoiseLevel, Scalar, Schedule
-from genjax.typing import Array, Float
+from genjax.typing import Array, Float, Int
+
+
+class Walk(NamedTuple):
+    """Steps of a grid in another order than once each, for samplers that add noise where they must (`editing.inpaint`).
+
+    Attributes:
+        levels: the grid [N + 1].
+        order: the steps to make; step i leads from level i to level i + 1.
+    """
+
+    levels: NoiseLevel
+    order: Int[Array, " M"]
 
 
 def timesteps(num_steps: int, spec: str | int) -> list[int]:

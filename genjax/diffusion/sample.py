@@ -1,4 +1,4 @@
-"""Sampling: one `lax.scan` of a sampler's steps down a grid of noise levels."""
+"""Sampling: one `lax.scan` of a sampler's steps down a grid of noise levels, or along a walk over one."""
 
 from typing import NamedTuple
 
@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.diffusion.denoisers import Denoiser, Prediction
+from genjax.diffusion.grids import Walk
 from genjax.diffusion.process import fold
 from genjax.diffusion.samplers import Sampler
 from genjax.diffusion.schedules import NoiseLevel
@@ -25,7 +26,7 @@ class Trajectory(NamedTuple):
 
 
 def sample(
-    denoise: Denoiser, sampler: Sampler, levels: NoiseLevel, x_T: Float[Array, "b ..."], key: Key,
+    denoise: Denoiser, sampler: Sampler, levels: NoiseLevel | Walk, x_T: Float[Array, "b ..."], key: Key,
     *, trajectory: bool = False,
 ) -> Float[Array, "b ..."] | tuple[Float[Array, "b ..."], Trajectory]:  # fmt: skip
     """Walk from x_T at `levels[0]` down to clean data.
@@ -33,7 +34,7 @@ def sample(
     Args:
         denoise: the denoiser, guided or not.
         sampler: how to step.
-        levels: a grid of N + 1 levels.
+        levels: a grid of N + 1 levels, or a walk of N steps over one.
         x_T: start, of the first level's distribution (`process.sample_prior`), or any x_t for editing.
         key: one key; or one an example, [b] keys, so that no sample depends on the batch it's drawn in.
         trajectory: also give every step, at N times the memory.
@@ -41,8 +42,8 @@ def sample(
     Returns:
         x0, or (x0, Trajectory).
     """
+    levels, order = levels if isinstance(levels, Walk) else (levels, None)
     x_T = x_T.astype(jnp.result_type(x_T, levels.alpha))
-    num_steps = levels.alpha.shape[0] - 1
 
     def body(state, inputs):
         x, carry = state
@@ -57,6 +58,9 @@ def sample(
         x, carry = sampler.step(watched, x, carry, cur, nxt, fold(key, index))
         return (x.astype(x_T.dtype), carry), Trajectory(x, seen[0].x0) if trajectory else None
 
-    pairs = (levels.at(slice(None, -1)), levels.at(slice(1, None)), jnp.arange(num_steps))
-    (x0, _), path = jax.lax.scan(body, (x_T, sampler.init(x_T, levels)), pairs)
+    pairs = (levels.at(slice(None, -1)), levels.at(slice(1, None)))
+    if order is not None:
+        pairs = tuple(level.at(order) for level in pairs)
+    num_steps = pairs[0].alpha.shape[0]
+    (x0, _), path = jax.lax.scan(body, (x_T, sampler.init(x_T, levels)), (*pairs, jnp.arange(num_steps)))
     return (x0, path) if trajectory else x0
