@@ -8,16 +8,21 @@ Their `UNetModel` numbers its blocks in the order of computation and doesn't nam
     output_blocks.N.0, .1, .2       a residual block, attention, a change of resolution: what there is
     out.0, out.2                    the last norm and convolution
 
-Which number belongs to which level follows from `num_res_blocks` and the number of levels. The released
-files, e.g. `256x256_diffusion.pt`, are such state dicts; the networks of the configs `iddpm_*` and `adm_*`
-take them. `tests/parity/guided_diffusion_test.py` proves equal outputs for each kind of block.
+Which number belongs to which level follows from `num_res_blocks` and the number of levels. Their
+`EncoderUNetModel`, the classifier of noisy images, has no output blocks, and `out.2` is its attention pool.
+
+The released files, e.g. `256x256_diffusion.pt` and `256x256_classifier.pt`, are such state dicts; the networks of
+the configs `iddpm_*`, `adm_*` and `adm_classifier_*` take them. `tests/parity/guided_diffusion_test.py` proves equal
+outputs for each kind of block.
 """
 
 from collections.abc import Mapping
 
 import numpy as np
 
+from genjax.nn.encoder_unet import EncoderUNet
 from genjax.nn.unet import UNet
+from genjax.nn.unet_trunk import Trunk
 from genjax.pretrained.state_dict import StateDict
 from genjax.typing import Params
 
@@ -38,20 +43,43 @@ def unet_params(arrays: Mapping[str, np.ndarray], network: UNet) -> Params:
     """
     state = StateDict(arrays)
     params = {
-        "conv_in": state.conv("input_blocks.0.0"),
-        "time_embed": {"dense_in": state.dense("time_embed.0"), "dense_out": state.dense("time_embed.2")},
-        "middle_0": _res_block(state, "middle_block.0"),
-        "middle_attention": _attention(state, "middle_block.1"),
-        "middle_1": _res_block(state, "middle_block.2"),
+        **_trunk(state, network),
+        **_way_up(state, len(network.channel_mult), network.num_res_blocks),
         "norm_out": state.norm("out.0"),
         "conv_out": state.conv("out.2"),
-        **_way_down(state, len(network.channel_mult), network.num_res_blocks),
-        **_way_up(state, len(network.channel_mult), network.num_res_blocks),
     }
     if "label_emb.weight" in state:
         params["label_embed"] = state.embedding("label_emb")
     state.finish()
     return params
+
+
+def encoder_params(arrays: Mapping[str, np.ndarray], network: EncoderUNet) -> Params:
+    """The parameters of `network` from the state dict of a released classifier.
+
+    Arguments, result and errors as of `unet_params`.
+    """
+    state = StateDict(arrays)
+    pool = {
+        "positions": state.read("out.2.positional_embedding").T,
+        "qkv": state.dense("out.2.qkv_proj"),
+        "proj_out": state.dense("out.2.c_proj"),
+    }
+    params = {**_trunk(state, network), "norm_out": state.norm("out.0"), "pool": pool}
+    state.finish()
+    return params
+
+
+def _trunk(state: StateDict, network: Trunk) -> Params:
+    """What both kinds of network have: the way down and the middle."""
+    return {
+        "conv_in": state.conv("input_blocks.0.0"),
+        "time_embed": {"dense_in": state.dense("time_embed.0"), "dense_out": state.dense("time_embed.2")},
+        "middle_0": _res_block(state, "middle_block.0"),
+        "middle_attention": _attention(state, "middle_block.1"),
+        "middle_1": _res_block(state, "middle_block.2"),
+        **_way_down(state, len(network.channel_mult), network.num_res_blocks),
+    }
 
 
 def _way_down(state: StateDict, num_levels: int, num_res_blocks: int) -> Params:

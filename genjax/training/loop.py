@@ -128,7 +128,7 @@ class Run:
         classes = getattr(self.family.interface, "num_classes", 0)
         each = {"label": generate.class_labels(count, classes)} if classes else {"index": np.arange(count)}
         weights = state_lib.weights(state, self.frozen)
-        return self.generate(weights, each, {}, self.key, self.config.sampling.batch_size)
+        return self.generate(weights, each, {}, self.key, self.config.sampling.get("batch_size", count))
 
 
 def train(

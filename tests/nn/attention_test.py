@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax.nn.attention import AttentionBlock, attend, split_heads
+from genjax.nn.attention import AttentionBlock, AttentionPool, attend, split_heads
 
 
 def test_attend_is_softmax_attention_by_head():
@@ -50,3 +50,24 @@ def test_block_starts_as_identity():
 def test_heads_must_divide():
     with pytest.raises(ValueError, match="8 channels.*3 heads"):
         AttentionBlock(num_heads=3, num_groups=4).init(jax.random.key(0), jnp.zeros((1, 2, 2, 8)))
+
+
+def test_pool_is_attention_of_the_mean_token():
+    """By hand with one head; positions tell pixels apart, without them their order wouldn't matter."""
+    rng = np.random.default_rng(0)
+    pool, x = AttentionPool(out_channels=5), rng.standard_normal((2, 2, 3, 4), np.float32)
+    shapes = jax.eval_shape(pool.init, jax.random.key(1), x)
+    variables = jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape, np.float32), shapes)
+    params = variables["params"]
+    tokens = x.reshape(2, 6, 4)
+    tokens = np.concatenate([tokens.mean(1, keepdims=True), tokens], axis=1) + params["positions"]
+    q, k, v = np.split(tokens @ params["qkv"]["kernel"] + params["qkv"]["bias"], 3, axis=-1)
+    weights = np.exp(np.einsum("bd,bsd->bs", q[:, 0], k) / 2.0)
+    pooled = np.einsum("bs,bsd->bd", weights / weights.sum(1, keepdims=True), v)
+    apply = jax.jit(pool.apply)
+    output = apply(variables, x)
+    expected = pooled @ params["proj_out"]["kernel"] + params["proj_out"]["bias"]
+    np.testing.assert_allclose(output, expected, rtol=1e-4, atol=1e-5)
+    assert jnp.abs(apply(variables, x[:, ::-1]) - output).max() > 1e-2
+    with pytest.raises(ValueError, match="4 channels.*3 heads"):
+        jax.eval_shape(AttentionPool(out_channels=5, num_heads=3).init, jax.random.key(1), x)

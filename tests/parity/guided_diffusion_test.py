@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from genjax.nn.encoder_unet import EncoderUNet
 from genjax.nn.unet import UNet
 from genjax.pretrained import guided_diffusion
 from tests.parity import guided_diffusion_cases as cases
@@ -18,18 +19,25 @@ pytestmark = pytest.mark.parity
 def network_of(arguments) -> UNet:
     """Our network for the arguments of theirs."""
     return UNet(
-        out_channels=arguments["out_channels"],
-        width=arguments["model_channels"],
-        channel_mult=arguments["channel_mult"],
-        num_res_blocks=arguments["num_res_blocks"],
-        attention_resolutions=[8 // stride for stride in arguments["attention_resolutions"]],
+        **fields_of(arguments),
         num_heads=arguments.get("num_heads", 1),
-        head_channels=arguments.get("num_head_channels"),
         num_classes=arguments.get("num_classes", 0),
-        adaptive_norm=arguments.get("use_scale_shift_norm", False),
-        resblock_updown=arguments.get("resblock_updown", False),
         new_attention_order=arguments.get("use_new_attention_order", False),
     )
+
+
+def fields_of(arguments):
+    """What the networks and the classifiers have in common."""
+    return {
+        "out_channels": arguments["out_channels"],
+        "width": arguments["model_channels"],
+        "channel_mult": arguments["channel_mult"],
+        "num_res_blocks": arguments["num_res_blocks"],
+        "attention_resolutions": [8 // stride for stride in arguments["attention_resolutions"]],
+        "head_channels": arguments.get("num_head_channels"),
+        "adaptive_norm": arguments.get("use_scale_shift_norm", False),
+        "resblock_updown": arguments.get("resblock_updown", False),
+    }
 
 
 def ported(case):
@@ -68,6 +76,37 @@ def test_a_wrong_setting_would_show(case, change):
     """The figures tell apart what shapes can't."""
     network, *rest = ported(case)
     assert relative_error(network.copy(**change), *rest) > 1e-2
+
+
+@pytest.mark.parametrize("case", cases.CLASSIFIERS)
+def test_equals_the_official_classifier_and_its_gradient(case):
+    state, logits, gradient = cases.load_classifier(case)
+    network = EncoderUNet(**fields_of(cases.CLASSIFIERS[case]))
+    x = jnp.asarray(cases.draw("x", cases.SQUARE).transpose(0, 2, 3, 1))
+    t, label = jnp.asarray(cases.TIMES), jnp.asarray(cases.LABELS)
+    params = guided_diffusion.encoder_params(state, network)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), x, t)["params"]
+    assert jax.tree.map(np.shape, params) == jax.tree.map(np.shape, shapes)
+
+    def chosen(x):
+        output = network.apply({"params": params}, x, t)
+        return jax.nn.log_softmax(output)[jnp.arange(2), label].sum(), output
+
+    found_gradient, found = jax.jit(jax.grad(chosen, has_aux=True))(x)
+    # Against float64 either side's gradient is off by up to 6e-6, so between them there may be twice that.
+    for actual, expected, bound in ((found, logits, 1e-5), (found_gradient, gradient, 2e-5)):
+        error = np.abs(actual - expected).max() / np.abs(expected).max()
+        print(f"relative error {error:.1e}")  # shown by pytest -s
+        assert error < bound
+
+
+def test_a_classifier_is_no_u_net():
+    state = cases.load_classifier("classifier_64")[0]
+    network = EncoderUNet(**fields_of(cases.CLASSIFIERS["classifier_64"]))
+    with pytest.raises(ValueError, match="no 'output_blocks"):
+        guided_diffusion.unet_params(state, UNet(**fields_of(cases.CLASSIFIERS["classifier_64"])))
+    with pytest.raises(ValueError, match="entries.*'stray.weight'"):
+        guided_diffusion.encoder_params({**state, "stray.weight": np.zeros(1)}, network)
 
 
 def test_missing_and_left_over_entries_are_named():
