@@ -67,6 +67,20 @@ def make_grid(
     return grid.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
+def make_film(
+    trajectory: UInt8[np.ndarray, "t n h w c"], columns: int | None = None, shown: int = 40
+) -> UInt8[np.ndarray, "t H W 3"]:
+    """A grid for each step of a trajectory, of the first pictures only: noise makes large files.
+
+    Args:
+        trajectory: uint8 pictures, step by step.
+        columns: pictures a row; by default the grid is about square.
+        shown: pictures in a frame, at most.
+    """
+    scale = max(1, 32 // trajectory.shape[2])
+    return np.stack([make_grid(frame[:shown], columns, scale=scale) for frame in trajectory])
+
+
 def save_png(path: str | os.PathLike, picture: UInt8[np.ndarray, "H W 3"]) -> None:
     """Write a picture as PNG, making its folder; the file appears whole or not at all."""
     from PIL import Image

@@ -4,6 +4,7 @@
 published evaluators read. `samples.png` is a grid of the first of them, `trajectory.gif` the way from noise to image.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,6 +45,7 @@ def draw(
     guidance_scale: float | None = None,
     seed: int = 0,
     mesh: Mesh | None = None,
+    conditions: Mapping[str, np.ndarray] | None = None,
 ) -> Drawn:
     """Sample `count` pictures, in batches of `config.sampling.batch_size`, with a progress bar.
 
@@ -54,6 +56,7 @@ def draw(
         guidance_scale: strength of guidance, 1 = none; by default the config's.
         seed: of the noise.
         mesh: devices; by default all.
+        conditions: what else is asked of the stage's `sample`, arrays [count, ...]; see `pipelines.editing`.
 
     Raises:
         ValueError: for a stage that draws no pictures, a label that there isn't, or one for an unconditional model.
@@ -74,7 +77,8 @@ def draw(
     with tqdm(total=count, unit="image", disable=jax.process_index() != 0) as bar:
         pictures = generate.make_generate(stage.family, mesh)(
             stage.weights,
-            {"index": np.arange(count, dtype=np.int32)} | ({} if labels is None else {"label": labels}),
+            {"index": np.arange(count, dtype=np.int32), **(conditions or {})}
+            | ({} if labels is None else {"label": labels}),
             {} if scale == 1.0 else {"guidance_scale": scale},
             jax.random.key(seed),
             stage.config.sampling.batch_size,
@@ -90,8 +94,7 @@ def save(folder: Path, drawn: Drawn, columns: int | None = None) -> Path:
     np.savez(folder / "samples.npz", *arrays)
     images_lib.save_png(folder / "samples.png", images_lib.make_grid(drawn.images[:GRID], columns))
     if drawn.trajectory is not None:
-        frames = [images_lib.make_grid(frame[:GRID], columns) for frame in drawn.trajectory]
-        images_lib.save_gif(folder / "trajectory.gif", np.stack(frames))
+        images_lib.save_gif(folder / "trajectory.gif", images_lib.make_film(drawn.trajectory, columns))
     return folder / "samples.png"
 
 

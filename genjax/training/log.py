@@ -104,8 +104,8 @@ class Logger:
         images_lib.save_png(self._workdir / "samples" / f"step_{step}.png", grid)
         self._board.add_image("samples", grid, step, dataformats="HWC")
         if trajectory is not None:
-            frames = np.stack([images_lib.make_grid(frame) for frame in trajectory])
-            images_lib.save_gif(self._workdir / "samples" / f"step_{step}.gif", frames)
+            film = images_lib.make_film(trajectory)
+            images_lib.save_gif(self._workdir / "samples" / f"step_{step}.gif", film)
 
     def say(self, text: str) -> None:
         """A line above the progress bar."""

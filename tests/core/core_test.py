@@ -86,3 +86,8 @@ def test_grid_png_and_gif(tmp_path):
     images.save_gif(tmp_path / "way.gif", np.stack([grid, 255 - grid, grid]))
     assert Image.open(tmp_path / "way.gif").n_frames == 3
     assert {path.name for path in tmp_path.iterdir()} == {"new", "way.gif"}, "no parts are left"
+
+
+def test_film_has_a_grid_for_each_step():
+    film = images.make_film(np.zeros((3, 50, 8, 8, 1), np.uint8), columns=10)
+    assert film.shape == (3, 4 * (4 * 9 + 1), 4 * (10 * 9 + 1), 3), "the first 40 of 50 pictures"
