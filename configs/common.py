@@ -102,6 +102,8 @@ def diffusion() -> ConfigDict:
     sampling.threshold = ConfigDict({"name": "static"})
     sampling.trajectory = False  # while training, also write the way from noise to image as a GIF
     sampling.batch_size = 64  # pictures sampled at once, over all devices
+    sampling.strength = 1.0  # share of the steps that are made when starting from a picture (SDEdit)
+    sampling.resamples = 1  # times that each stretch is walked when inpainting; RePaint: 10
     return config
 
 

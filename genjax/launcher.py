@@ -14,7 +14,7 @@ from absl import app, flags, logging
 from ml_collections.config_flags import config_flags
 
 from genjax import stages
-from genjax.pipelines import images
+from genjax.pipelines import editing, images
 from genjax.pipelines.guides import registry as guides
 
 _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where in the code an error came from.")
@@ -26,21 +26,16 @@ _CACHE = flags.DEFINE_string(
 _MULTIHOST = flags.DEFINE_bool(
     "multihost",
     False,
-    "One of several processes. TPU pods, GKE, Slurm and MPI are recognised; elsewhere say the "
-    "three flags that follow.",
+    "One of several processes. TPU pods, GKE, Slurm and MPI are recognised; elsewhere say the three flags that follow.",
 )
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "With --multihost: host:port of process 0.")
-_NUM_PROCESSES = flags.DEFINE_integer(
-    "num_processes", None, "With --multihost: how many processes there are."
-)
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "With --multihost: how many processes there are.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "With --multihost: which of them this is, from 0.")
 
 
 def define_config():
     """The flags `--config=FILE[:variant]` and `--config.field=value`; unknown fields and wrong types are errors."""
-    return config_flags.DEFINE_config_file(
-        "config", None, "Config file, e.g. configs/ddpm_digits.py", lock_config=True
-    )
+    return config_flags.DEFINE_config_file("config", None, "Config file, e.g. configs/ddpm_digits.py", lock_config=True)
 
 
 def run(main: Callable[[], None]) -> None:
@@ -100,12 +95,14 @@ class SamplingFlags:
         self._guides = flags.DEFINE_multi_string(
             "guide", [], f"{guides.USAGE}: a pull from outside. More than one --guide adds them up."
         )
+        self._edits = {
+            name: flags.DEFINE_string(name, None, f"{usage}. One edit at a time.")
+            for name, usage in editing.USAGE.items()
+        }
         self._sampler = flags.DEFINE_string(
             "sampler", None, "ancestral, ddim, heun, dpmpp_2m, ...; default: the config's."
         )
-        self._num_steps = flags.DEFINE_string(
-            "num_steps", None, "25, ddim25 or 10,10,3,2,2; default: the config's."
-        )
+        self._num_steps = flags.DEFINE_string("num_steps", None, "25, ddim25 or 10,10,3,2,2; default: the config's.")
         self._seed = flags.DEFINE_integer("seed", 0, "Seed of the noise.")
 
     @property
@@ -120,7 +117,8 @@ class SamplingFlags:
 
     def load(self, trajectory: bool = False) -> stages.Stage:
         """The stage in the workdir, with the sampler and the guides that were asked for."""
-        overrides: dict[str, Any] = {"trajectory": trajectory}
+        edit = self._edit()
+        overrides: dict[str, Any] = {"trajectory": trajectory, **(edit.sampling if edit else {})}
         if self._sampler.value:
             overrides["sampler"] = {"name": self._sampler.value}
         if self._num_steps.value:
@@ -129,14 +127,29 @@ class SamplingFlags:
         return guides.guide(stage, [guides.make(text, stage) for text in self._guides.value])
 
     def draw(self, stage: stages.Stage) -> images.Drawn:
-        """The pictures that were asked for."""
+        """The pictures that were asked for.
+
+        Raises:
+            ValueError: for an edit that needs a class and has none.
+        """
+        edit, count = self._edit(), self._num_samples.value
+        if edit and edit.one_label and stage.family.interface.num_classes and self._label.value is None:
+            raise ValueError("this edit of a class-conditional model needs one class for all pictures; add --label")
         return images.draw(
             stage,
-            self._num_samples.value,
+            count,
             label=self._label.value,
             guidance_scale=self._scale.value,
             seed=self.seed,
+            conditions=edit.conditions(stage, count) if edit else None,
         )
+
+    def _edit(self) -> editing.Edit | None:
+        """The edit that was asked for."""
+        asked = {name: flag.value for name, flag in self._edits.items() if flag.value}
+        if len(asked) > 1:
+            raise ValueError(f"one edit at a time, not {' and '.join(f'--{name}' for name in asked)}")
+        return next((editing.make(name, text) for name, text in asked.items()), None)
 
     def columns(self, stage: stages.Stage) -> int | None:
         """Columns of a grid: one a class where all classes are drawn."""

@@ -194,8 +194,12 @@ def invert(
         at = NoiseLevel(*(jnp.where(clean, of_high, of_low) for of_high, of_low in zip(high, low)))
         eps = denoise(jnp.where(clean, start, x), at, process.fold(step_key, 0)).eps
         reach = high.sigma - scale * low.sigma
-        for again in range(refinements):
-            eps = denoise(start + reach * eps, high, process.fold(step_key, 1 + again)).eps
+
+        def refine(again, eps):
+            return denoise(start + reach * eps, high, process.fold(step_key, 1 + again)).eps
+
+        if refinements:
+            eps = jax.lax.fori_loop(0, refinements, refine, eps)
         return (start + reach * eps).astype(x.dtype), None
 
     steps = jnp.arange(levels.alpha.shape[0] - 1)

@@ -10,7 +10,8 @@ arXiv:2102.09672). With `label_dropout` a share of the labels is replaced by the
 the conditional and the unconditional model that classifier-free guidance needs (arXiv:2207.12598).
 
 Sampling guides without a classifier, thresholds, guides by what comes from outside (`Guidable`), then steps. Each
-picture's noise comes from its own index.
+picture's noise comes from its own index. Pictures among the conditions are edited (`genjax.diffusion.editing`): kept in
+part, started from, or interpolated.
 
 Deviations: ADM's two-file recipe for guidance is here a setting of the same family, not another program.
 """
@@ -25,6 +26,7 @@ import jax.numpy as jnp
 from genjax.core import rng
 from genjax.diffusion import (
     denoisers,
+    editing,
     grids,
     guidance,
     loss,
@@ -55,6 +57,9 @@ from genjax.nn import unet
 from genjax.typing import Batch, DataSpec, Image, Key, Labels, Params
 
 NETWORKS = {"unet": unet.UNet}
+INVERSION_REFINEMENTS = 2
+"""Of a picture's latent, at each step: 25 steps on the digits return it within .017 (root mean square) instead of .052,
+and within .004 instead of .043 if the first of them, of almost no signal, is left out (`sampling.strength`)."""
 THRESHOLDS = {"static": thresholding.static, "dynamic": thresholding.dynamic}
 
 
@@ -84,6 +89,8 @@ class Sampling(NamedTuple):
     guidance_rescale: float = 0.0
     trajectory: bool = False
     batch_size: int = 64
+    strength: float = 1.0
+    resamples: int = 1
 
 
 class Model(NamedTuple):
@@ -172,9 +179,7 @@ def bind(model: Model, params: Params, label: Labels | None, dropout: Key | None
 
     def net(x, c_noise):
         rngs = None if dropout is None else {"dropout": dropout}
-        return model.network.apply(
-            {"params": params}, x, c_noise, label, train=dropout is not None, rngs=rngs
-        )
+        return model.network.apply({"params": params}, x, c_noise, label, train=dropout is not None, rngs=rngs)
 
     return net
 
@@ -191,9 +196,7 @@ def loss_fn(model: Model, params: Params, inputs: LossInputs):
     )
     values, metrics = _losses(model, net, x0, t, rng.stream(key, "noise"))
     extra = model.times.update(inputs.extra, t, values)
-    return jnp.mean(weight * values), LossOutputs(
-        extra, {name: jnp.mean(value) for name, value in metrics.items()}
-    )
+    return jnp.mean(weight * values), LossOutputs(extra, {name: jnp.mean(value) for name, value in metrics.items()})
 
 
 def _dropped_labels(model: Model, batch: Batch, key: Key) -> Labels | None:
@@ -238,26 +241,54 @@ def sample_images(
         guides: pulls from outside, whose inputs are in `weights.frozen["guides"]`.
         weights: what to draw with.
         conditions: "index" int32 [b]; "label" int32 [b] for a conditional model; "guidance_scale" [] to guide without
-            a classifier (absent: no guidance, and half the work).
+            a classifier (absent: no guidance, and half the work). To edit pictures in [-1, 1]: "known" [b, h, w, c]
+            and "mask" [b, h, w, 1], 1 = known, to inpaint, by RePaint where `config.sampling.resamples` > 1; "source"
+            [b, h, w, c] to start from it, `config.sampling.strength` of the way up; with "target" [b, h, w, c] and
+            "weight" [b] too, to interpolate their latents of DDIM.
         key: of the whole set of samples.
 
     Raises:
         ValueError: guidance of a model that was not trained for it.
     """
     keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(conditions["index"])
-    levels = _grid(model)
-    x_T = process.sample_prior(process.fold(keys, 0), (keys.shape[0], *model.spec.image_shape), levels)
+    levels = editing.tail(_grid(model), model.sampling.strength) if "source" in conditions else _grid(model)
     denoise = _denoiser(model, weights.params["model"], conditions)
     mode = "mean" if model.sampling.sampler["name"] == "ancestral" else "score"
     for guide, inputs in zip(guides, weights.frozen["guides"] if guides else (), strict=True):
         denoise = guide(inputs, conditions, mode)(denoise)
-    result = sample_lib.sample(
-        denoise, _sampler(model), levels, x_T, process.fold(keys, 1), trajectory=model.sampling.trajectory
-    )
+    x_T = _start(model, denoise, levels, conditions, process.fold(keys, 0))
+    sampler, walk = _keeping(model, _sampler(model), levels, conditions)
+    result = sample_lib.sample(denoise, sampler, walk, x_T, process.fold(keys, 1), trajectory=model.sampling.trajectory)
     if not model.sampling.trajectory:
         return Samples(result)
     images, path = result
     return Samples(images, path.x_t)
+
+
+def _start(
+    model: Model, denoise: denoisers.Denoiser, levels: schedules.NoiseLevel, conditions: Conditions, keys: Key
+) -> Image:
+    """x_T: noise, or what the pictures among the conditions are at the first level."""
+    if "target" in conditions:
+        ends = jnp.stack([conditions["source"], conditions["target"]])
+        latents = jax.lax.map(lambda x0: editing.invert(denoise, levels, x0, keys, INVERSION_REFINEMENTS), ends)
+        return editing.slerp(*latents, conditions["weight"])
+    if "source" in conditions:
+        return editing.diffuse_source(conditions["source"], levels, keys)
+    return process.sample_prior(keys, (keys.shape[0], *model.spec.image_shape), levels)
+
+
+def _keeping(
+    model: Model, sampler: samplers.Sampler, levels: schedules.NoiseLevel, conditions: Conditions
+) -> tuple[samplers.Sampler, schedules.NoiseLevel | grids.Walk]:
+    """The sampler and its steps; where something is known, they keep it. Jumps are as long as RePaint's, 1 / 25."""
+    if "known" not in conditions:
+        return sampler, levels
+    sampler = editing.inpaint(sampler, conditions["known"], conditions["mask"])
+    if model.sampling.resamples == 1:
+        return sampler, levels
+    jump = max(1, (levels.alpha.shape[0] - 1) // 25)
+    return sampler, editing.resampling_walk(levels, jump, model.sampling.resamples)
 
 
 def _grid(model: Model) -> schedules.NoiseLevel:

@@ -1,0 +1,134 @@
+"""Pictures edited by any trained diffusion model: what a person asks for, as conditions of its sampling.
+
+    --inpaint=PICTURE:MASK         what is black in MASK is made anew, what is white is kept (RePaint, arXiv:2201.09865)
+    --outpaint=PICTURE:RIGHT,DOWN  PICTURE is moved so many pixels within its frame, and what opens is made
+    --sdedit=PICTURE:STRENGTH      PICTURE is noised by that share of the steps and denoised (SDEdit, arXiv:2108.01073)
+    --interpolate=FROM:TO          pictures between two, along a great circle of DDIM's latents (arXiv:2010.02502)
+
+    edit = make("inpaint", "photo.png:mask.png")
+    stage = stages.load("runs/ddpm", sampling=edit.sampling)
+    images.draw(stage, 16, conditions=edit.conditions(stage, 16))
+
+Files are brought to the model's size by their middle square, and to its channels. With guides, they add up.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from genjax.data import transforms
+from genjax.diffusion import editing
+from genjax.families.base import ImageSampler
+from genjax.stages import Stage
+from genjax.typing import Float
+
+RESAMPLES = 5
+"""Times that inpainting walks each stretch of the grid."""
+REACH = 0.95
+"""Share of the steps that interpolation inverts: at the first, almost nothing of a picture is left to come back to."""
+USAGE = {
+    "inpaint": "PICTURE:MASK, white = kept",
+    "outpaint": "PICTURE:RIGHT,DOWN, in pixels",
+    "sdedit": "PICTURE:STRENGTH, from 0 to 1",
+    "interpolate": "FROM:TO, two pictures",
+}
+
+
+class Edit(NamedTuple):
+    """What is to be done to pictures.
+
+    Attributes:
+        sampling: overrides of `config.sampling`, for `stages.load`.
+        conditions: (stage, count) -> arrays [count, ...], for `images.draw`.
+        one_label: whether all pictures must be of one class, where the model knows of classes.
+    """
+
+    sampling: dict[str, Any]
+    conditions: Callable[[Stage, int], dict[str, np.ndarray]]
+    one_label: bool = False
+
+
+def make(name: str, text: str) -> Edit:
+    """The edit that a command line asks for.
+
+    Args:
+        name: one of `USAGE`.
+        text: two parts with a colon between; the first may have colons itself.
+
+    Raises:
+        ValueError: for another form. Files are read, and the model looked at, by `conditions`.
+    """
+    first, _, second = text.rpartition(":")
+    if not (first and second):
+        raise ValueError(f"--{name}={text} can't be read; write {USAGE[name]}")
+    return _EDITS[name](first, second)
+
+
+def read_picture(path: str | Path, stage: Stage) -> Float[np.ndarray, "h w c"]:
+    """A file as the stage's model sees pictures: of its size and channels, in [-1, 1].
+
+    Raises:
+        ValueError: if it is no picture, or the stage draws none from noise.
+        OSError: if it can't be read.
+    """
+    interface = stage.family.interface
+    guided = "guides" in stage.weights.frozen
+    if not isinstance(interface, ImageSampler) or (interface.guidable is None and not guided):
+        raise ValueError(f"a run of the family {stage.config.family!r} can't edit; only diffusion models can")
+    height, _, channels = interface.image_shape
+    return transforms.to_float(
+        transforms.to_channels(transforms.center_crop(transforms.decode(path), height), channels)
+    )
+
+
+def _inpaint(picture: str, mask: str) -> Edit:
+    def conditions(stage: Stage, count: int) -> dict[str, np.ndarray]:
+        kept = read_picture(mask, stage).mean(axis=-1, keepdims=True) >= 0
+        return _repeated(count, known=read_picture(picture, stage), mask=kept.astype(np.float32))
+
+    return Edit({"resamples": RESAMPLES}, conditions)
+
+
+def _outpaint(picture: str, offset: str) -> Edit:
+    try:
+        right, down = (int(part) for part in offset.split(","))
+    except ValueError:
+        raise ValueError(f"--outpaint: {offset!r} is no pair of whole numbers; write {USAGE['outpaint']}") from None
+
+    def conditions(stage: Stage, count: int) -> dict[str, np.ndarray]:
+        whole = jnp.asarray(read_picture(picture, stage)[None])
+        known, mask = editing.extend(whole, top=down, bottom=-down, left=right, right=-right)
+        return _repeated(count, known=np.asarray(known[0]), mask=np.asarray(mask[0]))
+
+    return Edit({"resamples": RESAMPLES}, conditions)
+
+
+def _sdedit(picture: str, strength: str) -> Edit:
+    try:
+        share = float(strength)
+    except ValueError:
+        raise ValueError(f"--sdedit: the strength {strength!r} is no number; write {USAGE['sdedit']}") from None
+    return Edit({"strength": share}, lambda stage, count: _repeated(count, source=read_picture(picture, stage)))
+
+
+def _interpolate(first: str, second: str) -> Edit:
+    def conditions(stage: Stage, count: int) -> dict[str, np.ndarray]:
+        pictures = _repeated(count, source=read_picture(first, stage), target=read_picture(second, stage))
+        return {**pictures, "weight": np.linspace(0, 1, count, dtype=np.float32)}
+
+    return Edit({"sampler": {"name": "ddim"}, "strength": REACH}, conditions, one_label=True)
+
+
+def _repeated(count: int, **pictures: np.ndarray) -> dict[str, np.ndarray]:
+    return {name: np.broadcast_to(picture, (count, *picture.shape)) for name, picture in pictures.items()}
+
+
+_EDITS: Mapping[str, Callable[[str, str], Edit]] = {
+    "inpaint": _inpaint,
+    "outpaint": _outpaint,
+    "sdedit": _sdedit,
+    "interpolate": _interpolate,
+}

@@ -1,0 +1,153 @@
+"""Edits of pictures through a diffusion model's sampling: what they keep, what compiles anew, and what is refused.
+
+Stages are made by hand, with random weights: nothing is trained here.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import classifier_digits, ddpm_digits
+from genjax import sharding
+from genjax.core import images as images_lib
+from genjax.families import registry as families
+from genjax.families.base import Weights
+from genjax.pipelines import editing, images
+from genjax.pipelines.guides import classifier as classifier_guide
+from genjax.pipelines.guides import registry
+from genjax.stages import Stage
+from genjax.training import generate
+from genjax.typing import DataSpec
+
+SPEC = DataSpec((8, 8, 1), num_classes=10, class_names=tuple("0123456789"))
+KEY = jax.random.key(0)
+RNG = np.random.default_rng(0)
+PICTURE, OTHER = RNG.integers(0, 256, (2, 8, 8), np.uint8)
+MASK = np.zeros((8, 8), np.uint8)
+MASK[:, :5] = 255
+
+
+def make_stage(config, scale=0.1):
+    rng = np.random.default_rng(1)
+    family = families.build(config.family, config.model.to_dict(), config.sampling.to_dict(), SPEC)
+    batch = {"image": jnp.zeros((1, *SPEC.image_shape)), "label": jnp.zeros(1, int)}
+    shapes, extra = jax.eval_shape(family.init, KEY, batch)
+    params = jax.tree.map(lambda leaf: scale * rng.standard_normal(leaf.shape, np.float32), shapes)
+    return Stage(family, Weights(params, extra, {}), config, SPEC, 0)
+
+
+def model(scale=0.1, **sampling):
+    config = ddpm_digits.get_config("tiny")
+    config.sampling.update(sampling)
+    return make_stage(config, scale)
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Paths of the two pictures and the mask."""
+    paths = {}
+    for name, pixels in {"picture": PICTURE, "other": OTHER, "mask": MASK}.items():
+        paths[name] = tmp_path / f"{name}.png"
+        Image.fromarray(pixels).save(paths[name])
+    return paths
+
+
+def edited(name, text, count=3, guides=(), scale=0.1, **sampling):
+    """Pictures drawn as `sample.py` draws them."""
+    edit = editing.make(name, text)
+    stage = model(scale, **{**edit.sampling, **sampling})
+    stage = registry.guide(stage, [make(stage) for make in guides])
+    return images.draw(stage, count, label=2, conditions=edit.conditions(stage, count)).images[..., 0]
+
+
+def by_classifier(stage):
+    return classifier_guide.from_stage(make_stage(classifier_digits.get_config("tiny")), 3.0, stage)
+
+
+def test_inpainting_keeps_the_known_pixels_to_the_bit(files):
+    """Guided too; the others are made, and differ from picture to picture."""
+    text = f"{files['picture']}:{files['mask']}"
+    found = edited("inpaint", text, guides=[by_classifier], sampler={"name": "ancestral"})
+    np.testing.assert_array_equal(found[:, :, :5], np.broadcast_to(PICTURE[:, :5], (3, 8, 5)))
+    assert (found[0, :, 5:] != PICTURE[:, 5:]).any() and (found[0] != found[1]).any()
+
+
+def test_outpainting_moves_the_picture(files):
+    found = edited("outpaint", f"{files['picture']}:-3,2")
+    np.testing.assert_array_equal(found[:, 2:, :5], np.broadcast_to(PICTURE[:6, 3:], (3, 6, 5)))
+    assert (found[0] != found[1]).any()
+
+
+def test_a_weaker_edit_stays_closer_to_its_source(files):
+    """A network of zeros moves x_t straight to its x0: what is left is the noise that was added."""
+    errors = []
+    for strength in (0.2, 0.8):
+        found = edited("sdedit", f"{files['picture']}:{strength}", count=8, scale=0.0, sampler={"name": "ddim"})
+        errors.append(np.abs(found.astype(float) - PICTURE).mean())
+    assert errors[0] < 20 and errors[1] > 2 * errors[0]
+
+
+def test_interpolation_begins_and_ends_with_the_pictures(files):
+    """With a network of zeros latents are pictures at another scale."""
+    found = edited("interpolate", f"{files['picture']}:{files['other']}", count=5, scale=0.0, num_steps="20")
+    for drawn, picture in ((found[0], PICTURE), (found[-1], OTHER)):
+        assert np.abs(drawn.astype(int) - picture).max() <= 1
+    steps = np.abs(np.diff(found.astype(float), axis=0)).mean((1, 2))
+    assert steps.max() < 2 * steps.min()
+
+
+def test_other_pictures_and_masks_compile_once():
+    stage = model(resamples=2)
+    chex.clear_trace_counter()
+
+    @chex.assert_max_traces(n=1)
+    def sample(weights, conditions, key):
+        return stage.family.sample(weights, conditions, key)
+
+    draw = generate.make_generate(stage.family._replace(sample=sample), sharding.make_mesh())
+    for seed in range(3):
+        known = np.random.default_rng(seed).uniform(-1, 1, (8, 8, 8, 1)).astype(np.float32)
+        mask = (known > 0.2 * seed).astype(np.float32)
+        each = {"label": np.arange(8, dtype=np.int32), "known": known, "mask": mask}
+        found = draw(stage.weights, each, {}, KEY, 8).images
+        np.testing.assert_array_equal(found[mask > 0], images_lib.to_uint8(jnp.asarray(known))[mask > 0])
+
+
+def test_an_edited_picture_does_not_depend_on_its_batch(files):
+    edit = editing.make("inpaint", f"{files['picture']}:{files['mask']}")
+    many = images.draw(model(batch_size=8), 9, label=1, conditions=edit.conditions(model(), 9)).images
+    few = images.draw(model(batch_size=8), 2, label=1, conditions=edit.conditions(model(), 2)).images
+    assert many.shape[0] == 9 and np.abs(many[:2].astype(int) - few).max() <= 1
+
+
+def test_pictures_are_brought_to_the_model(tmp_path):
+    Image.fromarray(RNG.integers(0, 256, (40, 64, 3), np.uint8)).save(tmp_path / "wide.png")
+    found = editing.read_picture(tmp_path / "wide.png", model())
+    assert found.shape == (8, 8, 1) and found.dtype == np.float32 and np.abs(found).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "name, text, message",
+    [
+        ("inpaint", "picture.png", "--inpaint=picture.png can't be read; write PICTURE:MASK"),
+        ("sdedit", "picture.png:much", "the strength 'much' is no number"),
+        ("outpaint", "picture.png:3", "'3' is no pair of whole numbers"),
+        ("interpolate", ":b.png", "write FROM:TO"),
+    ],
+)
+def test_what_cannot_be_read(name, text, message):
+    with pytest.raises(ValueError, match=message):
+        editing.make(name, text)
+
+
+def test_what_cannot_be_edited(files):
+    judge = make_stage(classifier_digits.get_config("tiny"))
+    with pytest.raises(ValueError, match="'noisy_classifier' can't edit"):
+        editing.make("sdedit", f"{files['picture']}:0.5").conditions(judge, 1)
+    with pytest.raises(ValueError, match=r"strength=1.5 must be in \(0, 1\]"):
+        edited("sdedit", f"{files['picture']}:1.5")
+    with pytest.raises(OSError):
+        edited("sdedit", "/nowhere.png:0.5")
