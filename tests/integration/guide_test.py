@@ -1,0 +1,39 @@
+"""`sample.py --guide`: a run, guided by a classifier that was trained beside it."""
+
+import numpy as np
+import pytest
+
+from genjax import stages
+from genjax.pipelines import images
+from tests.integration.conftest import SHORT
+from tests.integration.errors_test import error_of
+
+
+@pytest.fixture(scope="module")
+def classifier(programs, tmp_path_factory):
+    """A workdir of the tiny classifier of digits."""
+    workdir = tmp_path_factory.mktemp("guides") / "classifier"
+    flags = (*SHORT, "--config.log.eval_every=12")
+    programs.train(workdir, *flags, config="configs/classifier_digits.py:tiny")
+    return workdir
+
+
+def test_a_classifier_guides_a_run(programs, classifier, trained, tmp_path):
+    assert "accuracy_q1" in (classifier / "metrics.jsonl").read_text()
+    guide = f"--guide=classifier:{classifier}:2.0"
+    programs.run("sample", f"--workdir={trained}", "--num_samples=20", guide, f"--out={tmp_path}")
+    with np.load(tmp_path / "samples.npz") as file:
+        assert file["arr_0"].std() > 0
+        np.testing.assert_array_equal(np.bincount(file["arr_1"]), [2] * 10)
+
+
+def test_errors_are_one_line(programs, classifier, trained):
+    guide = f"--guide=classifier:{trained}:1.0"
+    line = error_of(programs.run("sample", f"--workdir={trained}", guide, code=1))
+    assert "needs the workdir of a noisy_classifier" in line
+
+
+def test_a_classifier_draws_nothing(programs, classifier, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(programs.data_dir))
+    with pytest.raises(ValueError, match="'noisy_classifier' draws no pictures"):
+        images.draw(stages.load(classifier), 1)
