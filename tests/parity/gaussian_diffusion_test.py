@@ -29,13 +29,22 @@ FIGURES = cases.load()
 KEY = jax.random.key(0)
 
 
-@pytest.fixture(params=["float64", "float32"])
+@pytest.fixture
 def dtype(request, monkeypatch):
-    """Both precisions; the one draw of noise in place of every other."""
+    """A precision; the one draw of noise in place of every other."""
     with jax.enable_x64(request.param == "float64"):
         noise = jnp.asarray(cases.draw("noise"), request.param)
         monkeypatch.setattr(process, "noise_like", lambda key, x: noise)
         yield request.param
+
+
+only_float64 = pytest.mark.parametrize("dtype", ["float64"], indirect=True)
+
+
+def in_float64(names, and_float32):
+    """Every case in float64, and those of the second list in float32 too."""
+    pairs = [(name, "float64") for name in names] + [(name, "float32") for name in and_float32]
+    return pytest.mark.parametrize("name, dtype", pairs, indirect=["dtype"])
 
 
 def close(found, expected, dtype, loose=1e-5):
@@ -114,7 +123,7 @@ def our_losses(case, dtype, theta):
     return found, {"mse": found}
 
 
-@pytest.mark.parametrize("name", cases.LOSSES)
+@in_float64(cases.LOSSES, and_float32=["adm", "iddpm", "x0", "vlb"])
 def test_training_losses(name, dtype):
     """Loss of each example, its parts, and its gradient by a factor on the prediction and one on v: what the
     variational term may train, and what it may not. Where the gradient cancels, 1e-4 of it in float32."""
@@ -129,7 +138,7 @@ def test_training_losses(name, dtype):
     close(gradient, FIGURES[f"losses/{name}/gradient"], dtype, loose=1e-4)
 
 
-@pytest.mark.parametrize("name", cases.BOUNDS)
+@in_float64(cases.BOUNDS, and_float32=["linear//FIXED_LARGE", "cosine/25/LEARNED_RANGE"])
 def test_bits_per_dim(name, dtype):
     """Every term of the bound, the prior, the total, and the errors beneath; 1e-4 in float32, for a thousand steps
     each of which hardly changes the noise."""
@@ -167,6 +176,7 @@ def guided(variance, mode):
     return guidance.classifier(log_prob, cases.SCALE, mode)(denoiser(variance))
 
 
+@only_float64
 @pytest.mark.parametrize("i", cases.STEPS)
 @pytest.mark.parametrize("variance", cases.VARIANCES)
 def test_ancestral_step(variance, i, dtype):
@@ -176,6 +186,7 @@ def test_ancestral_step(variance, i, dtype):
     close(shifted, FIGURES[f"steps/guided/{variance}/{i}"], dtype)
 
 
+@only_float64
 @pytest.mark.parametrize("i", cases.STEPS)
 @pytest.mark.parametrize("eta", cases.ETAS)
 def test_ddim_step(eta, i, dtype):
@@ -185,6 +196,7 @@ def test_ddim_step(eta, i, dtype):
     close(shifted, FIGURES[f"steps/guided/ddim{eta}/{i}"], dtype)
 
 
+@only_float64
 @pytest.mark.parametrize("i", cases.STEPS[:-1])
 def test_ddim_step_upward(i, dtype):
     """The same step with its levels exchanged."""

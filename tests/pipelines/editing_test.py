@@ -75,19 +75,19 @@ def test_inpainting_keeps_the_known_pixels_to_the_bit(files):
     assert (found[0, :, 5:] != PICTURE[:, 5:]).any() and (found[0] != found[1]).any()
 
 
-def test_outpainting_moves_the_picture(files):
-    found = edited("outpaint", f"{files['picture']}:-3,2")
-    np.testing.assert_array_equal(found[:, 2:, :5], np.broadcast_to(PICTURE[:6, 3:], (3, 6, 5)))
-    assert (found[0] != found[1]).any()
+def test_outpainting_is_inpainting_of_a_moved_picture(files):
+    found = editing.make("outpaint", f"{files['picture']}:-3,2").conditions(model(), 4)
+    assert found["known"].shape == found["mask"].shape == (4, 8, 8, 1)
+    np.testing.assert_array_equal(np.argwhere(found["mask"][3, :, :, 0] == 0)[:16, 0] < 2, True)
+    np.testing.assert_allclose(found["known"][3, 2:, :5, 0], PICTURE[:6, 3:] / 127.5 - 1, atol=1e-6)
+    assert found["mask"][0].sum() == 6 * 5
 
 
-def test_a_weaker_edit_stays_closer_to_its_source(files):
+def test_a_weak_edit_stays_close_to_its_source(files):
     """A network of zeros moves x_t straight to its x0: what is left is the noise that was added."""
-    errors = []
-    for strength in (0.2, 0.8):
-        found = edited("sdedit", f"{files['picture']}:{strength}", count=8, scale=0.0, sampler={"name": "ddim"})
-        errors.append(np.abs(found.astype(float) - PICTURE).mean())
-    assert errors[0] < 20 and errors[1] > 2 * errors[0]
+    found = edited("sdedit", f"{files['picture']}:0.2", count=8, scale=0.0, num_steps="25").astype(float)
+    assert 1 < np.abs(found - PICTURE).mean() < 40
+    assert (found[0] != found[1]).any()
 
 
 def test_interpolation_begins_and_ends_with_the_pictures(files):
@@ -114,13 +114,6 @@ def test_other_pictures_and_masks_compile_once():
         each = {"label": np.arange(8, dtype=np.int32), "known": known, "mask": mask}
         found = draw(stage.weights, each, {}, KEY, 8).images
         np.testing.assert_array_equal(found[mask > 0], images_lib.to_uint8(jnp.asarray(known))[mask > 0])
-
-
-def test_an_edited_picture_does_not_depend_on_its_batch(files):
-    edit = editing.make("inpaint", f"{files['picture']}:{files['mask']}")
-    many = images.draw(model(batch_size=8), 9, label=1, conditions=edit.conditions(model(), 9)).images
-    few = images.draw(model(batch_size=8), 2, label=1, conditions=edit.conditions(model(), 2)).images
-    assert many.shape[0] == 9 and np.abs(many[:2].astype(int) - few).max() <= 1
 
 
 def test_pictures_are_brought_to_the_model(tmp_path):
