@@ -14,6 +14,8 @@ CACHE = ROOT / ".cache" / "xla"
 
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+# The suite compiles much and computes little: without most optimizations it takes half the time.
+jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture(scope="session")
