@@ -6,6 +6,10 @@ The label y is the one that is asked for (`--label`, by default all classes in t
 mean by Sigma g, all others their score: `genjax.diffusion.guidance.classifier`. With the published models on ImageNet
 the scales are 1.0, 0.5, 1.0 and 4.0 at 64, 128, 256 and 512 pixels for 250 ancestral steps on conditional models, 10.0
 for an unconditional one, and 1.25, 2.5 and 9.0 at 128 to 512 pixels for 25 steps of DDIM.
+
+By the score, x0 moves by sigma^2 / alpha times g and isn't clipped again. At the last step of a cosine schedule alpha
+is 5e-5, and any gradient there throws x0 out of all bounds: use ddim with "ddim25", which begins at step 960, or the
+ancestral sampler. (On the digits, dpmpp_2m with "25" gives noise that the classifier takes for the right class.)
 """
 
 import jax
