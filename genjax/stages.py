@@ -69,10 +69,7 @@ def load(folder: str | Path, mesh: Mesh | None = None, sampling: Mapping[str, An
         config.sampling[name] = value
     family, spec = build(config)
     mesh = mesh or sharding.make_mesh()
-    optimizers = {
-        player.name: optim.make_optimizer(config.optimizer[player.name].to_dict(), config.training.num_steps)
-        for player in family.players
-    }
+    optimizers = optim.make_optimizers(config.optimizer.to_dict(), family, config.training.num_steps)
     init = state_lib.make_init(family, optimizers, keep_ema=config.training.ema.decay > 0)
     shapes = jax.eval_shape(init, jax.random.key(config.seed), example_batch(spec))
     shardings = state_lib.state_shardings(shapes, mesh, family)

@@ -73,12 +73,7 @@ class Run:
         _check_batch_size(config, self.mesh)
         self.batches = loader.train_iterator(self.data, config.seed, jax.process_index(), jax.process_count())
         self.checkpoints = Checkpoints(folder / "checkpoints", config.checkpoint.keep)
-        self.optimizers = {
-            player.name: optim.make_optimizer(
-                _optimizer_settings(config, player.name), config.training.num_steps
-            )
-            for player in family.players
-        }
+        self.optimizers = optim.make_optimizers(config.optimizer.to_dict(), family, config.training.num_steps)
         ema = Ema(**config.training.ema)
         self.init = state_lib.make_init(family, self.optimizers, keep_ema=ema.decay > 0)
         self.example = self._example()
@@ -202,15 +197,6 @@ def after_step(run: Run, state: TrainState, logger: Logger, step: int, stopping:
         logger.images(step, pictures.images, pictures.trajectory)
     if saving or evaluating or drawing:
         logger.restart_clock()
-
-
-def _optimizer_settings(config: ConfigDict, player: str) -> dict:
-    """The settings of one player's optimizer."""
-    if player not in config.optimizer:
-        raise ValueError(
-            f"config.optimizer.{player} is missing; this family's players need an optimizer each"
-        )
-    return config.optimizer[player].to_dict()
 
 
 def _check_batch_size(config: ConfigDict, mesh: Mesh) -> None:

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from genjax.families.base import Family
+
 OPTIMIZERS = ("adam", "adamw", "adafactor", "sgd")
 SCHEDULES = ("constant", "cosine", "linear")
 
@@ -34,6 +36,25 @@ def learning_rate(settings: Mapping[str, Any], num_steps: int) -> optax.Schedule
     if not warmup:
         return after
     return optax.join_schedules([lambda step: peak * (step + 1.0) / warmup, after], [warmup])
+
+
+def make_optimizers(
+    settings: Mapping[str, Mapping[str, Any]], family: Family, num_steps: int
+) -> dict[str, optax.GradientTransformation]:
+    """The optax chain of each player, by its name.
+
+    Args:
+        settings: player name -> fields as in `configs.common.adam`: `config.optimizer`.
+        family: whose players they train.
+        num_steps: where a decaying learning rate ends.
+
+    Raises:
+        ValueError: for a player without settings, or settings that `make_optimizer` refuses.
+    """
+    missing = [player.name for player in family.players if player.name not in settings]
+    if missing:
+        raise ValueError(f"config.optimizer.{missing[0]} is missing; this family's players need an optimizer each")
+    return {player.name: make_optimizer(settings[player.name], num_steps) for player in family.players}
 
 
 def make_optimizer(settings: Mapping[str, Any], num_steps: int) -> optax.GradientTransformation:

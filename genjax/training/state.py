@@ -48,11 +48,6 @@ def make_init(family: Family, optimizers: dict[str, optax.GradientTransformation
     return init
 
 
-def abstract(init, key: Key, batch: Batch) -> TrainState:
-    """Shapes and dtypes of the state, without computing anything."""
-    return jax.eval_shape(init, key, batch)
-
-
 def state_shardings(shapes: TrainState, mesh: Mesh, family: Family) -> TrainState:
     """Where each array of the state lies on the mesh.
 
