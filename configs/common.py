@@ -37,6 +37,7 @@ def base() -> ConfigDict:
     config.family = ""
     config.seed = 0
     config.init_from = ""  # a workdir whose parameters a fresh run starts from
+    config.stages = ConfigDict()  # name -> {"workdir": ...}, relative to this run's workdir or to here
 
     config.data = data = ConfigDict()
     data.name = ""  # digits, captioned_shapes/32, any TFDS name, or folder:/path
@@ -50,6 +51,7 @@ def base() -> ConfigDict:
     data.batch_size = 128  # over all devices and processes
     data.num_workers = 0  # loader processes; 0 = threads only
     data.read_threads = 2  # loader threads of each process
+    data.encoded = ""  # a folder that launch/encode.py wrote: train on its codes, instead of encoding each batch anew
 
     config.model = ConfigDict()  # the family's own settings
     config.optimizer = ConfigDict()  # a player's name -> adam(...)
@@ -57,13 +59,9 @@ def base() -> ConfigDict:
     config.training = training = ConfigDict()
     training.num_steps = 100_000
     training.microbatches = 1  # gradient accumulation: the batch is cut into so many pieces
-    training.ema = ConfigDict(
-        {"decay": 0.9999, "warmup": True}
-    )  # warm-up: min(decay, (1 + step) / (10 + step))
+    training.ema = ConfigDict({"decay": 0.9999, "warmup": True})  # warm-up: min(decay, (1 + step) / (10 + step))
 
-    config.mesh = ConfigDict(
-        {"data": -1, "fsdp": 1, "tensor": 1}
-    )  # devices along each axis; -1 = all the rest
+    config.mesh = ConfigDict({"data": -1, "fsdp": 1, "tensor": 1})  # devices along each axis; -1 = all the rest
 
     config.checkpoint = ConfigDict({"every": 5_000, "keep": 3})  # steps; newest kept
     config.log = log = ConfigDict()

@@ -7,11 +7,18 @@ file and no family; a family knows this file and no trainer.
 """
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 from genjax.diffusion.denoisers import Guide
 from genjax.diffusion.schedules import Schedule
 from genjax.typing import Array, Batch, DataSpec, Float, Image, Int, Key, Labels, Params, PerExample, PyTree
+
+Fields = TypeVar("Fields", bound=tuple)
+Interface = TypeVar("Interface")
+
+Codes = tuple[Int[Array, "b h w"], ...]
+"""Discrete codes of each level of a tokenizer, coarse to fine."""
 
 
 class LossInputs(NamedTuple):
@@ -20,7 +27,7 @@ class LossInputs(NamedTuple):
     Attributes:
         others: player name -> parameters of the *other* players, as they stand within this step.
         extra: state that is not optimised: codebook averages, batch statistics, loss history.
-        frozen: stage name -> weights of the upstream stages.
+        frozen: stage name -> `Weights` of the upstream stages.
         batch: the examples of this step, float32 images in [-1, 1] under "image".
         key: random key of this player and step.
         step: training step, from 0.
@@ -77,8 +84,8 @@ class Samples(NamedTuple):
 
 Conditions = Mapping[str, Array]
 """What is asked of `sample`. "index" int32 [b] is always there: the number of each sample, which alone selects its
-noise, so that a picture doesn't depend on the batch that it is drawn in. Others by family: "label" int32 [b],
-"guidance_scale" []."""
+noise, so that a picture doesn't depend on the batch that it is drawn in. Others by family: "label" int32 [b], and
+the scalars [] that `ImageSampler.options` names."""
 
 
 SampleFn = Callable[[Weights, Conditions, Key], Samples]
@@ -112,12 +119,15 @@ class ImageSampler(NamedTuple):
         sample: draws them.
         image_shape: (height, width, channels).
         num_classes: labels that `sample` asks for, 0 = none.
+        options: scalar conditions that `sample` knows, "guidance_scale" or "truncation" -> the value that is as good as
+            none at all, at which it is left out. Defaults are in `config.sampling`, by the same names.
         guidable: how to guide it from outside; None of families without a noising process.
     """
 
     sample: SampleFn
     image_shape: tuple[int, int, int]
     num_classes: int
+    options: Mapping[str, float] = MappingProxyType({})
     guidable: Guidable | None = None
 
 
@@ -137,6 +147,38 @@ class NoisyClassifier(NamedTuple):
     schedule: Schedule
 
 
+class Tokenizer(NamedTuple):
+    """The interface of a family that turns pictures into discrete codes and back.
+
+    Attributes:
+        encode: (weights, images [b, h, w, c]) -> codes, int32 [b, *grid] of each level, coarse to fine.
+        decode: (weights, codes of all levels, coarse to fine) -> images [b, h, w, c] in [-1, 1].
+        num_codes: size of the codebook, K: codes are 0..K-1. Every level has a codebook of its own of this size.
+        grids: (height, width) of each level's codes, coarse to fine; one level for most.
+        image_shape: (height, width, channels) of the pictures.
+    """
+
+    encode: Callable[[Weights, Image], Codes]
+    decode: Callable[[Weights, Codes], Image]
+    num_codes: int
+    grids: tuple[tuple[int, int], ...]
+    image_shape: tuple[int, int, int]
+
+
+class FeatureExtractor(NamedTuple):
+    """The interface of a family that is trained for its features.
+
+    Attributes:
+        features: (weights, images [b, h, w, c]) -> features [b, d].
+        image_shape: (height, width, channels) of the pictures.
+        dim: d.
+    """
+
+    features: Callable[[Weights, Image], Float[Array, "b d"]]
+    image_shape: tuple[int, int, int]
+    dim: int
+
+
 class Family(NamedTuple):
     """A generator as pure functions.
 
@@ -147,6 +189,7 @@ class Family(NamedTuple):
         evaluate: (weights, batch, key) -> metric name -> value of each example [b].
         interface: what later stages see of it, e.g. an `ImageSampler`.
         logical_axes: (regex on the parameter's path, name of each of its axes), as the nn files state them.
+        reconstruct: (weights, images, key) -> images, of a family that encodes and decodes; None of others.
     """
 
     init: Callable[[Key, Batch], tuple[dict[str, Params], PyTree]]
@@ -155,12 +198,42 @@ class Family(NamedTuple):
     evaluate: Callable[[Weights, Batch, Key], Mapping[str, PerExample]]
     interface: Any
     logical_axes: tuple[tuple[str, tuple[str | None, ...]], ...] = ()
+    reconstruct: Callable[[Weights, Image, Key], Image] | None = None
 
 
-Builder = Callable[[Mapping[str, Any], Mapping[str, Any], DataSpec], Family]
-"""(model settings, sampling settings, what the data is) -> Family: the `build` of each family's file."""
+Builder = Callable[[Mapping[str, Any], Mapping[str, Any], DataSpec, Mapping[str, Any]], Family]
+"""(model settings, sampling settings, what the data is, parents) -> Family: the `build` of each family's file.
 
-Fields = TypeVar("Fields", bound=tuple)
+`parents` holds the interfaces of the upstream stages, by the names of `config.stages`. Their weights arrive under the
+same names in `LossInputs.frozen` and `Weights.frozen`, as a `Weights` each."""
+
+
+def expect_parent(parents: Mapping[str, Any], name: str, kind: type[Interface], family: str) -> Interface:
+    """The parent `name`, which has to be of one kind.
+
+    Raises:
+        ValueError: if there is none, or if it is something else.
+    """
+    if name not in parents:
+        raise ValueError(
+            f"the family {family} needs a {kind.__name__}: name the workdir of one, --config.stages.{name}.workdir=DIR"
+        )
+    if not isinstance(parents[name], kind):
+        raise ValueError(
+            f"config.stages.{name}.workdir has to be the run of a {kind.__name__}; "
+            f"the one named is a {type(parents[name]).__name__}"
+        )
+    return parents[name]
+
+
+def refuse_parents(parents: Mapping[str, Any], family: str) -> None:
+    """For families that build on no other stage.
+
+    Raises:
+        ValueError: if there is a parent.
+    """
+    if parents:
+        raise ValueError(f"the family {family} builds on no other stage; remove config.stages.{sorted(parents)[0]}")
 
 
 def read_settings(kind: type[Fields], settings: Mapping[str, Any], where: str) -> Fields:

@@ -52,6 +52,7 @@ from genjax.families.base import (
     Samples,
     Weights,
     read_settings,
+    refuse_parents,
 )
 from genjax.nn import unet
 from genjax.typing import Batch, DataSpec, Image, Key, Labels, Params
@@ -111,17 +112,19 @@ class Model(NamedTuple):
         return self.spec.num_classes if self.settings.conditional else 0
 
 
-def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec) -> Family:
+def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
     """The family for the settings of a config.
 
     Args:
         model: fields of `Settings`.
         sampling: fields of `Sampling`.
         spec: shape and classes of the data.
+        parents: none.
 
     Raises:
         ValueError: for unknown names, or a conditional model of unlabelled data.
     """
+    refuse_parents(parents, "diffusion")
     pieces = _pieces(
         read_settings(Settings, model, "config.model of the diffusion family"),
         read_settings(Sampling, sampling, "config.sampling of the diffusion family"),
@@ -134,7 +137,7 @@ def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec)
         players=(Player("model", partial(loss_fn, pieces)),),
         sample=sample,
         evaluate=partial(evaluate, pieces),
-        interface=ImageSampler(sample, spec.image_shape, pieces.num_classes, guidable),
+        interface=ImageSampler(sample, spec.image_shape, pieces.num_classes, {"guidance_scale": 1.0}, guidable),
         logical_axes=tuple(unet.LOGICAL_AXES),
     )
 

@@ -30,6 +30,7 @@ from genjax.families.base import (
     Samples,
     Weights,
     read_settings,
+    refuse_parents,
 )
 from genjax.nn import encoder_unet
 from genjax.typing import Array, Batch, DataSpec, Float, Image, Key, Labels, Params, PerExample
@@ -54,17 +55,19 @@ class Model(NamedTuple):
     schedule: schedules.Schedule
 
 
-def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec) -> Family:
+def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
     """The family for the settings of a config.
 
     Args:
         model: fields of `Settings`.
         sampling: not read, since nothing is sampled.
         spec: shape and classes of the data.
+        parents: none.
 
     Raises:
         ValueError: for unknown names, or data without labels.
     """
+    refuse_parents(parents, "noisy_classifier")
     if not spec.num_classes:
         raise ValueError("a noisy_classifier needs data with class labels, and this has none")
     settings = read_settings(Settings, model, "config.model of the noisy_classifier family")

@@ -2,18 +2,37 @@
 
 import importlib
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from genjax.families.base import Family
 from genjax.typing import DataSpec
 
 FAMILIES = {
-    "diffusion": "genjax.families.diffusion",
-    "noisy_classifier": "genjax.families.noisy_classifier",
+    name: f"genjax.families.{name}"
+    for name in (
+        "autoencoder",
+        "biggan",
+        "code_prior",
+        "diffusion",
+        "dvae",
+        "gan",
+        "noisy_classifier",
+        "pixelcnnpp",
+        "vae",
+        "vqvae",
+        "vqvae2",
+    )
 }
 
 
-def build(name: str, model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec) -> Family:
+def build(
+    name: str,
+    model: Mapping[str, Any],
+    sampling: Mapping[str, Any],
+    spec: DataSpec,
+    parents: Mapping[str, Any] = MappingProxyType({}),
+) -> Family:
     """Make the family `name` from its settings.
 
     Args:
@@ -21,10 +40,11 @@ def build(name: str, model: Mapping[str, Any], sampling: Mapping[str, Any], spec
         model: the family's own settings (`config.model`).
         sampling: its defaults for sampling (`config.sampling`).
         spec: shape and classes of the data.
+        parents: interfaces of the upstream stages, by name.
 
     Raises:
         ValueError: for an unknown name, and for settings that the family refuses.
     """
     if name not in FAMILIES:
         raise ValueError(f"unknown family {name!r}; config.family is one of {', '.join(sorted(FAMILIES))}")
-    return importlib.import_module(FAMILIES[name]).build(model, sampling, spec)
+    return importlib.import_module(FAMILIES[name]).build(model, sampling, spec, parents)
