@@ -1,0 +1,1 @@
+"""Sequences of tokens, one after the other: one decoder for every network, masks and filters. Pure jax."""
