@@ -1,7 +1,7 @@
 """Checkpoints: asynchronous, atomic, checked, and never deleted for being broken.
 
 Each holds the `TrainState`, and a record (JSON): the loader's state, so that a resumed run sees exactly the batches
-that it would have seen, and a checksum of every bit of the state. Orbax writes into a temporary folder and renames
+that it would have seen, and a checksum of each field of the state. Orbax writes into a temporary folder and renames
 it, so a killed run leaves whole checkpoints only; what is damaged later shows in an error of the reader or in the
 checksum. Such a checkpoint is warned of and set aside as `checkpoints/damaged/STEP`, and the one before is taken.
 
@@ -24,6 +24,7 @@ from genjax.training.state import TrainState
 from genjax.typing import Array, PyTree
 
 RECORD, STATE = "record", "state"
+ALL = TrainState._fields
 
 
 def checksum(tree: PyTree) -> Array:
@@ -60,7 +61,7 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=False)
         self._options = options
         self._manager: ocp.CheckpointManager | None = None
-        self._checksum = jax.jit(checksum)
+        self._checksums = jax.jit(lambda state: {name: checksum(tree) for name, tree in state._asdict().items()})
 
     @property
     def manager(self) -> ocp.CheckpointManager:
@@ -78,18 +79,36 @@ class Checkpoints:
         step = int(state.step)
         if step in self.manager.all_steps():
             return
-        record = {"loader": loader, "checksum": int(self._checksum(state)), "arrays": _arrays(state)}
+        record = {"loader": loader, "checksums": self._sums(state), "arrays": _arrays(state)}
         self.manager.save(
             step,
-            args=ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record)),
+            args=ocp.args.Composite(state=ocp.args.PyTreeSave(state), record=ocp.args.JsonSave(record)),
         )
 
     def steps(self) -> list[int]:
         """Steps of which there is a checkpoint, newest first; none if the folder is absent."""
         return sorted(self.manager.all_steps(), reverse=True) if self.folder.is_dir() else []
 
-    def restore_newest(self, shapes: TrainState, shardings: TrainState) -> tuple[TrainState, Any] | None:
+    def _sums(self, state: TrainState) -> dict[str, int]:
+        """Field -> checksum."""
+        return {name: int(value) for name, value in jax.device_get(self._checksums(state)).items()}
+
+    def identity(self, step: int) -> dict[str, int]:
+        """Field -> checksum of the checkpoint of a step: what tells it from any other."""
+        return self._record(step)["checksums"]
+
+    def _record(self, step: int) -> dict[str, Any]:
+        return self.manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))[RECORD]
+
+    def restore_newest(
+        self, shapes: TrainState, shardings: TrainState, fields: tuple[str, ...] = ALL
+    ) -> tuple[TrainState, Any] | None:
         """The newest whole checkpoint as (state, loader's state), or None if there is no checkpoint at all.
+
+        Args:
+            shapes: of the whole state.
+            shardings: where each array goes.
+            fields: the fields of the state to read; the others come back empty.
 
         Raises:
             ValueError: if there are checkpoints but none is whole.
@@ -97,7 +116,7 @@ class Checkpoints:
         steps = self.steps()
         for step in steps:
             try:
-                return self.restore(step, shapes, shardings)
+                return self.restore(step, shapes, shardings, fields)
             except OtherStateError:
                 raise
             except Exception as error:  # whatever a reader throws at damaged bytes
@@ -111,32 +130,36 @@ class Checkpoints:
             )
         return None
 
-    def restore(self, step: int, shapes: TrainState, shardings: TrainState) -> tuple[TrainState, Any]:
-        """The checkpoint of one step as (state, loader's state), on any mesh.
+    def restore(
+        self, step: int, shapes: TrainState, shardings: TrainState, fields: tuple[str, ...] = ALL
+    ) -> tuple[TrainState, Any]:
+        """The checkpoint of one step as (state, loader's state), on any mesh; arguments as in `restore_newest`.
 
         Raises:
             OtherStateError: if it holds other arrays than `shapes`.
             ValueError: if the bytes read are not those written; orbax's errors if they can't be read.
         """
-        record = self.manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))[RECORD]
+        record = self._record(step)
         found, wanted = record["arrays"], _arrays(shapes)
         if found != wanted:
-            differing = sorted(
-                name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name)
-            )
+            differing = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
             raise OtherStateError(
                 f"checkpoint {step} in {self.folder} was written by another version of the model: "
                 f"{len(differing)} arrays differ, the first {differing[0]} (there {found.get(differing[0])}, "
                 f"here {wanted.get(differing[0])}); use the genjax version named in stage.json, or a new workdir"
             )
-        targets = jax.tree.map(
-            lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes, shardings
+        left_out = {name: () for name in ALL if name not in fields}
+        skipped = {name: jax.tree.map(lambda _: ocp.PLACEHOLDER, getattr(shapes, name)) for name in left_out}
+        no_arguments = {name: jax.tree.map(lambda _: ocp.RestoreArgs(), getattr(shapes, name)) for name in left_out}
+        arguments = jax.tree.map(lambda sharding: ocp.ArrayRestoreArgs(sharding=sharding), shardings)
+        wanted = ocp.args.PyTreeRestore(
+            item=shapes._replace(**skipped), restore_args=arguments._replace(**no_arguments)
         )
-        state = self.manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(targets)))[
-            STATE
-        ]
-        if int(self._checksum(state)) != record["checksum"]:
-            raise ValueError(f"checksum {int(self._checksum(state))} instead of {record['checksum']}")
+        state = self.manager.restore(step, args=ocp.args.Composite(state=wanted))[STATE]._replace(**left_out)
+        sums = self._sums(state)
+        damaged = [name for name in fields if sums[name] != record["checksums"][name]]
+        if damaged:
+            raise ValueError(f"the checksum of {damaged} is another than when it was written")
         return state, record["loader"]
 
     def wait(self) -> None:

@@ -122,3 +122,14 @@ def test_checksum_sees_one_bit_and_not_the_sharding():
     mesh = sharding.make_mesh(data=4, fsdp=2)
     cut = jax.device_put(values, sharding.infer(values, mesh, ()))
     assert len(cut.sharding.device_set) == 8 and jax.jit(checksum)({"a": cut, "b": jnp.int32(3)}) == base
+
+
+def test_a_reader_may_take_some_fields_only(tmp_path, state):
+    save(tmp_path / "c", state, [7])
+    checkpoints = Checkpoints(tmp_path / "c")
+    restored, _ = checkpoints.restore_newest(*targets(state), fields=("step", "ema"))
+    assert restored.params == restored.opt_state == restored.extra == () and int(restored.step) == 7
+    for a, b in zip(jax.tree.leaves(restored.ema), jax.tree.leaves(state.ema), strict=True):
+        assert np.array_equal(a, b)
+    assert checkpoints.identity(7).keys() == set(state._fields)
+    checkpoints.close()
