@@ -25,3 +25,12 @@ def standard_normal_cdf(x: Float[Array, "..."]) -> Float[Array, "..."]:
 def mean_flat(x: Float[Array, "b ..."]) -> Float[Array, " b"]:
     """Mean over all dimensions but the first: [b, ...] to [b]."""
     return jnp.mean(x.reshape(x.shape[0], -1), axis=1)
+
+
+def psnr(x: Float[Array, "b ..."], y: Float[Array, "b ..."]) -> Float[Array, " b"]:
+    """Peak signal-to-noise ratio of each example in dB, for values in [-1, 1]: 10 log10(2**2 / mean (x - y)**2).
+
+    The peak is the range, 2: the number is the same as for pixels in [0, 255] with a peak of 255. Equal examples give
+    100 dB, for a finite number.
+    """
+    return 10.0 * jnp.log10(4.0 / jnp.maximum(mean_flat(jnp.square(x - y)), 4e-10))

@@ -56,6 +56,17 @@ def test_numerics():
     )
 
 
+def test_psnr_is_that_of_pixels():
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (2, 3, 8, 8, 1)).astype(np.float64)
+    y = np.where(np.arange(3)[:, None, None, None] == 0, x + 1, y)
+    expected = 10 * np.log10(255**2 / ((x - y) ** 2).mean((1, 2, 3)))
+    values = numerics.psnr(jnp.asarray(x / 127.5 - 1), jnp.asarray(y / 127.5 - 1))
+    np.testing.assert_allclose(values, expected, rtol=1e-5)
+    assert values[0] == pytest.approx(48.13, abs=0.01)
+    np.testing.assert_allclose(numerics.psnr(jnp.ones((1, 2)), jnp.ones((1, 2))), 100.0, rtol=1e-6)
+
+
 def test_every_uint8_level_survives_the_round_trip():
     levels = np.arange(256, dtype=np.uint8)
     inside = images.from_uint8(levels)
