@@ -2,11 +2,13 @@
 
 A stage is what a later stage, a sampler or an evaluation needs of a finished run: its family (rebuilt from the
 workdir's own `config.json`), its weights (moving averages where they are kept) and its config.
-Nothing else has to be said than where the workdir is.
+Nothing else has to be said than where the workdir is. A stage that builds on others names their workdirs in
+`config.stages`, and nothing else of them; `stage.json` keeps which checkpoint of each it was trained on.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -15,13 +17,13 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from genjax import sharding
-from genjax.data import loader
+from genjax.data import encoded, loader
 from genjax.families import registry
 from genjax.families.base import Family, Weights
-from genjax.training import optim, workdir
+from genjax.training import loop, optim, workdir
 from genjax.training import state as state_lib
 from genjax.training.checkpoint import Checkpoints
-from genjax.typing import DataSpec, Params
+from genjax.typing import DataSpec
 
 
 class Stage(NamedTuple):
@@ -33,6 +35,7 @@ class Stage(NamedTuple):
         config: what it was trained with, with the overrides that were asked for.
         spec: shape and classes of its data.
         step: the step of the checkpoint.
+        checksum: of the weights, uint32: what tells them from any others.
     """
 
     family: Family
@@ -40,53 +43,141 @@ class Stage(NamedTuple):
     config: ConfigDict
     spec: DataSpec
     step: int
+    checksum: int
+
+    @property
+    def record(self) -> dict[str, int]:
+        """Which checkpoint this is, as children keep it in their `stage.json`."""
+        return {"step": self.step, "checksum": self.checksum}
 
 
-def build(config: ConfigDict) -> tuple[Family, DataSpec]:
+def build(config: ConfigDict, parents: Mapping[str, Stage] = MappingProxyType({})) -> tuple[Family, DataSpec]:
     """The family that a config describes, and what its data is.
+
+    Args:
+        config: of the run.
+        parents: the upstream stages that `config.stages` names.
 
     Raises:
         ValueError: for an unknown family or settings that it refuses, or data that isn't there.
     """
     spec = loader.describe(config.data.to_dict())
-    return registry.build(config.family, config.model.to_dict(), config.sampling.to_dict(), spec), spec
+    interfaces = {name: stage.family.interface for name, stage in parents.items()}
+    family = registry.build(config.family, config.model.to_dict(), config.sampling.to_dict(), spec, interfaces)
+    return family, spec
 
 
-def load(folder: str | Path, mesh: Mesh | None = None, sampling: Mapping[str, Any] | None = None) -> Stage:
-    """The newest whole checkpoint of a workdir.
-
-    Args:
-        folder: the workdir.
-        mesh: where the weights go; by default all devices, replicated.
-        sampling: overrides of `config.sampling`, e.g. {"num_steps": "ddim25", "sampler": {"name": "ddim"}}.
+def train(config: ConfigDict, folder: Path) -> None:
+    """Train what a config describes in the workdir `folder`, on the upstream stages that it names.
 
     Raises:
-        ValueError: if it is no workdir, or holds no checkpoint yet.
+        ValueError: as `load_parents`, `build` and `training.loop.train`, or for codes of another tokenizer.
     """
-    folder = Path(folder)
+    parents = load_parents(config, folder, sharding.make_mesh(**config.mesh))
+    family, _ = build(config, parents)
+    if config.data.encoded:
+        _check_encoded(config.data.encoded, parents)
+    loop.train(
+        config,
+        family,
+        folder,
+        frozen={name: stage.weights for name, stage in parents.items()},
+        stages={name: stage.record for name, stage in parents.items()},
+        load_initial=(lambda: dict(load(config.init_from).weights.params)) if config.init_from else None,
+    )
+
+
+def _check_encoded(folder: str, parents: Mapping[str, Stage]) -> None:
+    """The codes in a folder have to be those of one of the parents."""
+    made_by = encoded.read_manifest(folder).stage
+    if made_by not in [stage.record for stage in parents.values()]:
+        raise ValueError(
+            f"config.data.encoded={folder} was written by another stage (its step {made_by['step']}) than those in "
+            f"config.stages ({', '.join(f'{name}: step {stage.step}' for name, stage in parents.items()) or 'none'}); "
+            "run launch/encode.py again"
+        )
+
+
+def load_parents(config: ConfigDict, folder: Path, mesh: Mesh) -> dict[str, Stage]:
+    """The upstream stages of a run, by name: at the checkpoint that it was trained on, the newest of a fresh run.
+
+    Args:
+        config: of the run; `config.stages.NAME.workdir` is relative to `folder` or to the current one.
+        folder: its workdir.
+        mesh: where the weights go.
+
+    Raises:
+        ValueError: if one isn't there, or if it is not the one that the run was trained on.
+    """
+    parents = {}
+    for name, settings in config.get("stages", {}).items():
+        where, before = f"config.stages.{name}.workdir", workdir.read_stages(folder).get(name)
+        if not settings.workdir:
+            raise ValueError(f"{where} is empty: name the run that this one builds on, --{where}=DIR")
+        try:
+            parent = workdir.find(settings.workdir, folder)
+            parents[name] = load(parent, mesh, step=before["step"] if before else None)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+        if before and parents[name].record != before:
+            raise ValueError(
+                f"{where}={settings.workdir} has other weights than those that {folder} was trained on "
+                f"(checksum {parents[name].checksum} instead of {before['checksum']}); name the right one"
+            )
+    return parents
+
+
+def load(
+    folder: str | Path, mesh: Mesh | None = None, sampling: Mapping[str, Any] | None = None, step: int | None = None
+) -> Stage:
+    """The newest whole checkpoint of a workdir, without its optimizer's state.
+
+    Args:
+        folder: the workdir; of a pipeline's folder, its last stage.
+        mesh: where the weights go; by default all devices, replicated.
+        sampling: overrides of `config.sampling`, e.g. {"num_steps": "ddim25", "sampler": {"name": "ddim"}}.
+        step: a certain checkpoint instead.
+
+    Raises:
+        ValueError: if it is no workdir, or holds no checkpoint yet, or not that of `step`.
+    """
+    folder = workdir.locate(Path(folder))
     config = workdir.read_config(folder)
     for name, value in (sampling or {}).items():
         config.sampling[name] = value
-    family, spec = build(config)
     mesh = mesh or sharding.make_mesh()
+    parents = load_parents(config, folder, mesh)
+    family, spec = build(config, parents)
     optimizers = optim.make_optimizers(config.optimizer.to_dict(), family, config.training.num_steps)
     init = state_lib.make_init(family, optimizers, keep_ema=config.training.ema.decay > 0)
     shapes = jax.eval_shape(init, jax.random.key(config.seed), example_batch(spec))
     shardings = state_lib.state_shardings(shapes, mesh, family)
+    fields = ("step", "ema" if shapes.ema else "params", "extra")
     checkpoints = Checkpoints(folder / "checkpoints")
-    restored = checkpoints.restore_newest(shapes, shardings)
-    checkpoints.close()
-    if restored is None:
+    try:
+        state = _restore(checkpoints, folder, shapes, shardings, fields, step)
+        sums = checkpoints.identity(int(state.step))
+    finally:
+        checkpoints.close()
+    frozen = {name: stage.weights for name, stage in parents.items()}
+    weights = Weights(dict(state.ema or state.params), state.extra, frozen)
+    checksum = sum(sums[name] for name in fields[1:]) % 2**32
+    return Stage(family, weights, config, spec, int(state.step), checksum)
+
+
+def _restore(checkpoints: Checkpoints, folder: Path, shapes, shardings, fields, step: int | None):
+    """The state of a step, or the newest, as far as it is needed."""
+    steps = checkpoints.steps()
+    if not steps:
+        raise ValueError(f"{folder} holds no checkpoint yet; train it with launch/train.py --workdir={folder}")
+    if step is None:
+        return checkpoints.restore_newest(shapes, shardings, fields)[0]
+    if step not in steps:
         raise ValueError(
-            f"{folder} holds no checkpoint yet; train it with launch/train.py --workdir={folder}"
+            f"{folder} no longer holds step {step}, which its child was trained on (there are {steps}); "
+            "train the child anew"
         )
-    state = restored[0]
-    return Stage(family, state_lib.weights(state, {}), config, spec, int(state.step))
-
-
-def initial_params(folder: str | Path) -> dict[str, Params]:
-    """The parameters (moving averages) that `config.init_from` names, for a run that starts from another's."""
-    return dict(load(folder).weights.params)
+    return checkpoints.restore(step, shapes, shardings, fields)[0]
 
 
 def example_batch(spec: DataSpec) -> dict[str, jax.ShapeDtypeStruct]:

@@ -43,9 +43,12 @@ def genjax_step(image):
 def torch_step(image):
     """The same in PyTorch."""
     network = diffusers.UNet2DModel(
-        block_out_channels=(128, 256, 256, 256), attention_head_dim=None, dropout=0.1,
+        block_out_channels=(128, 256, 256, 256),
+        attention_head_dim=None,
+        dropout=0.1,
         down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"))
+        up_block_types=("UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
+    )
     parameters = list(network.parameters())
     average, optimizer = [value.detach().clone() for value in parameters], torch.optim.Adam(parameters, 2e-4)
     alphas = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000), 0)[:, None, None, None]

@@ -8,7 +8,6 @@ from pathlib import Path
 from absl import flags
 
 from genjax import launcher, stages
-from genjax.training import loop
 
 _CONFIG = launcher.define_config()
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
@@ -17,10 +16,8 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 def main():
     config, folder = _CONFIG.value, Path(_WORKDIR.value)
-    family, _ = stages.build(config)
-    initial = (lambda: stages.initial_params(config.init_from)) if config.init_from else None
-    loop.train(config, family, folder, load_initial=initial)
-    print(f"trained to step {config.training.num_steps}: python launch/sample.py --workdir={folder}")
+    stages.train(config, folder)
+    print(f"trained to step {config.training.num_steps}: {folder}")
 
 
 if __name__ == "__main__":

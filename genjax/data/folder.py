@@ -185,8 +185,7 @@ def _entries(folder: Path, prefix: str = "") -> list[Entry]:
     metadata = _metadata(folder)
     if metadata is not None:
         return [
-            Entry(str(folder / name), prefix + name, label, texts)
-            for name, label, texts in _read_metadata(metadata)
+            Entry(str(folder / name), prefix + name, label, texts) for name, label, texts in _read_metadata(metadata)
         ]
     pictures = _pictures(folder)
     names = [path.relative_to(folder).as_posix() for path in pictures]
@@ -307,9 +306,7 @@ def _source(root: Path, chosen: list[Entry], everything: list[Entry]) -> Source:
     has_text = any(entry.texts for entry in everything)
     without = sum(not entry.texts for entry in chosen)
     if has_text and without:
-        log.warning(
-            "folder %s: %d of %d pictures have no caption; theirs is empty", root, without, len(chosen)
-        )
+        log.warning("folder %s: %d of %d pictures have no caption; theirs is empty", root, without, len(chosen))
     spec = DataSpec((0, 0, 0), len(classes), classes, len(chosen), has_text)
     return Source(_FolderRecords(chosen, classes, has_text), spec)
 

@@ -15,9 +15,10 @@ processes or of workers.
     name, split="train", eval_split="test", data_dir=""
     image_size, channels=3     pictures are cropped to a square and resized to image_size, made grey or RGB
     crop="center"              or "random": see `genjax.data.transforms`
-    flip=False                 mirror half of the training pictures; wrong for digits, and for captions with
-    left and right batch_size                 the global batch of all processes num_workers=0
-    worker processes that read ahead; 0 reads in threads of this process
+    flip=False                 mirror half of the training pictures; wrong for digits, and for captions with left/right
+    batch_size                 the global batch of all processes
+    num_workers=0              worker processes that read ahead; 0 reads in threads of this process
+    encoded=""                 a folder of `genjax.data.encoded`: its arrays instead of the pictures
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,7 +29,7 @@ import grain
 import numpy as np
 from absl import flags
 
-from genjax.data import sources, transforms
+from genjax.data import encoded, sources, transforms
 from genjax.typing import Batch, DataSpec
 
 _CACHE_BYTES = 256 * 2**20
@@ -57,6 +58,7 @@ class _Fields(NamedTuple):
     batch_size: int = 0
     num_workers: int = 0
     read_threads: int = 2
+    encoded: str = ""
 
 
 def _read(settings: Settings) -> _Fields:
@@ -97,9 +99,7 @@ def describe(settings: Settings) -> DataSpec:
     return spec._replace(image_shape=(read.image_size, read.image_size, read.channels))
 
 
-def train_iterator(
-    settings: Settings, seed: int, process_index: int = 0, process_count: int = 1
-) -> "TrainIterator":
+def train_iterator(settings: Settings, seed: int, process_index: int = 0, process_count: int = 1) -> "TrainIterator":
     """Endless shuffled batches of this process's share.
 
     Args:
@@ -110,8 +110,8 @@ def train_iterator(
 
     Returns:
         An iterator of dicts: `image` float32 [b, h, w, c] in [-1, 1]; `label` int32 [b] and `text` str
-        objects [b] where the data has them; b = batch_size / process_count. It has `get_state`, `set_state`
-        and `close`.
+        objects [b] where the data has them; b = batch_size / process_count. Of encoded data, its int32 fields
+        instead of `image`. It has `get_state`, `set_state` and `close`.
 
     Raises:
         ValueError: a batch that the processes can't share equally or that is larger than the dataset, or a
@@ -119,8 +119,8 @@ def train_iterator(
     """
     read = _read(settings)
     share = _shard(read.batch_size, process_index, process_count)
-    source = sources.open_source(read.name, read.split, read.data_dir)
-    size = len(source.records)
+    examples = _open(read, read.split, training=True)
+    size = len(examples)
     if seed < 0:
         raise ValueError(f"config.seed must be 0 or more, not {seed}")
     if read.batch_size > size:
@@ -130,7 +130,7 @@ def train_iterator(
             f"{size} or less"
         )
     dataset = (
-        grain.MapDataset.source(_Prepared(source, read, training=True))
+        grain.MapDataset.source(examples)
         .seed(seed)
         .shuffle()
         .repeat(_ENDLESS // size)
@@ -225,11 +225,17 @@ def eval_batches(
     read = _read(settings)
     total = batch_size or read.batch_size
     share = _shard(total, process_index, process_count)
-    source = sources.open_source(read.name, split or read.eval_split, read.data_dir)
-    return _one_pass(_Prepared(source, read, training=False), total, share, process_index)
+    return _one_pass(_open(read, split or read.eval_split, training=False), total, share, process_index)
 
 
-def _one_pass(prepared: "_Prepared", total: int, share: int, process_index: int) -> Iterator[Batch]:
+def _open(read: _Fields, split: str, training: bool) -> "_Prepared | encoded.Records":
+    """The examples of a split, from pictures or as they were encoded."""
+    if read.encoded:
+        return encoded.Records(read.encoded, split, read._asdict())
+    return _Prepared(sources.open_source(read.name, split, read.data_dir), read, training)
+
+
+def _one_pass(prepared: "_Prepared | encoded.Records", total: int, share: int, process_index: int) -> Iterator[Batch]:
     padding = prepared.blank()
     for start in range(0, len(prepared), total):
         first = start + process_index * share
@@ -239,7 +245,7 @@ def _one_pass(prepared: "_Prepared", total: int, share: int, process_index: int)
         yield batch
 
 
-def _read_many(prepared: "_Prepared", indices: range) -> list[dict[str, Any]]:
+def _read_many(prepared: "_Prepared | encoded.Records", indices: range) -> list[dict[str, Any]]:
     """Examples with one caption each, decoded by as many threads as there are processors."""
     with ThreadPoolExecutor() as pool:
         return [_first_caption(record) for record in pool.map(prepared.__getitem__, indices)]
@@ -308,6 +314,8 @@ class _Augment:
         self._size, self._crop, self._flip = read.image_size, read.crop == "random", read.flip
 
     def __call__(self, record: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        if "image" not in record:
+            return record
         pixels = record["image"]
         if self._crop:
             pixels = transforms.random_crop(pixels, self._size, rng)
@@ -326,16 +334,15 @@ def _first_caption(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _stack(records: list[dict[str, Any]]) -> dict[str, np.ndarray]:
-    """Examples as arrays: uint8 images, int32 labels, captions as str objects."""
-    arrays = {"image": np.stack([record["image"] for record in records])}
-    if "label" in records[0]:
-        arrays["label"] = np.array([record["label"] for record in records], np.int32)
-    if "text" in records[0]:
-        arrays["text"] = np.array([record["text"] for record in records], object)
-    return arrays
+    """Examples as arrays: uint8 images, int32 labels and codes, captions as str objects."""
+    dtypes = {"image": np.uint8, "text": object}
+    return {
+        name: np.stack([np.asarray(record[name], dtypes.get(name, np.int32)) for record in records])
+        for name in records[0]
+    }
 
 
 def _collate(records: list[dict[str, Any]]) -> dict[str, np.ndarray]:
     """Examples as a batch: as `_stack`, with images as float32 in [-1, 1]."""
     arrays = _stack(records)
-    return arrays | {"image": transforms.to_float(arrays["image"])}
+    return arrays | ({"image": transforms.to_float(arrays["image"])} if "image" in arrays else {})

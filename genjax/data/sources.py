@@ -88,8 +88,7 @@ def _parse(name: str) -> _Name:
     match = re.fullmatch(r"(\w+)(?:/([\w.+-]+(?:/[\w.+-]+)*))?(?::(\d+\.\d+\.\d+))?", name)
     if not match:
         raise ValueError(
-            f"dataset name {name!r} is none of 'dataset', 'dataset/config', 'dataset/config:1.0.0', "
-            "'folder:/path'"
+            f"dataset name {name!r} is none of 'dataset', 'dataset/config', 'dataset/config:1.0.0', 'folder:/path'"
         )
     dataset, config, version = match.groups(default="")
     return _Name(dataset, config, version)
@@ -173,9 +172,7 @@ def _embedded_class(wanted: _Name):
     if wanted.config and wanted.config not in configs:
         raise ValueError(f"dataset {wanted.dataset!r} has the sizes {configs}, not {wanted.config!r}")
     if wanted.version and wanted.version != str(builder_class.VERSION):
-        raise ValueError(
-            f"dataset {wanted.dataset!r} has version {builder_class.VERSION}, not {wanted.version}"
-        )
+        raise ValueError(f"dataset {wanted.dataset!r} has version {builder_class.VERSION}, not {wanted.version}")
     return builder_class
 
 

@@ -73,9 +73,7 @@ def _wide_grey(values: np.ndarray) -> UInt8[np.ndarray, "h w"]:
     whites = (1.0, 255.0, 65535.0) if values.dtype.kind == "f" else (255.0, 65535.0)
     white = next((w for w in whites if top <= w), None)
     if white is None or values.min(initial=0) < 0:
-        raise OSError(
-            f"grey values from {values.min()} to {top}: only 0..1, 0..255 and 0..65535 are understood"
-        )
+        raise OSError(f"grey values from {values.min()} to {top}: only 0..1, 0..255 and 0..65535 are understood")
     return np.round(values * (255.0 / white)).astype(np.uint8)
 
 

@@ -26,9 +26,7 @@ def evaluate(stage: Stage, folder: Path, drawn: Drawn, seed: int = 0) -> dict[st
         ValueError: for data without labels, or samples of another size than the data's.
     """
     if drawn.images.shape[1:] != stage.spec.image_shape:
-        raise ValueError(
-            f"samples of {drawn.images.shape[1:]} can't be compared with data of {stage.spec.image_shape}"
-        )
+        raise ValueError(f"samples of {drawn.images.shape[1:]} can't be compared with data of {stage.spec.image_shape}")
     settings = stage.config.data.to_dict()
     train, test = (loader.load_arrays(settings, settings[split]) for split in ("split", "eval_split"))
     net = feature_net.load_or_train(

@@ -87,3 +87,24 @@ def make_generate(family: Family, mesh: Mesh) -> Callable[..., Pictures]:
         return Pictures(images, np.concatenate([part[1] for part in parts], axis=1) if whole else None)
 
     return generate
+
+
+def make_reconstruct(family: Family, mesh: Mesh) -> Callable[..., np.ndarray]:
+    """The function (weights, uint8 images [n, h, w, c], key, batch_size) -> what the family makes of them, uint8."""
+
+    def reconstruct(weights, images, key):
+        return images_lib.to_uint8(family.reconstruct(weights, images_lib.from_uint8(images), key))
+
+    jitted = jax.jit(reconstruct, out_shardings=sharding.replicated(mesh))
+    place = sharding.batch_sharding(mesh)
+
+    def run(weights: Weights, images: np.ndarray, key: Key, batch_size: int) -> np.ndarray:
+        count, batch_size = len(images), fit_batch_size(len(images), batch_size, mesh)
+        parts = []
+        for start in range(0, count, batch_size):
+            batch = images[np.minimum(np.arange(start, start + batch_size), count - 1)]
+            batch = jax.make_array_from_callback(batch.shape, place, lambda at, batch=batch: batch[at])
+            parts.append(jax.device_get(jitted(weights, batch, key)))
+        return np.concatenate(parts)[:count]
+
+    return run

@@ -75,11 +75,7 @@ class Logger:
         means = {name: _mean([metrics[name] for _, metrics in fetched]) for name in fetched[-1][1]}
         means |= {"steps_per_second": speed, "images_per_second": speed * self._batch_size}
         self.write(fetched[-1][0], means)
-        shown = {
-            name.removeprefix("model/"): f"{value:.4g}"
-            for name, value in means.items()
-            if name.endswith("/loss")
-        }
+        shown = {name.removeprefix("model/"): f"{value:.4g}" for name, value in means.items() if name.endswith("/loss")}
         self._bar.set_postfix(shown | {"img/s": f"{means['images_per_second']:.0f}"}, refresh=False)
         return means
 

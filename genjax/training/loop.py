@@ -10,8 +10,9 @@ SIGTERM and Ctrl-C save a checkpoint first and then end the program. In several 
 """
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,7 @@ from ml_collections import ConfigDict
 
 from genjax import sharding
 from genjax.data import loader
-from genjax.families.base import Family
+from genjax.families.base import Family, ImageSampler, Weights
 from genjax.training import evaluators, generate, optim, workdir
 from genjax.training import state as state_lib
 from genjax.training.checkpoint import Checkpoints
@@ -86,6 +87,7 @@ class Run:
         )
         self.evaluate = evaluators.make_evaluate(family, self.mesh)
         self.generate = generate.make_generate(family, self.mesh)
+        self.reconstruct = generate.make_reconstruct(family, self.mesh) if family.reconstruct else None
 
     def _example(self):
         """The first batch, for its shapes; the loader goes back to where it stood."""
@@ -118,11 +120,17 @@ class Run:
         return {f"eval/{name}": value for name, value in values.items()}
 
     def draw_grid(self, state: TrainState) -> generate.Pictures:
-        """The pictures of the sample grid, of the same noise and labels at every step."""
-        count = self.config.log.num_samples
+        """The pictures of the sample grid, of the same noise and labels at every step.
+
+        A family that draws none, but encodes and decodes, shows held-out pictures, each with its reconstruction.
+        """
+        count, weights = self.config.log.num_samples, state_lib.weights(state, self.frozen)
+        if self.reconstruct and not isinstance(self.family.interface, ImageSampler):
+            images = loader.load_arrays(self.data, self.config.data.eval_split)["image"][: count // 2]
+            both = np.stack([images, self.reconstruct(weights, images, self.key, len(images))], axis=1)
+            return generate.Pictures(both.reshape(-1, *images.shape[1:]), None)
         classes = getattr(self.family.interface, "num_classes", 0)
         each = {"label": generate.class_labels(count, classes)} if classes else {"index": np.arange(count)}
-        weights = state_lib.weights(state, self.frozen)
         return self.generate(weights, each, {}, self.key, self.config.sampling.get("batch_size", count))
 
 
@@ -130,7 +138,8 @@ def train(
     config: ConfigDict,
     family: Family,
     folder: Path,
-    frozen: PyTree = (),
+    frozen: Mapping[str, Weights] = MappingProxyType({}),
+    stages: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
     load_initial: Callable[[], dict[str, Params]] | None = None,
 ) -> TrainState:
     """Train `family` to `config.training.num_steps` in the workdir `folder`; returns the final state.
@@ -140,6 +149,7 @@ def train(
         family: what `families.registry.build` made of it.
         folder: the workdir; a run that is there is resumed.
         frozen: stage name -> weights of upstream stages.
+        stages: stage name -> which checkpoint they are of, to be kept in `stage.json`.
         load_initial: the parameters named by `config.init_from`, asked for only by a fresh run.
 
     Raises:
@@ -148,9 +158,9 @@ def train(
         Interrupted: after SIGTERM or Ctrl-C, when the state is saved.
     """
     workdir.check_config(folder, config)
-    run = Run(config, family, folder, frozen)
+    run = Run(config, family, folder, dict(frozen))
     state = run.start(load_initial)
-    workdir.claim(folder, config, family.interface)
+    workdir.claim(folder, config, family.interface, stages)
     logger = Logger(folder, int(state.step), config.training.num_steps, config.data.batch_size)
     try:
         with Signals() as signals:
@@ -213,8 +223,6 @@ def _with_params(state: TrainState, params: dict[str, Params], shardings: TrainS
     """The fresh state with the parameters, and their moving averages, of another run."""
     shapes = [jax.tree.map(jnp.shape, tree) for tree in (state.params, params)]
     if shapes[0] != shapes[1]:
-        raise ValueError(
-            "config.init_from names a run whose parameters have other names or shapes than this config's"
-        )
+        raise ValueError("config.init_from names a run whose parameters have other names or shapes than this config's")
     params = jax.device_put(params, shardings.params)
     return state._replace(params=params, ema=jax.tree.map(jnp.copy, params) if state.ema else {})

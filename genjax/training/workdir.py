@@ -3,15 +3,31 @@
 import json
 import os
 import subprocess
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
-CHANGEABLE = ("training.num_steps", "checkpoint.", "log.", "mesh.", "sampling.", "data.data_dir", "init_from")
-"""Fields that may differ when a run is resumed: they change how far and how it is shown, not what is trained."""
+CHANGEABLE = (
+    "training.num_steps",
+    "checkpoint.",
+    "log.",
+    "mesh.",
+    "sampling.",
+    "data.data_dir",
+    "data.encoded",
+    "init_from",
+    "stages.",
+)
+"""Fields that may differ when a run is resumed: they change how far and how it is shown, not what is trained. Upstream
+stages may move to another folder; that they are the same is checked by their weights."""
+
+PIPELINE = "pipeline.json"
+"""What `pipelines.chain` writes into the folder of a chain of runs: the names of its stages, in order."""
 
 LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -35,6 +51,30 @@ def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def locate(folder: Path) -> Path:
+    """The workdir that a folder stands for: itself, or of a pipeline's folder that of its last stage."""
+    path = folder / PIPELINE
+    return folder / json.loads(path.read_text())["stages"][-1] if path.is_file() else folder
+
+
+def find(name: str, child: Path) -> Path:
+    """The workdir that a config names, relative to the workdir `child` that the config is of, or to the current folder.
+
+    Raises:
+        ValueError: if there is none in either place.
+    """
+    for folder in (locate(child / name), locate(Path(name))):
+        if name and (folder / "config.json").is_file():
+            return folder
+    raise ValueError(f"{name or repr(name)} is not a workdir of genjax: there is no config.json in it")
+
+
+def read_stages(workdir: Path) -> dict[str, dict[str, Any]]:
+    """The upstream stages that a run was trained on: name -> which checkpoint; none of a fresh workdir."""
+    path = workdir / "stage.json"
+    return json.loads(path.read_text()).get("stages", {}) if path.is_file() else {}
+
+
 def read_config(workdir: Path) -> ConfigDict:
     """The config that a workdir was trained with.
 
@@ -43,9 +83,7 @@ def read_config(workdir: Path) -> ConfigDict:
     """
     path = workdir / "config.json"
     if not path.is_file():
-        raise ValueError(
-            f"{workdir} is not a workdir of genjax: it has no config.json; train one with launch/train.py"
-        )
+        raise ValueError(f"{workdir} is not a workdir of genjax: it has no config.json; train one with launch/train.py")
     return ConfigDict(json.loads(path.read_text()))
 
 
@@ -65,15 +103,24 @@ def check_config(workdir: Path, config: ConfigDict) -> None:
         if there.get(name) != here.get(name) and not name.startswith(CHANGEABLE)
     ]
     if differing:
-        raise ValueError(
-            f"{workdir} belongs to another config ({'; '.join(differing)}); choose another --workdir"
-        )
+        raise ValueError(f"{workdir} belongs to another config ({'; '.join(differing)}); choose another --workdir")
 
 
-def claim(workdir: Path, config: ConfigDict, interface: Any) -> None:
-    """Write `config.json`, fully resolved, and `stage.json`: family, interface, versions and commit.
+def claim(
+    workdir: Path,
+    config: ConfigDict,
+    interface: Any,
+    stages: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
+) -> None:
+    """Write `config.json`, fully resolved, and `stage.json`: family, interface, upstream stages, versions and commit.
 
     To be called when everything that the config names has been made, so that a mistake doesn't claim the workdir.
+
+    Args:
+        workdir: the folder, made if need be.
+        config: the run's.
+        interface: of its family.
+        stages: upstream stage -> which checkpoint of it the run is trained on.
     """
     if jax.process_index() == 0:
         write_json(workdir / "config.json", json.loads(config.to_json()))
@@ -82,6 +129,7 @@ def claim(workdir: Path, config: ConfigDict, interface: Any) -> None:
             {
                 "family": config.family,
                 "interface": type(interface).__name__,
+                "stages": {name: dict(record) for name, record in stages.items()},
                 "versions": {"genjax": metadata.version("genjax")}
                 | {name: metadata.version(name) for name in LIBRARIES},
                 "commit": _commit(),
@@ -92,7 +140,5 @@ def claim(workdir: Path, config: ConfigDict, interface: Any) -> None:
 def _commit() -> str | None:
     """The git commit of the source tree that this code is run from, None where it is no checkout."""
     here = Path(__file__).parent
-    found = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False
-    )
+    found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
     return found.stdout.strip() or None

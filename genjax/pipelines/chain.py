@@ -1,0 +1,80 @@
+"""A chain of runs, trained one after the other: tokenizer, its codes, the prior over them.
+
+The config of a chain (`configs/vqvae_digits_pipeline.py`) has
+
+    stages    name -> config of a run, in the order of training
+    order     the names in this order
+    encode    the names of the tokenizers whose codes are written before the next stage
+    samples   pictures that are drawn at the end, from the last stage
+
+and its folder gets one workdir a stage, by the same names. A stage that builds on another of the chain says so by its
+name, with an empty workdir. Whatever is finished is left alone, so the chain goes on where it was stopped.
+"""
+
+from pathlib import Path
+
+import jax
+from ml_collections import ConfigDict
+
+from genjax import stages
+from genjax.pipelines import encoding, images
+from genjax.training import workdir
+from genjax.training.checkpoint import Checkpoints
+
+
+def run(config: ConfigDict, folder: Path) -> Path:
+    """Train what is left to train of a chain, then draw samples; returns the path of their grid.
+
+    Args:
+        config: of the chain, see above.
+        folder: of the chain.
+
+    Raises:
+        ValueError: for an order that names no stage, and all that a stage's own training refuses.
+    """
+    _check(config)
+    for place, name in enumerate(config.order, start=1):
+        stage = wire(config.stages[name], config, folder)
+        print(f"[{place}/{len(config.order)}] {name}: {folder / name}", flush=True)
+        if not _is_finished(stage, folder / name):
+            stages.train(stage, folder / name)
+        if name in config.encode:
+            encoding.encode(stages.load(folder / name), folder / name / encoding.FOLDER)
+    if jax.process_index() == 0:
+        workdir.write_json(folder / workdir.PIPELINE, {"stages": list(config.order)})
+    stage = stages.load(folder / config.order[-1])
+    drawn = images.draw(stage, config.samples)
+    return images.save(folder / "samples", drawn, stage.family.interface.num_classes or None)
+
+
+def wire(stage: ConfigDict, config: ConfigDict, folder: Path) -> ConfigDict:
+    """The config of a stage with the workdirs, and the codes, of the stages of the chain that it builds on.
+
+    Args:
+        stage: its config.
+        config: of the chain.
+        folder: of the chain.
+    """
+    stage = ConfigDict(stage.to_dict())
+    for name, settings in stage.stages.items():
+        if name in config.order and not settings.workdir:
+            settings.workdir = f"../{name}"
+            if name in config.encode:
+                stage.data.encoded = str(folder / name / encoding.FOLDER)
+    return stage
+
+
+def _check(config: ConfigDict) -> None:
+    missing = [name for name in (*config.order, *config.encode) if name not in config.stages]
+    if missing or not config.order:
+        raise ValueError(f"config.order and config.encode name {missing}; config.stages has {sorted(config.stages)}")
+
+
+def _is_finished(stage: ConfigDict, folder: Path) -> bool:
+    """Whether the last checkpoint is there; another config in the same folder is told of."""
+    workdir.check_config(folder, stage)
+    checkpoints = Checkpoints(folder / "checkpoints")
+    try:
+        return stage.training.num_steps in checkpoints.steps()
+    finally:
+        checkpoints.close()
