@@ -94,7 +94,7 @@ def draw(keys: Key, logits: Float[Array, "b k"]) -> Tokens:
     return jax.vmap(jax.random.categorical)(keys, logits).astype(jnp.int32)
 
 
-def guide(logits: Float[Array, "2*b k"], scale: Scalar) -> Float[Array, "b k"]:
+def guide(logits: Float[Array, "b2 k"], scale: Scalar) -> Float[Array, "b k"]:
     """`l_u + scale (l_c - l_u)` of logits [l_c; l_u]."""
     conditional, unconditional = jnp.split(logits, 2)
     return unconditional + scale * (conditional - unconditional)
