@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from absl import app, flags, logging
 from ml_collections.config_flags import config_flags
 
 from genjax import stages
-from genjax.pipelines import editing, images
+from genjax.pipelines import editing, evaluation, images
 from genjax.pipelines.guides import registry as guides
+from genjax.training import workdir
 
 _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where in the code an error came from.")
 _CACHE = flags.DEFINE_string(
@@ -78,6 +80,16 @@ def _fail(error: Exception | str) -> None:
     sys.exit(1)
 
 
+OPTIONS = {
+    "guidance_scale": "Strength of guidance, 1 = none",
+    "truncation": "Truncation of a GAN's noise",
+    "temperature": "Temperature of an autoregressive model",
+    "top_k": "Draw from the k likeliest codes only, 0 = from all",
+    "top_p": "Draw from the likeliest codes that make up this probability, 1 = from all",
+}
+"""Scalars that a family may name in `ImageSampler.options`."""
+
+
 class SamplingFlags:
     """The flags by which pictures are asked for of a workdir; shared by all programs that draw some.
 
@@ -89,9 +101,9 @@ class SamplingFlags:
         self._workdir = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
         self._num_samples = flags.DEFINE_integer("num_samples", num_samples, "Number of pictures.")
         self._label = flags.DEFINE_integer("label", None, "Class; by default all classes in equal shares.")
-        self._scale = flags.DEFINE_float(
-            "guidance_scale", None, "Strength of guidance, 1 = none; default: the config's."
-        )
+        self._options = {
+            name: flags.DEFINE_float(name, None, f"{usage}; default: the config's.") for name, usage in OPTIONS.items()
+        }
         self._guides = flags.DEFINE_multi_string(
             "guide", [], f"{guides.USAGE}: a pull from outside. More than one --guide adds them up."
         )
@@ -118,7 +130,10 @@ class SamplingFlags:
     def load(self, trajectory: bool = False) -> stages.Stage:
         """The stage in the workdir, with the sampler and the guides that were asked for."""
         edit = self._edit()
-        overrides: dict[str, Any] = {"trajectory": trajectory, **(edit.sampling if edit else {})}
+        defaults = workdir.read_config(workdir.locate(self.workdir)).sampling
+        overrides: dict[str, Any] = {**(edit.sampling if edit else {})}
+        if trajectory or "trajectory" in defaults:
+            overrides["trajectory"] = trajectory
         if self._sampler.value:
             overrides["sampler"] = {"name": self._sampler.value}
         if self._num_steps.value:
@@ -139,7 +154,7 @@ class SamplingFlags:
             stage,
             count,
             label=self._label.value,
-            guidance_scale=self._scale.value,
+            options={name: flag.value for name, flag in self._options.items() if flag.value is not None},
             seed=self.seed,
             conditions=edit.conditions(stage, count) if edit else None,
         )
@@ -150,6 +165,10 @@ class SamplingFlags:
         if len(asked) > 1:
             raise ValueError(f"one edit at a time, not {' and '.join(f'--{name}' for name in asked)}")
         return next((editing.make(name, text) for name, text in asked.items()), None)
+
+    def real(self, stage: stages.Stage) -> np.ndarray:
+        """As many held-out pictures, uint8, or all there are."""
+        return evaluation.held_out_images(stage)[: self._num_samples.value]
 
     def columns(self, stage: stages.Stage) -> int | None:
         """Columns of a grid: one a class where all classes are drawn."""

@@ -35,7 +35,7 @@ class Stage(NamedTuple):
         config: what it was trained with, with the overrides that were asked for.
         spec: shape and classes of its data.
         step: the step of the checkpoint.
-        checksum: of the weights, uint32: what tells them from any others.
+        checksum: of the weights, uint32: what tells them from any others; 0 of those that come from no checkpoint.
     """
 
     family: Family
@@ -43,7 +43,7 @@ class Stage(NamedTuple):
     config: ConfigDict
     spec: DataSpec
     step: int
-    checksum: int
+    checksum: int = 0
 
     @property
     def record(self) -> dict[str, int]:

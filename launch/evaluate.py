@@ -9,6 +9,7 @@ import jax
 from absl import flags
 
 from genjax import launcher
+from genjax.families.base import ImageSampler
 from genjax.metrics import report
 from genjax.pipelines import evaluation, images
 
@@ -18,11 +19,14 @@ _SAMPLES = flags.DEFINE_string("samples", None, "A samples.npz to measure, inste
 
 def main():
     stage = _SAMPLING.load()
-    drawn = images.load_samples(Path(_SAMPLES.value)) if _SAMPLES.value else _SAMPLING.draw(stage)
+    if _SAMPLES.value:
+        drawn = images.load_samples(Path(_SAMPLES.value))
+    else:
+        drawn = _SAMPLING.draw(stage) if isinstance(stage.family.interface, ImageSampler) else None
     if jax.process_index() == 0:
         result = evaluation.evaluate(stage, _SAMPLING.workdir, drawn)
         report.write_report(_SAMPLING.workdir / "evaluation.json", result)
-        print(report.format_table(result))
+        print(evaluation.format_result(result))
 
 
 if __name__ == "__main__":

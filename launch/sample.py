@@ -11,14 +11,15 @@ from genjax.pipelines import images
 _SAMPLING = launcher.SamplingFlags(num_samples=100)
 _OUT = flags.DEFINE_string("out", None, "Folder to write to; default: WORKDIR/samples.")
 _TRAJECTORY = flags.DEFINE_bool("trajectory", False, "Also write the way from noise to image, as a GIF.")
+_RECONSTRUCT = flags.DEFINE_bool("reconstruct", False, "Held-out pictures, each with what the model makes of it.")
 
 
 def main():
     stage = _SAMPLING.load(trajectory=_TRAJECTORY.value)
-    drawn = _SAMPLING.draw(stage)
+    drawn = images.pairs(stage, _SAMPLING.real(stage)) if _RECONSTRUCT.value else _SAMPLING.draw(stage)
     if jax.process_index() == 0:
         out = Path(_OUT.value) if _OUT.value else _SAMPLING.workdir / "samples"
-        print(f"wrote {images.save(out, drawn, _SAMPLING.columns(stage))}")
+        print(f"wrote {images.save(out, drawn, None if _RECONSTRUCT.value else _SAMPLING.columns(stage))}")
 
 
 if __name__ == "__main__":

@@ -1,36 +1,110 @@
-"""How good are the samples of a stage: its pictures against the real ones, in the features of a small net.
+"""How good is a stage: its own held-out metrics, and its pictures against the real ones.
 
-The feature net is trained on the stage's own training split and kept in the workdir, so that every evaluation of a run
-is made with the same net; its hash is in the report's receipt.
+Pictures are compared in the features of a small net that is trained on the stage's own training split and kept in the
+workdir, so that every evaluation of a run is made with the same net; its hash is in the report's receipt. A family that
+encodes and decodes but draws nothing is judged by its reconstructions, which bound what a prior over its codes can do;
+one that is trained for its features by a linear probe, with and without noise on the pictures.
 """
 
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
+
+from genjax import sharding
 from genjax.data import loader
+from genjax.families.base import FeatureExtractor
 from genjax.metrics import feature_net, report
+from genjax.pipelines import images
 from genjax.pipelines.images import Drawn
 from genjax.stages import Stage
+from genjax.training import evaluators
+
+COUNT = 1000
+"""Pictures that are reconstructed, at most."""
+NOISES = (0.0, 0.5, 1.0)
+"""Standard deviations of the noise on pictures in [-1, 1] under which features are probed."""
 
 
-def evaluate(stage: Stage, folder: Path, drawn: Drawn, seed: int = 0) -> dict[str, Any]:
-    """Compare samples with the stage's data; see `genjax.metrics.report` for rows and columns.
+def evaluate(stage: Stage, folder: Path, drawn: Drawn | None, seed: int = 0) -> dict[str, Any]:
+    """Everything that can be measured of a stage; see `genjax.metrics.report` for rows and columns.
 
     Args:
-        stage: the run that made the samples: names the data.
+        stage: names the data.
         folder: its workdir, where the feature net is kept.
-        drawn: the samples, with labels if they were asked for.
-        seed: of the feature net, the subsets and the rival.
+        drawn: samples, with labels if they were asked for; None of a family that draws none.
+        seed: of the feature net, the subsets, the rival and the noise.
+
+    Returns:
+        "held_out": metric -> mean over the held-out split; with pictures to judge also "rows" and "receipt", with
+        features also "linear_probe": share of held-out pictures whose class is read from them.
 
     Raises:
         ValueError: for data without labels, or samples of another size than the data's.
     """
+    result: dict[str, Any] = {"held_out": held_out(stage, seed)}
+    if isinstance(stage.family.interface, FeatureExtractor):
+        return result | {"linear_probe": probe(stage, seed)}
+    if drawn is None and stage.family.reconstruct:
+        train = loader.load_arrays(_pictures(stage), stage.config.data.split)["image"]
+        chosen = np.random.default_rng(seed).permutation(len(train))[:COUNT]
+        drawn = Drawn(images.reconstruct(stage, train[chosen], seed), None, None)
+    return result | (_compare(stage, folder, drawn, seed) if drawn else {})
+
+
+def held_out(stage: Stage, seed: int = 0) -> dict[str, float]:
+    """The family's own metrics on the held-out split."""
+    mesh, settings = sharding.make_mesh(), _pictures(stage)
+    batches = loader.eval_batches(
+        settings, settings["eval_split"], settings["batch_size"], jax.process_index(), jax.process_count()
+    )
+    return evaluators.make_evaluate(stage.family, mesh)(stage.weights, batches, jax.random.key(seed))
+
+
+def held_out_images(stage: Stage) -> np.ndarray:
+    """The pictures of the held-out split, uint8."""
+    return loader.load_arrays(_pictures(stage), stage.config.data.eval_split)["image"]
+
+
+def probe(stage: Stage, seed: int = 0) -> dict[str, float]:
+    """Accuracy of a linear classifier of the stage's features, and of the pixels themselves, under noise."""
+    from genjax.metrics import linear_probe
+
+    settings = _pictures(stage)
+    train, test = (loader.load_arrays(settings, settings[split]) for split in ("split", "eval_split"))
+    features = jax.jit(stage.family.interface.features)
+    arrays = (train["image"], train["label"], test["image"], test["label"])
+    figures = {}
+    for noise in NOISES:
+        for name, read in {
+            "features": lambda x: features(stage.weights, x),
+            "pixels": lambda x: x.reshape(len(x), -1),
+        }.items():
+            figures[f"{name}, noise {noise:g}"] = linear_probe.probe_images(read, *arrays, noise=noise, seed=seed)
+    return figures
+
+
+def _pictures(stage: Stage) -> dict[str, Any]:
+    """`config.data` of the pictures themselves, also where a stage was trained on their codes."""
+    return stage.config.data.to_dict() | {"encoded": ""}
+
+
+def _compare(stage: Stage, folder: Path, drawn: Drawn, seed: int) -> dict[str, Any]:
     if drawn.images.shape[1:] != stage.spec.image_shape:
         raise ValueError(f"samples of {drawn.images.shape[1:]} can't be compared with data of {stage.spec.image_shape}")
-    settings = stage.config.data.to_dict()
+    settings = _pictures(stage)
     train, test = (loader.load_arrays(settings, settings[split]) for split in ("split", "eval_split"))
     net = feature_net.load_or_train(
         folder / "feature_net", train["image"], train.get("label"), stage.spec.num_classes, seed
     )
     pairs = ((arrays["image"], arrays["label"]) for arrays in (train, test))
     return report.evaluate_samples(drawn.images, drawn.labels, *pairs, net, seed)
+
+
+def format_result(result: dict[str, Any]) -> str:
+    """What `evaluate` found, for people."""
+    lines = [report.format_table(result)] if "rows" in result else []
+    lines += [f"{name}: {value:.1%}" for name, value in result.get("linear_probe", {}).items()]
+    own = ", ".join(f"{name} {value:.4g}" for name, value in result["held_out"].items())
+    return "\n".join([*lines, f"held-out pictures: {own}"])

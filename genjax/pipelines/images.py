@@ -42,7 +42,7 @@ def draw(
     count: int,
     *,
     label: int | None = None,
-    guidance_scale: float | None = None,
+    options: Mapping[str, float] | None = None,
     seed: int = 0,
     mesh: Mesh | None = None,
     conditions: Mapping[str, np.ndarray] | None = None,
@@ -53,16 +53,18 @@ def draw(
         stage: a stage whose interface is an `ImageSampler`.
         count: number of pictures.
         label: a class; by default all classes in equal shares.
-        guidance_scale: strength of guidance, 1 = none; by default the config's.
+        options: scalars that the stage's `ImageSampler.options` names, such as guidance_scale, truncation or
+            temperature; by default the config's.
         seed: of the noise.
         mesh: devices; by default all.
         conditions: what else is asked of the stage's `sample`, arrays [count, ...]; see `pipelines.editing`.
 
     Raises:
-        ValueError: for a stage that draws no pictures, a label that there isn't, or one for an unconditional model.
+        ValueError: for a stage that draws no pictures, a label or an option that there isn't.
     """
     if not isinstance(stage.family.interface, ImageSampler):
         raise ValueError(f"a run of the family {stage.config.family!r} draws no pictures; name a generator's workdir")
+    shared = generate.options(stage.family.interface, stage.config.sampling.to_dict(), options or {})
     classes = stage.family.interface.num_classes
     if label is not None and not 0 <= label < classes:
         known = f"0..{classes - 1}" if classes else "none: the model is unconditional"
@@ -72,19 +74,40 @@ def draw(
     labels = None
     if classes:
         labels = generate.class_labels(count, classes) if label is None else np.full(count, label, np.int32)
-    scale = stage.config.sampling.get("guidance_scale", 1.0) if guidance_scale is None else guidance_scale
     mesh = mesh or sharding.make_mesh()
     with tqdm(total=count, unit="image", disable=jax.process_index() != 0) as bar:
         pictures = generate.make_generate(stage.family, mesh)(
             stage.weights,
             {"index": np.arange(count, dtype=np.int32), **(conditions or {})}
             | ({} if labels is None else {"label": labels}),
-            {} if scale == 1.0 else {"guidance_scale": scale},
+            shared,
             jax.random.key(seed),
             stage.config.sampling.batch_size,
             bar.update,
         )
     return Drawn(pictures.images, labels, pictures.trajectory)
+
+
+def reconstruct(stage: Stage, images: np.ndarray, seed: int = 0, mesh: Mesh | None = None) -> np.ndarray:
+    """What a stage that encodes and decodes makes of pictures, uint8 [n, h, w, c] in and out.
+
+    Raises:
+        ValueError: for a stage that doesn't, or pictures of another shape.
+    """
+    if stage.family.reconstruct is None:
+        raise ValueError(
+            f"a run of the family {stage.config.family!r} encodes no pictures, so it can't reconstruct any"
+        )
+    if images.shape[1:] != stage.spec.image_shape:
+        raise ValueError(f"pictures of {images.shape[1:]} are no pictures of {stage.spec.image_shape}")
+    run = generate.make_reconstruct(stage.family, mesh or sharding.make_mesh())
+    return run(stage.weights, images, jax.random.key(seed), stage.config.data.batch_size)
+
+
+def pairs(stage: Stage, images: np.ndarray, seed: int = 0) -> Drawn:
+    """Pictures, each followed by its reconstruction."""
+    both = np.stack([images, reconstruct(stage, images, seed)], axis=1)
+    return Drawn(both.reshape(-1, *images.shape[1:]), None, None)
 
 
 def save(folder: Path, drawn: Drawn, columns: int | None = None) -> Path:

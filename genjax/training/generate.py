@@ -5,7 +5,7 @@ of devices; the last batch is filled up and cut, so that there is one compilatio
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from genjax import sharding
 from genjax.core import images as images_lib
-from genjax.families.base import Family, Weights
+from genjax.families.base import Family, ImageSampler, Weights
 from genjax.typing import Key
 
 
@@ -41,10 +41,30 @@ def fit_batch_size(count: int, batch_size: int, mesh: Mesh) -> int:
     return -(-min(count, batch_size) // devices) * devices
 
 
+def options(interface: ImageSampler, sampling: Mapping[str, Any], asked: Mapping[str, float]) -> dict[str, float]:
+    """The scalars to sample with, "guidance_scale" or "truncation": as asked, else as the config says.
+
+    Those at their neutral value are left out, which saves their work.
+
+    Args:
+        interface: says which there are.
+        sampling: `config.sampling`.
+        asked: name -> value.
+
+    Raises:
+        ValueError: for an option that the model hasn't.
+    """
+    unknown = sorted(asked.keys() - interface.options.keys())
+    if unknown:
+        raise ValueError(f"this model has no option {unknown[0]!r}; it has {sorted(interface.options) or 'none'}")
+    values = {name: asked.get(name, sampling.get(name, neutral)) for name, neutral in interface.options.items()}
+    return {name: value for name, value in values.items() if value != interface.options[name]}
+
+
 def make_generate(family: Family, mesh: Mesh) -> Callable[..., Pictures]:
     """The function (weights, per-picture conditions, shared conditions, key, batch_size, progress) -> Pictures.
 
-    Per-picture conditions are arrays [n, ...] ("index" is added), shared ones scalars ("guidance_scale"). `progress`
+    Per-picture conditions are arrays [n, ...] ("index" is added), shared ones scalars (see `options`). `progress`
     is called with the number of pictures of each finished batch. It compiles once for a batch size, whatever the
     seed, labels or guidance scale.
     """

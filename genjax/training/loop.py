@@ -129,9 +129,15 @@ class Run:
             images = loader.load_arrays(self.data, self.config.data.eval_split)["image"][: count // 2]
             both = np.stack([images, self.reconstruct(weights, images, self.key, len(images))], axis=1)
             return generate.Pictures(both.reshape(-1, *images.shape[1:]), None)
-        classes = getattr(self.family.interface, "num_classes", 0)
+        interface = self.family.interface
+        classes = getattr(interface, "num_classes", 0)
         each = {"label": generate.class_labels(count, classes)} if classes else {"index": np.arange(count)}
-        return self.generate(weights, each, {}, self.key, self.config.sampling.get("batch_size", count))
+        shared = (
+            generate.options(interface, self.config.sampling.to_dict(), {})
+            if isinstance(interface, ImageSampler)
+            else {}
+        )
+        return self.generate(weights, each, shared, self.key, self.config.sampling.get("batch_size", count))
 
 
 def train(
