@@ -83,6 +83,7 @@ def diffusion() -> ConfigDict:
     model.parameterization = ConfigDict({"name": "eps"})
     model.weighting = ConfigDict({"name": "simple"})
     model.time_sampler = ConfigDict({"name": "uniform"})
+    model.objective = "simple"  # L_simple, with learned_variance L_hybrid; or "variational": L_vlb (loss_aware times)
     model.learned_variance = False  # Improved DDPM: the network also predicts the variance, L_hybrid
     model.vb_weight = 1.0  # of the variational term in L_hybrid: 1 as ADM, T / 1000 as Improved DDPM
     model.conditional = False  # on the class label

@@ -15,6 +15,9 @@ from genjax.pipelines import evaluation, images
 
 _SAMPLING = launcher.SamplingFlags(num_samples=1000)
 _SAMPLES = flags.DEFINE_string("samples", None, "A samples.npz to measure, instead of new samples.")
+_LIKELIHOOD = flags.DEFINE_string(
+    "likelihood", "", "Also a diffusion model's likelihood of the held-out pictures: bound (of all steps), or ode."
+)
 
 
 def main():
@@ -24,7 +27,7 @@ def main():
     else:
         drawn = _SAMPLING.draw(stage) if isinstance(stage.family.interface, ImageSampler) else None
     if jax.process_index() == 0:
-        result = evaluation.evaluate(stage, _SAMPLING.workdir, drawn)
+        result = evaluation.evaluate(stage, _SAMPLING.workdir, drawn, likelihood=_LIKELIHOOD.value)
         report.write_report(_SAMPLING.workdir / "evaluation.json", result)
         print(evaluation.format_result(result))
 

@@ -99,6 +99,10 @@ so other values don't recompile. `conditions` are those of the family's `sample`
 gradient, "mean" or "score" of `genjax.diffusion.guidance`."""
 
 
+EvaluateFn = Callable[[Weights, Batch, Key], Mapping[str, PerExample]]
+"""(weights, batch, key) -> metric name -> value of each example [b]."""
+
+
 class Guidable(NamedTuple):
     """What a diffusion model offers to those who guide its sampling from outside.
 
@@ -122,6 +126,8 @@ class ImageSampler(NamedTuple):
         options: scalar conditions that `sample` knows, "guidance_scale" or "truncation" -> the value that is as good as
             none at all, at which it is left out. Defaults are in `config.sampling`, by the same names.
         guidable: how to guide it from outside; None of families without a noising process.
+        likelihoods: name -> (weights, batch, key) -> metric name -> value of each example [b]: likelihoods that are too
+            costly for `Family.evaluate`, "bound" and "ode" of a diffusion model.
     """
 
     sample: SampleFn
@@ -129,6 +135,7 @@ class ImageSampler(NamedTuple):
     num_classes: int
     options: Mapping[str, float] = MappingProxyType({})
     guidable: Guidable | None = None
+    likelihoods: Mapping[str, EvaluateFn] = MappingProxyType({})
 
 
 class NoisyClassifier(NamedTuple):
@@ -195,7 +202,7 @@ class Family(NamedTuple):
     init: Callable[[Key, Batch], tuple[dict[str, Params], PyTree]]
     players: tuple[Player, ...]
     sample: SampleFn
-    evaluate: Callable[[Weights, Batch, Key], Mapping[str, PerExample]]
+    evaluate: EvaluateFn
     interface: Any
     logical_axes: tuple[tuple[str, tuple[str | None, ...]], ...] = ()
     reconstruct: Callable[[Weights, Image, Key], Image] | None = None

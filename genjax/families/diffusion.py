@@ -6,8 +6,9 @@ One player minimises, for x_t = alpha x0 + sigma eps at a drawn time t,
 
 where schedule, parameterization, weighting and times come from `genjax.diffusion` by the names in the config. With
 `learned_variance` the network also predicts the variance, trained by the variational term of L_hybrid (Improved DDPM,
-arXiv:2102.09672). With `label_dropout` a share of the labels is replaced by the null class, so that one network is both
-the conditional and the unconditional model that classifier-free guidance needs (arXiv:2207.12598).
+arXiv:2102.09672); with the objective "variational", mean and variance are trained by that term alone, L_vlb. With
+`label_dropout` a share of the labels is replaced by the null class, so that one network is both the conditional and the
+unconditional model that classifier-free guidance needs (arXiv:2207.12598).
 
 Sampling guides without a classifier, thresholds, guides by what comes from outside (`Guidable`), then steps. Each
 picture's noise comes from its own index. Pictures among the conditions are edited (`genjax.diffusion.editing`): kept in
@@ -29,6 +30,7 @@ from genjax.diffusion import (
     editing,
     grids,
     guidance,
+    likelihood,
     loss,
     parameterization,
     process,
@@ -57,6 +59,7 @@ from genjax.families.base import (
 from genjax.nn import unet
 from genjax.typing import Batch, DataSpec, Image, Key, Labels, Params
 
+OBJECTIVES = ("simple", "variational")
 NETWORKS = {"unet": unet.UNet}
 INVERSION_REFINEMENTS = 2
 """Of a picture's latent, at each step: 25 steps on the digits return it within .017 (root mean square) instead of .052,
@@ -72,6 +75,7 @@ class Settings(NamedTuple):
     weighting: Mapping[str, Any]
     time_sampler: Mapping[str, Any]
     network: Mapping[str, Any]
+    objective: str = "simple"
     learned_variance: bool = False
     vb_weight: float = 1.0
     conditional: bool = False
@@ -137,7 +141,14 @@ def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec,
         players=(Player("model", partial(loss_fn, pieces)),),
         sample=sample,
         evaluate=partial(evaluate, pieces),
-        interface=ImageSampler(sample, spec.image_shape, pieces.num_classes, {"guidance_scale": 1.0}, guidable),
+        interface=ImageSampler(
+            sample,
+            spec.image_shape,
+            pieces.num_classes,
+            {"guidance_scale": 1.0},
+            guidable,
+            {"bound": partial(bound, pieces), "ode": partial(ode_likelihood, pieces)},
+        ),
         logical_axes=tuple(unet.LOGICAL_AXES),
     )
 
@@ -145,6 +156,8 @@ def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec,
 def _pieces(settings: Settings, sampling: Sampling, spec: DataSpec) -> Model:
     if settings.conditional and not spec.num_classes:
         raise ValueError("config.model.conditional=True needs data with class labels, and this has none")
+    if settings.objective not in OBJECTIVES:
+        raise ValueError(f"unknown objective {settings.objective!r}; config.model.objective is one of {OBJECTIVES}")
     network = dict(settings.network)
     name = network.pop("name")
     if name not in NETWORKS:
@@ -213,6 +226,8 @@ def _dropped_labels(model: Model, batch: Batch, key: Key) -> Labels | None:
 def _losses(model: Model, net: denoisers.Net, x0: Image, t, key: Key):
     """(loss of each example [b], its parts by name)."""
     pieces = (net, model.parameterization, model.weighting, model.schedule, x0, t, key)
+    if model.settings.objective == "variational":
+        return loss.variational_loss(net, model.parameterization, model.schedule, x0, t, key, _variance(model)), {}
     if not model.settings.learned_variance:
         return loss.denoising_loss(*pieces), {}
     hybrid = loss.hybrid_loss(*pieces, model.settings.vb_weight)
@@ -227,6 +242,27 @@ def evaluate(model: Model, weights: Weights, batch: Batch, key: Key):
     net = bind(model, weights.params["model"], batch["label"] if model.num_classes else None)
     values, metrics = _losses(model, net, x0, t, rng.stream(key, "noise"))
     return {"loss": values, **metrics}
+
+
+def bound(model: Model, weights: Weights, batch: Batch, key: Key):
+    """The whole variational bound of each example, by every step of the schedule, in bits a dimension."""
+    denoise = _denoiser(model, weights.params["model"], batch)
+    bits = likelihood.bits_per_dim(denoise, model.schedule, batch["image"], key, _variance(model))
+    return {"bits_per_dim": bits.total, "prior_bits": bits.prior, "decoder_bits": bits.vb[:, -1]}
+
+
+def ode_likelihood(model: Model, weights: Weights, batch: Batch, key: Key):
+    """Bits a dimension of each example under the probability flow, along the steps of `config.sampling.num_steps`."""
+    smooth = model._replace(sampling=model.sampling._replace(threshold={"name": "none"}))
+    denoise = _denoiser(smooth, weights.params["model"], batch)
+    x0 = likelihood.dequantize(batch["image"], rng.stream(key, "dequantize"))
+    return {"bits_per_dim": likelihood.ode_bits_per_dim(denoise, _grid(model), x0, key)}
+
+
+def _variance(model: Model) -> str:
+    """The kind of variance of the reverse steps."""
+    default = "learned_range" if model.settings.learned_variance else "fixed_small"
+    return model.sampling.sampler.get("variance", default)
 
 
 def _guided(model: Model, guides: tuple[GuideFn, ...]) -> SampleFn:
@@ -342,6 +378,6 @@ def _sampler(model: Model) -> samplers.Sampler:
     settings = dict(model.sampling.sampler)
     if "churn" in settings:
         settings["schedule"] = model.schedule
-    if settings["name"] == "ancestral" and model.settings.learned_variance:
-        settings.setdefault("variance", "learned_range")
+    if settings["name"] == "ancestral":
+        settings["variance"] = _variance(model)
     return samplers.make(**settings)

@@ -27,7 +27,7 @@ NOISES = (0.0, 0.5, 1.0)
 """Standard deviations of the noise on pictures in [-1, 1] under which features are probed."""
 
 
-def evaluate(stage: Stage, folder: Path, drawn: Drawn | None, seed: int = 0) -> dict[str, Any]:
+def evaluate(stage: Stage, folder: Path, drawn: Drawn | None, seed: int = 0, likelihood: str = "") -> dict[str, Any]:
     """Everything that can be measured of a stage; see `genjax.metrics.report` for rows and columns.
 
     Args:
@@ -35,6 +35,7 @@ def evaluate(stage: Stage, folder: Path, drawn: Drawn | None, seed: int = 0) -> 
         folder: its workdir, where the feature net is kept.
         drawn: samples, with labels if they were asked for; None of a family that draws none.
         seed: of the feature net, the subsets, the rival and the noise.
+        likelihood: also measure this one of the stage's costly likelihoods.
 
     Returns:
         "held_out": metric -> mean over the held-out split; with pictures to judge also "rows" and "receipt", with
@@ -44,6 +45,8 @@ def evaluate(stage: Stage, folder: Path, drawn: Drawn | None, seed: int = 0) -> 
         ValueError: for data without labels, or samples of another size than the data's.
     """
     result: dict[str, Any] = {"held_out": held_out(stage, seed)}
+    if likelihood:
+        result["held_out"] |= {f"{likelihood}/{name}": x for name, x in held_out(stage, seed, likelihood).items()}
     if isinstance(stage.family.interface, FeatureExtractor):
         return result | {"linear_probe": probe(stage, seed)}
     if drawn is None and stage.family.reconstruct:
@@ -53,13 +56,28 @@ def evaluate(stage: Stage, folder: Path, drawn: Drawn | None, seed: int = 0) -> 
     return result | (_compare(stage, folder, drawn, seed) if drawn else {})
 
 
-def held_out(stage: Stage, seed: int = 0) -> dict[str, float]:
-    """The family's own metrics on the held-out split."""
+def held_out(stage: Stage, seed: int = 0, likelihood: str = "") -> dict[str, float]:
+    """The family's own metrics on the held-out split.
+
+    Args:
+        stage: the run.
+        seed: of the random numbers in them.
+        likelihood: one of the likelihoods of its interface instead, "bound" or "ode".
+
+    Raises:
+        ValueError: for a likelihood that the family hasn't.
+    """
+    family = stage.family
+    if likelihood:
+        known = getattr(family.interface, "likelihoods", {})
+        if likelihood not in known:
+            raise ValueError(f"no likelihood {likelihood!r}; this model has {sorted(known) or 'none'}")
+        family = family._replace(evaluate=known[likelihood])
     mesh, settings = sharding.make_mesh(), _pictures(stage)
     batches = loader.eval_batches(
         settings, settings["eval_split"], settings["batch_size"], jax.process_index(), jax.process_count()
     )
-    return evaluators.make_evaluate(stage.family, mesh)(stage.weights, batches, jax.random.key(seed))
+    return evaluators.make_evaluate(family, mesh)(stage.weights, batches, jax.random.key(seed))
 
 
 def held_out_images(stage: Stage) -> np.ndarray:

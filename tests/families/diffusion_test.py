@@ -43,9 +43,7 @@ def sample(family, weights, conditions):
 
 
 def loss_of(family, params, extra, **changes):
-    inputs = LossInputs(
-        {}, extra, {}, batch() | changes.pop("batch", {}), changes.pop("key", KEY), jnp.int32(0)
-    )
+    inputs = LossInputs({}, extra, {}, batch() | changes.pop("batch", {}), changes.pop("key", KEY), jnp.int32(0))
     return jax.jit(family.players[0].loss)(params["model"], inputs)
 
 
@@ -93,24 +91,42 @@ def test_learned_variance_doubles_the_channels_and_reports_its_parts():
     assert sample(family, Weights(params, extra, {}), conditions(2)).images.shape == (2, 8, 8, 1)
 
 
+def test_the_variational_objective_trains_the_mean_too_and_sums_to_the_bound():
+    """L_vlb / T at each step, added up over all steps, is the bound without its prior, up to the noise drawn."""
+    family = build(
+        objective="variational",
+        learned_variance=True,
+        schedule={"name": "cosine", "num_steps": 4},
+        sampling={"num_steps": "4", "sampler": {"name": "ancestral"}, "threshold": {"name": "none"}},
+    )
+    params, extra = random_params(family)
+    examples = jax.tree.map(lambda x: jnp.repeat(x[:1], 4096, axis=0), batch())
+    examples["image"] = jnp.round((examples["image"] + 1) * 127.5) / 127.5 - 1
+    value, outputs = loss_of(family, params, extra, batch=examples)
+    bits = jax.jit(family.interface.likelihoods["bound"])(Weights(params, extra, {}), examples, KEY)
+    terms = np.asarray(bits["bits_per_dim"] - bits["prior_bits"])
+    assert outputs.metrics == {} and float(value) * 4 == pytest.approx(terms.mean(), rel=0.03)
+    gradient = jax.jit(jax.grad(lambda p: loss_of(family, {"model": p}, extra)[0]))(params["model"])
+    assert all(float(jnp.abs(part).max()) > 0 for part in jnp.split(gradient["conv_out"]["kernel"], 2, axis=-1))
+
+
+def test_unknown_objective():
+    with pytest.raises(ValueError, match="unknown objective 'l2'; config.model.objective is one of"):
+        build(objective="l2")
+
+
 def test_guidance_scale_one_is_no_guidance_and_scale_zero_is_the_null_class():
     family = build()
     params, extra = random_params(family)
     weights = Weights(params, extra, {})
     plain = sample(family, weights, conditions(4)).images
-    np.testing.assert_allclose(
-        sample(family, weights, conditions(4, guidance_scale=1.0)).images, plain, atol=2e-5
-    )
+    np.testing.assert_allclose(sample(family, weights, conditions(4, guidance_scale=1.0)).images, plain, atol=2e-5)
     null = sample(family, weights, conditions(4) | {"label": jnp.full(4, 10)}).images
-    np.testing.assert_allclose(
-        sample(family, weights, conditions(4, guidance_scale=0.0)).images, null, atol=2e-5
-    )
+    np.testing.assert_allclose(sample(family, weights, conditions(4, guidance_scale=0.0)).images, null, atol=2e-5)
     assert jnp.abs(plain - null).max() > 1e-2
 
 
-@pytest.mark.parametrize(
-    "sampler", [{"name": "dpmpp_2m"}, {"name": "ancestral"}, {"name": "heun", "churn": 4.0}]
-)
+@pytest.mark.parametrize("sampler", [{"name": "dpmpp_2m"}, {"name": "ancestral"}, {"name": "heun", "churn": 4.0}])
 def test_a_picture_depends_on_its_index_alone(sampler):
     family = build(sampling={"sampler": sampler})
     params, extra = random_params(family)
@@ -131,9 +147,7 @@ def test_generate_compiles_once_for_seeds_scales_and_labels():
         for scale in (1.5, 4.0):
             for label in (0, 7):
                 each = {"label": np.full(20, label, np.int32)}
-                pictures = draw(
-                    Weights(params, extra, {}), each, {"guidance_scale": scale}, jax.random.key(seed), 16
-                )
+                pictures = draw(Weights(params, extra, {}), each, {"guidance_scale": scale}, jax.random.key(seed), 16)
                 assert pictures.images.shape == (20, 8, 8, 1)
 
 
