@@ -1,0 +1,303 @@
+"""BigGAN: class-conditional GANs at scale (arXiv:1809.11096), and for small data.
+
+Two players, discriminator first, with the losses of `genjax.losses.adversarial` (hinge in the paper):
+
+    discriminator:  E l_D(D(T(x), y), D(T(G(z, y')), y')) + R1 where asked for
+    generator:      E l_G(D(T(G(z, y')), y')) + beta * |W^T W * (1 - I)|^2 over G's weights, the shared embedding apart
+
+with z ~ N(0, I), y' drawn evenly from all classes, and T a differentiable augmentation (arXiv:2006.10738), none by
+default. The generator is trained on every n-th step only. `extra` holds each network's spectral vectors and the
+generator's batch statistics; every training pass of a network renews them, also in the other player's step.
+
+**Sampling** draws with the moving averages of the weights, for which no batch statistics were ever gathered. So it
+first makes `standing_passes` training passes of `standing_batch` pictures with fixed noise and averages their
+statistics (section 4.2), while the spectral vectors settle on these weights. The result depends on the weights and the
+truncation alone: no picture depends on the batch that it is drawn in. These passes are made in each call, so draw large
+batches; with `standing_passes` 0 the running statistics of training are used, which lag behind.
+
+**Truncation** (section 3.1) at threshold tau: each entry of z follows N(0, 1) given that it is within [-tau, tau],
+
+    z = sqrt(2) erfinv(u erf(tau / sqrt(2))),    u ~ U(-1, 1)
+
+which has the distribution that the paper draws by resampling; a picture moves with tau, and tau is traced. Standing
+statistics are of the same truncation.
+
+Evaluation, on held-out pictures: how often the discriminator tells them and pictures generated for the same labels
+apart (`accuracy_real` on training data well above `eval/accuracy_real`: it knows the training pictures by heart), and
+which of them generated ones cover (`genjax.losses.coverage`).
+
+Deviations: moving averages warm up (config.training.ema) instead of starting at step 20,000. The discriminator's
+moving average, which evaluation uses, isn't in the paper.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from genjax.core import rng
+from genjax.families.base import (
+    Conditions,
+    Family,
+    ImageSampler,
+    LossInputs,
+    LossOutputs,
+    Player,
+    Samples,
+    Weights,
+    read_settings,
+    refuse_parents,
+)
+from genjax.losses import adversarial
+from genjax.losses.coverage import mode_coverage
+from genjax.losses.orthogonal import orthogonal
+from genjax.nn import biggan as networks
+from genjax.nn import conditional_norm, diff_augment, spectral_norm
+from genjax.typing import Array, Batch, DataSpec, Float, Image, Key, Labels, Params, PerExample, PyTree
+
+STATE = [conditional_norm.COLLECTION, spectral_norm.COLLECTION]
+"""Flax collections of a network beside its parameters."""
+NO_TRUNCATION = 0.0
+
+
+class Settings(NamedTuple):
+    """`config.model`: see `configs.biggans` for each field."""
+
+    generator: Mapping[str, Any]
+    discriminator: Mapping[str, Any]
+    loss: str = "hinge"
+    discriminator_steps: int = 1
+    orthogonal: float = 0.0
+    r1: float = 0.0
+    augment: Mapping[str, Any] = {}
+    dtype: str = "float32"
+
+
+class Sampling(NamedTuple):
+    """`config.sampling`: see `configs.biggans` for each field."""
+
+    truncation: float = NO_TRUNCATION
+    standing_passes: int = 16
+    standing_batch: int = 64
+    batch_size: int = 64
+
+
+class Model(NamedTuple):
+    """The pieces that the settings name, ready to use."""
+
+    settings: Settings
+    sampling: Sampling
+    num_classes: int
+    generator: networks.Generator
+    discriminator: networks.Discriminator
+    loss: adversarial.AdversarialLoss
+    augment: diff_augment.Augment
+
+
+def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
+    """The family for the settings of a config.
+
+    Args:
+        model: fields of `Settings`.
+        sampling: fields of `Sampling`.
+        spec: shape and classes of the data.
+        parents: none.
+
+    Raises:
+        ValueError: for unlabelled data, unknown names, or networks of another image size than the data's.
+    """
+    refuse_parents(parents, "biggan")
+    pieces = _pieces(
+        read_settings(Settings, model, "config.model of the biggan family"),
+        read_settings(Sampling, sampling, "config.sampling of the biggan family"),
+        spec,
+    )
+    sample = partial(sample_images, pieces)
+    return Family(
+        init=partial(init, pieces),
+        players=(
+            Player("discriminator", partial(discriminator_loss, pieces)),
+            Player("generator", partial(generator_loss, pieces), every=pieces.settings.discriminator_steps),
+        ),
+        sample=sample,
+        evaluate=partial(evaluate, pieces),
+        interface=ImageSampler(sample, spec.image_shape, spec.num_classes, {"truncation": NO_TRUNCATION}),
+        logical_axes=tuple(networks.LOGICAL_AXES),
+    )
+
+
+def _pieces(settings: Settings, sampling: Sampling, spec: DataSpec) -> Model:
+    if not spec.num_classes:
+        raise ValueError("biggan needs data with class labels, and this has none; the family gan does without")
+    if settings.discriminator_steps < 1:
+        raise ValueError(f"config.model.discriminator_steps={settings.discriminator_steps} must be at least 1")
+    shared = {"num_classes": spec.num_classes, "dtype": settings.dtype}
+    generator = networks.Generator(out_channels=spec.image_shape[-1], **shared, **settings.generator)
+    generator.check()
+    if spec.image_shape[:2] != (generator.image_size,) * 2:
+        raise ValueError(
+            f"config.model.generator draws images of {generator.image_size}x{generator.image_size}: "
+            f"bottom_size, doubled once for each entry of channel_mult after the first; the data's are "
+            f"{spec.image_shape[0]}x{spec.image_shape[1]}"
+        )
+    return Model(
+        settings=settings,
+        sampling=sampling,
+        num_classes=spec.num_classes,
+        generator=generator,
+        discriminator=networks.Discriminator(**shared, **settings.discriminator),
+        loss=adversarial.make(settings.loss),
+        augment=diff_augment.make(**settings.augment),
+    )
+
+
+def init(model: Model, key: Key, batch: Batch):
+    """Fresh parameters; in `extra`, the spectral vectors of both and the generator's batch statistics."""
+    label = jnp.zeros((1,), jnp.int32)
+    z = jnp.zeros((1, model.generator.z_dim))
+    image = jnp.zeros((1, *batch["image"].shape[1:]))
+    states = {
+        "generator": dict(model.generator.init(rng.stream(key, "generator"), z, label)),
+        "discriminator": dict(model.discriminator.init(rng.stream(key, "discriminator"), image, label)),
+    }
+    return {name: state.pop("params") for name, state in states.items()}, states
+
+
+def latents(
+    key: Key, shape: tuple[int, ...], truncation: float | Float[Array, ""] | None = None
+) -> Float[Array, "..."]:
+    """Entries of N(0, 1), or of N(0, 1) within +-truncation; see the module.
+
+    Args:
+        key: without truncation the numbers are those of `jax.random.normal`.
+        shape: of the result.
+        truncation: the threshold; 0 or None = none.
+    """
+    u = jax.random.uniform(key, shape, minval=jnp.nextafter(jnp.float32(-1), jnp.float32(0)), maxval=1.0)
+    if truncation is not None:
+        u = u * jnp.where(truncation > 0, jax.lax.erf(truncation * jnp.sqrt(0.5)), 1.0)
+    return jnp.sqrt(2.0).astype(u.dtype) * jax.lax.erf_inv(u)
+
+
+def _generate(model: Model, params: Params, state: PyTree, z, label: Labels, momentum=0.1) -> tuple[Image, PyTree]:
+    """A training pass of the generator: (images, its new state)."""
+    variables = {"params": params, **state}
+    return model.generator.apply(variables, z, label, train=True, momentum=momentum, mutable=STATE)
+
+
+def _fakes(model: Model, params: Params, state: PyTree, count: int, key: Key) -> tuple[Image, Labels, PyTree]:
+    """A training pass for noise and labels drawn here: (images, labels, the generator's new state)."""
+    z = latents(rng.stream(key, "z"), (count, model.generator.z_dim))
+    label = jax.random.randint(rng.stream(key, "label"), (count,), 0, model.num_classes)
+    images, state = _generate(model, params, state, z, label)
+    return images, label, state
+
+
+def _judge(model: Model, params: Params, state: PyTree, images: Image, label: Labels) -> tuple[PerExample, PyTree]:
+    """A training pass of the discriminator: (logits, its new state)."""
+    return model.discriminator.apply({"params": params, **state}, images, label, train=True, mutable=STATE)
+
+
+def discriminator_loss(model: Model, params: Params, inputs: LossInputs):
+    """Mean loss of telling the batch from as many generated pictures; both go through one pass."""
+    real, key = inputs.batch["image"], inputs.key
+    fake, asked, generator = _fakes(
+        model, inputs.others["generator"], inputs.extra["generator"], real.shape[0], rng.stream(key, "fakes")
+    )
+    seen = model.augment(jnp.concatenate([real, fake.astype(real.dtype)]), rng.stream(key, "augment"))
+    label = jnp.concatenate([inputs.batch["label"], asked.astype(inputs.batch["label"].dtype)])
+    logits, discriminator = _judge(model, params, inputs.extra["discriminator"], seen, label)
+    real_logits, fake_logits = jnp.split(logits, 2)
+    loss = model.loss.discriminator(real_logits, fake_logits)
+    right_real, right_fake = adversarial.correct(model.loss, real_logits, fake_logits)
+    metrics = {
+        "accuracy_real": right_real,
+        "accuracy_fake": right_fake,
+        "real_logits": real_logits,
+        "fake_logits": fake_logits,
+    }
+    if model.settings.r1:
+        metrics["r1"] = _r1(model, params, discriminator, seen[: real.shape[0]], inputs.batch["label"])
+        loss = loss + metrics["r1"]
+    extra = {"generator": generator, "discriminator": discriminator}
+    return jnp.mean(loss), LossOutputs(extra, {name: jnp.mean(value) for name, value in metrics.items()})
+
+
+def _r1(model: Model, params: Params, state: PyTree, real: Image, label: Labels) -> PerExample:
+    """The penalty on the gradient by real pictures as the discriminator sees them, augmented."""
+
+    def critic(images):
+        return model.discriminator.apply({"params": params, **state}, images, label)
+
+    return adversarial.r1(critic, real, model.settings.r1)
+
+
+def generator_loss(model: Model, params: Params, inputs: LossInputs):
+    """Mean loss of passing for real, as many pictures as the batch has, and orthogonal regularisation."""
+    key, count = inputs.key, inputs.batch["image"].shape[0]
+    fake, asked, generator = _fakes(model, params, inputs.extra["generator"], count, rng.stream(key, "fakes"))
+    seen = model.augment(fake, rng.stream(key, "augment"))
+    logits, discriminator = _judge(model, inputs.others["discriminator"], inputs.extra["discriminator"], seen, asked)
+    loss = jnp.mean(model.loss.generator(logits))
+    metrics = {"fake_logits": jnp.mean(logits)}
+    if model.settings.orthogonal:
+        metrics["orthogonal"] = orthogonal(params, excluded="^shared/")
+        loss = loss + model.settings.orthogonal * metrics["orthogonal"]
+    return loss, LossOutputs({"generator": generator, "discriminator": discriminator}, metrics)
+
+
+def standing_state(model: Model, weights: Weights, truncation: float | Float[Array, ""] | None = None) -> PyTree:
+    """The generator's state with standing statistics; see the module.
+
+    Args:
+        model: the family's pieces.
+        weights: whose statistics to gather.
+        truncation: of the latents.
+    """
+    passes, count = model.sampling.standing_passes, model.sampling.standing_batch
+    params, state = weights.params["generator"], weights.extra["generator"]
+    if not passes:
+        return state
+    keys = jax.random.split(jax.random.key(0), passes)
+
+    def one_pass(state, step):
+        index, key = step
+        z = latents(rng.stream(key, "z"), (count, model.generator.z_dim), truncation)
+        label = jax.random.randint(rng.stream(key, "label"), (count,), 0, model.num_classes)
+        return _generate(model, params, state, z, label, momentum=1.0 / (1.0 + index))[1], None
+
+    return jax.lax.scan(one_pass, state, (jnp.arange(passes), keys))[0]
+
+
+def sample_images(model: Model, weights: Weights, conditions: Conditions, key: Key) -> Samples:
+    """Draw images, one for each entry of `conditions["index"]`.
+
+    Args:
+        model: the family's pieces.
+        weights: what to draw with.
+        conditions: "index" and "label" int32 [b]; "truncation" [], the threshold of the latents (absent or 0: none).
+        key: of the whole set of samples.
+    """
+    truncation = conditions.get("truncation")
+    keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(conditions["index"])
+    z = jax.vmap(lambda key: latents(key, (model.generator.z_dim,), truncation))(keys)
+    variables = {"params": weights.params["generator"], **standing_state(model, weights, truncation)}
+    return Samples(model.generator.apply(variables, z, conditions["label"]))
+
+
+def evaluate(model: Model, weights: Weights, batch: Batch, key: Key):
+    """The discriminator's accuracy and logits, and the batch's coverage by as many pictures of its labels."""
+    real, label = batch["image"], batch["label"]
+    fake = sample_images(model, weights, {"index": jnp.arange(real.shape[0]), "label": label}, key).images
+    variables = {"params": weights.params["discriminator"], **weights.extra["discriminator"]}
+    real_logits, fake_logits = (model.discriminator.apply(variables, images, label) for images in (real, fake))
+    right_real, right_fake = adversarial.correct(model.loss, real_logits, fake_logits)
+    return {
+        "accuracy_real": right_real,
+        "accuracy_fake": right_fake,
+        "real_logits": real_logits,
+        "fake_logits": fake_logits,
+        "coverage": mode_coverage(real, fake),
+    }
