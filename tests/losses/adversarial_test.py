@@ -31,7 +31,7 @@ def test_equilibrium_is_log_4(name):
 
 @pytest.mark.parametrize("name", ["minimax", "non_saturating"])
 def test_optimal_discriminator_of_two_densities(name):
-    """The pointwise minimum of p s(-D) + q s(D) is at D = log p / q; its value gives Jensen and Shannon's divergence."""
+    """The minimum of p s(-D) + q s(D) is at D = log p / q, and of value log 4 - 2 JS(p, q)."""
     p, q = jnp.array([0.7, 0.2, 0.1]), jnp.array([0.1, 0.3, 0.6])
     loss = adversarial.make(name)
 

@@ -1,0 +1,278 @@
+"""Generative adversarial networks: a generator and a discriminator against each other (arXiv:1406.2661).
+
+Each step trains the discriminator, and each `discriminator_steps`-th the generator, which sees what it became:
+
+    discriminator  minimise  mean l_D(D(T(x)), D(T(G(z)))) + penalties
+    generator      minimise  mean l_G(D(T(G(z))))
+
+with the pair of losses (l_D, l_G) of `genjax.losses.adversarial` by name, R1 or WGAN-GP as penalty, and the
+augmentation T of `genjax.nn.diff_augment`, drawn anew for x and G(z); penalties take the gradient through T.
+Networks by name: "mlp" and "maxout" of 2014, "dcgan". z has `latent_dim` numbers, from N(0, 1) or U(-1, 1).
+
+**Batch statistics.** In training both networks normalise by their batch, the discriminator real and generated images
+apart, as is usual. Samples must not depend on the batch that they are drawn in, so the generator needs fixed
+statistics. Running averages (`extra`) belong to the generator as it was in the last steps; samples are drawn with the
+moving average of its *weights*, of which no step has seen the statistics. Hence `standing_passes`: the means over that
+many batches of that generator's own features, measured before it draws (standing statistics, Brock et al.,
+arXiv:1809.11096, appendix C.1); with 0 the running averages are used, right where no moving average of the weights is
+kept. The discriminator keeps none.
+
+`evaluate` watches for overfitting and collapse, with batch statistics as in training: `accuracy_real` (of the
+discriminator on held-out images: below the logged accuracy on training images by as much as it knows these by heart),
+`accuracy_fake`, the logits, and `mode_coverage` in pixels (see `genjax.losses.coverage`).
+
+Deviations: the first GAN's learning rate decays and its momentum grows in time; DCGAN's code has an L2 term of 1e-5.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from genjax.core import rng
+from genjax.families.base import (
+    Conditions,
+    Family,
+    ImageSampler,
+    LossInputs,
+    LossOutputs,
+    Player,
+    Samples,
+    Weights,
+    read_settings,
+    refuse_parents,
+)
+from genjax.losses import adversarial
+from genjax.losses.coverage import mode_coverage
+from genjax.nn import dcgan, diff_augment, maxout
+from genjax.typing import Array, Batch, DataSpec, Float, Image, Key, Params, PerExample, PyTree
+
+GENERATORS = {"mlp": maxout.Generator, "dcgan": dcgan.Generator}
+DISCRIMINATORS = {"maxout": maxout.Discriminator, "dcgan": dcgan.Discriminator}
+NOISES = {
+    "normal": jax.random.normal,
+    "uniform": lambda key, shape: jax.random.uniform(key, shape, minval=-1.0, maxval=1.0),
+}
+
+
+class R1(NamedTuple):
+    """`config.model.r1`: gamma (0 = off), and on every how many steps of the discriminator it is applied."""
+
+    gamma: float = 0.0
+    interval: int = 1
+
+
+class Settings(NamedTuple):
+    """`config.model`: see `configs.gans.gan` for each field."""
+
+    generator: Mapping[str, Any]
+    discriminator: Mapping[str, Any]
+    loss: str
+    latent_dim: int
+    r1: Mapping[str, Any]
+    augment: Mapping[str, Any]
+    noise: str = "normal"
+    discriminator_steps: int = 1
+    gradient_penalty: float = 0.0
+    dtype: str = "float32"
+
+
+class Sampling(NamedTuple):
+    """`config.sampling`: see `configs.gans.gan` for each field."""
+
+    batch_size: int = 64
+    standing_passes: int = 16
+    standing_batch: int = 128
+
+
+class Model(NamedTuple):
+    """The pieces that the settings name, ready to use."""
+
+    settings: Settings
+    sampling: Sampling
+    spec: DataSpec
+    generator: Any
+    discriminator: Any
+    loss: adversarial.AdversarialLoss
+    augment: diff_augment.Augment
+    r1: R1
+
+
+def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
+    """The family for the settings of a config.
+
+    Args:
+        model: fields of `Settings`.
+        sampling: fields of `Sampling`.
+        spec: shape of the data; its classes are not looked at.
+        parents: none.
+
+    Raises:
+        ValueError: for unknown names, or a penalty on a discriminator with batch norm.
+    """
+    refuse_parents(parents, "gan")
+    pieces = _pieces(
+        read_settings(Settings, model, "config.model of the gan family"),
+        read_settings(Sampling, sampling, "config.sampling of the gan family"),
+        spec,
+    )
+    sample = partial(sample_images, pieces)
+    return Family(
+        init=partial(init, pieces),
+        players=(
+            Player("discriminator", partial(discriminator_loss, pieces)),
+            Player("generator", partial(generator_loss, pieces), every=pieces.settings.discriminator_steps),
+        ),
+        sample=sample,
+        evaluate=partial(evaluate, pieces),
+        interface=ImageSampler(sample, spec.image_shape, 0),
+        logical_axes=tuple(dcgan.LOGICAL_AXES) + tuple(maxout.LOGICAL_AXES),
+    )
+
+
+def _pieces(settings: Settings, sampling: Sampling, spec: DataSpec) -> Model:
+    if settings.noise not in NOISES:
+        raise ValueError(f"unknown noise {settings.noise!r}; config.model.noise is one of {sorted(NOISES)}")
+    pieces = Model(
+        settings=settings,
+        sampling=sampling,
+        spec=spec,
+        generator=_network(
+            "generator", GENERATORS, settings.generator, image_shape=spec.image_shape, dtype=settings.dtype
+        ),
+        discriminator=_network("discriminator", DISCRIMINATORS, settings.discriminator, dtype=settings.dtype),
+        loss=adversarial.make(settings.loss),
+        augment=diff_augment.make(**settings.augment),
+        r1=read_settings(R1, settings.r1, "config.model.r1 of the gan family"),
+    )
+    if (settings.gradient_penalty or pieces.r1.gamma) and getattr(pieces.discriminator, "norm", "none") == "batch":
+        raise ValueError(
+            "a penalty on the discriminator's gradient holds for each image by itself, and batch norm mixes them; "
+            "set config.model.discriminator.norm to 'layer' or 'none'"
+        )
+    return pieces
+
+
+def _network(role: str, networks: Mapping[str, Any], settings: Mapping[str, Any], **given):
+    settings = dict(settings)
+    name = settings.pop("name")
+    if name not in networks:
+        raise ValueError(f"unknown {role} {name!r}; config.model.{role}.name is one of {sorted(networks)}")
+    return networks[name](**given, **settings)
+
+
+def init(model: Model, key: Key, batch: Batch):
+    """Fresh parameters of both players, and the generator's running statistics."""
+    image = jnp.zeros((1, *batch["image"].shape[1:]))
+    generator = model.generator.init(rng.stream(key, "generator"), jnp.zeros((1, model.settings.latent_dim)))
+    discriminator = model.discriminator.init(rng.stream(key, "discriminator"), image)
+    params = {"generator": generator["params"], "discriminator": discriminator["params"]}
+    return params, generator.get("batch_stats", {})
+
+
+def _generate(model: Model, params: Params, stats: PyTree, z: Float[Array, "b d"]) -> tuple[Image, PyTree]:
+    """(images normalised by their batch's statistics, the running statistics after it)."""
+    variables = {"params": params, "batch_stats": stats}
+    images, updated = model.generator.apply(variables, z, train=True, mutable=["batch_stats"])
+    return images, updated.get("batch_stats", {})
+
+
+def _judge(model: Model, params: Params, images: Image, key: Key | None) -> PerExample:
+    """Logits of images; if a key is given, augmented and with dropout."""
+    if key is None:
+        return model.discriminator.apply({"params": params}, images)
+    images, rngs = model.augment(images, rng.stream(key, "augment")), {"dropout": rng.stream(key, "dropout")}
+    return model.discriminator.apply({"params": params}, images, train=True, rngs=rngs)
+
+
+def _noise(model: Model, key: Key, count: int) -> Float[Array, "b d"]:
+    return NOISES[model.settings.noise](key, (count, model.settings.latent_dim))
+
+
+def discriminator_loss(model: Model, params: Params, inputs: LossInputs):
+    """Mean loss of the discriminator with its penalties; metrics: `accuracy_*`, `logit_*`, `penalty`."""
+    key, real = inputs.key, inputs.batch["image"]
+    z = _noise(model, rng.stream(key, "noise"), real.shape[0])
+    fake, _ = _generate(model, inputs.others["generator"], inputs.extra, z)
+    judge_real = partial(_judge, model, params, key=rng.stream(key, "real"))
+    real_logits, fake_logits = judge_real(real), _judge(model, params, fake, rng.stream(key, "fake"))
+    loss = jnp.mean(model.loss.discriminator(real_logits, fake_logits))
+    penalty = jnp.mean(_penalty(model, judge_real, real, fake, inputs))
+    metrics = {name: jnp.mean(value) for name, value in _watch(model, real_logits, fake_logits).items()}
+    return loss + penalty, LossOutputs(inputs.extra, metrics | {"penalty": penalty})
+
+
+def _penalty(model: Model, judge: adversarial.Critic, real: Image, fake: Image, inputs: LossInputs) -> PerExample:
+    """What the settings ask for beside the loss, of each example."""
+    total = jnp.zeros(real.shape[0])
+    if model.settings.gradient_penalty:
+        place = rng.stream(inputs.key, "penalty")
+        total += adversarial.gradient_penalty(judge, real, fake, place, model.settings.gradient_penalty)
+    if model.r1.gamma:
+        lazy = partial(adversarial.r1, judge, gamma=model.r1.gamma * model.r1.interval)
+        total += jax.lax.cond(inputs.step % model.r1.interval == 0, lazy, lambda _: jnp.zeros(real.shape[0]), real)
+    return total
+
+
+def _watch(model: Model, real_logits: PerExample, fake_logits: PerExample) -> dict[str, PerExample]:
+    accuracy_real, accuracy_fake = adversarial.correct(model.loss, real_logits, fake_logits)
+    return {
+        "accuracy_real": accuracy_real,
+        "accuracy_fake": accuracy_fake,
+        "logit_real": real_logits,
+        "logit_fake": fake_logits,
+    }
+
+
+def generator_loss(model: Model, params: Params, inputs: LossInputs):
+    """Mean loss of the generator; its running statistics move."""
+    z = _noise(model, rng.stream(inputs.key, "noise"), inputs.batch["image"].shape[0])
+    fake, stats = _generate(model, params, inputs.extra, z)
+    logits = _judge(model, inputs.others["discriminator"], fake, rng.stream(inputs.key, "fake"))
+    return jnp.mean(model.loss.generator(logits)), LossOutputs(stats, {"logit_fake": jnp.mean(logits)})
+
+
+def evaluate(model: Model, weights: Weights, batch: Batch, key: Key):
+    """The discriminator on held-out and on generated images, and coverage of the former by the latter."""
+    real = batch["image"]
+    fake, _ = _generate(model, weights.params["generator"], weights.extra, _noise(model, key, real.shape[0]))
+    judge = partial(_judge, model, weights.params["discriminator"], key=None)
+    return {**_watch(model, judge(real), judge(fake)), "mode_coverage": mode_coverage(real, fake)}
+
+
+def sample_images(model: Model, weights: Weights, conditions: Conditions, key: Key) -> Samples:
+    """Draw images, one for each entry of `conditions["index"]`.
+
+    Args:
+        model: the family's pieces.
+        weights: what to draw with.
+        conditions: "index" int32 [b].
+        key: of the whole set of samples; also of the noise that standing statistics are measured with.
+    """
+    keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(conditions["index"])
+    z = jax.vmap(lambda key: _noise(model, key, 1)[0])(keys)
+    stats = standing_statistics(model, weights, rng.stream(key, "standing"))
+    variables = {"params": weights.params["generator"], "batch_stats": stats}
+    return Samples(model.generator.apply(variables, z))
+
+
+def standing_statistics(model: Model, weights: Weights, key: Key) -> PyTree:
+    """Batch norm's statistics for these very weights: the mean of those of several batches (arXiv:1809.11096, C.1).
+
+    Args:
+        model: the family's pieces; `sampling.standing_passes` batches, 0 for the running averages as they are.
+        weights: of the generator.
+        key: of the batches' noise.
+    """
+    if not (weights.extra and model.sampling.standing_passes):
+        return weights.extra
+    forgetful = model._replace(generator=model.generator.clone(momentum=0.0))
+
+    def measure(key):
+        z = _noise(model, key, model.sampling.standing_batch)
+        return _generate(forgetful, weights.params["generator"], weights.extra, z)[1]
+
+    stats = jax.lax.map(measure, jax.random.split(key, model.sampling.standing_passes))
+    return jax.tree.map(lambda values: jnp.mean(values, axis=0), stats)
