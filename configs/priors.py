@@ -1,0 +1,67 @@
+"""The fields of priors over codes, and of their networks, with their defaults and meaning."""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def code_prior(*networks: ConfigDict) -> ConfigDict:
+    """`base()` with the fields of the code_prior family, for a tokenizer with as many levels as networks are given.
+
+    Args:
+        networks: of each level, coarse to fine; see below.
+    """
+    config = common.base()
+    config.family = "code_prior"
+    config.stages.tokenizer = ConfigDict({"workdir": ""})  # the run of a vqvae, vqvae2 or dvae; has to be given
+    names = [f"level_{level}" for level in range(len(networks))]
+    config.model = model = ConfigDict()
+    model.networks = ConfigDict(dict(zip(names, networks)))  # of each level of the tokenizer
+    model.context = context = ConfigDict()  # how coarser levels' codes reach a finer level
+    context.width = 64  # features of its map
+    context.num_blocks = 2  # residual blocks, of each coarser level
+    context.dropout = 0.0  # rate, in these blocks
+    model.conditional = True  # on the class label
+    model.label_dropout = 0.1  # share of labels replaced by the null class, for guidance
+    model.code_noise = 0.0  # share of the codes shown in training that are replaced by random ones
+    model.dtype = "float32"  # of the networks' computation; parameters stay float32
+    config.optimizer = ConfigDict({name: common.adam(3e-4) for name in names})  # of each level
+    config.training.ema.decay = 0.999
+
+    config.sampling = sampling = ConfigDict()
+    sampling.guidance_scale = 1.0  # s in l_u + s (l_c - l_u), of logits; 1 = no guidance
+    sampling.temperature = 1.0  # logits are divided by it; 0 = the likeliest code
+    sampling.top_k = 0.0  # draw from the k likeliest codes only; 0 = from all
+    sampling.top_p = 1.0  # draw from the likeliest codes that make up this probability; 1 = from all
+    sampling.batch_size = 64  # pictures sampled at once, over all devices
+    return config
+
+
+def gated_pixelcnn(**settings) -> ConfigDict:
+    """A Gated PixelCNN (arXiv:1606.05328)."""
+    config = ConfigDict()
+    config.name = "gated_pixelcnn"
+    config.width = 128  # channels of both stacks
+    config.depth = 12  # layers
+    config.kernel_size = 3  # of all layers but the first; odd
+    config.first_kernel = 7  # of the first layer; odd
+    config.head_width = 256  # channels between the last layer and the logits
+    config.dropout = 0.0  # rate, after the gates
+    config.remat = False  # recompute layers in the backward pass, to save memory
+    config.update(settings)
+    return config
+
+
+def transformer(**settings) -> ConfigDict:
+    """A causal transformer over the codes in raster order."""
+    config = ConfigDict()
+    config.name = "transformer"
+    config.width = 128  # features of each position
+    config.depth = 4  # blocks
+    config.num_heads = 4  # heads of attention
+    config.mlp_ratio = 4  # hidden features of each MLP, in widths
+    config.activation = "gelu"  # gelu, gelu_tanh, quick_gelu or relu
+    config.dropout = 0.0  # rate, of embeddings and both branches of each block
+    config.remat = False  # recompute blocks in the backward pass, to save memory
+    config.update(settings)
+    return config

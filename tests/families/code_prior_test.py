@@ -1,0 +1,253 @@
+"""Priors over codes: the chain rule over levels, what is frozen, drawing and its options, and bad input."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import priors, vqvae_prior_digits
+from genjax.families import code_prior, registry
+from genjax.families.base import ImageSampler, LossInputs, Tokenizer, Weights
+from genjax.typing import DataSpec
+
+SPEC = DataSpec((8, 8, 1), num_classes=3)
+KEY = jax.random.key(0)
+K = 5
+
+
+def encode(weights, images):
+    """Mean brightness of 4x4 and of 2x2 patches, in K levels; the frozen weights shift it."""
+
+    def level(size):
+        means = images.reshape(len(images), 8 // size, size, 8 // size, size).mean((2, 4))
+        return jnp.clip(jnp.floor((means + weights.params["shift"] + 1) / 2 * K), 0, K - 1).astype(jnp.int32)
+
+    return level(4), level(2)
+
+
+def decode(weights, codes):
+    """Patches of even brightness."""
+    return (2 * codes[1].repeat(2, 1).repeat(2, 2)[..., None] + 1) / K - 1 - 0 * weights.params["shift"]
+
+
+TOKENIZER = Tokenizer(encode, decode, K, ((2, 2), (4, 4)), (8, 8, 1))
+FROZEN = {"tokenizer": Weights({"shift": jnp.float32(0.0)}, (), {})}
+
+
+def settings(**changes):
+    networks = [
+        priors.transformer(width=16, depth=1, num_heads=2, dropout=0.1),
+        priors.gated_pixelcnn(width=8, depth=2, first_kernel=3, head_width=8),
+    ]
+    config = priors.code_prior(*networks)
+    config.model.context.update(width=8, num_blocks=1)
+    config.model.update(changes)
+    return config.model.to_dict()
+
+
+def build(spec=SPEC, tokenizer=TOKENIZER, **changes):
+    return registry.build("code_prior", settings(**changes), {}, spec, {"tokenizer": tokenizer})
+
+
+def batch(count=12):
+    image = jax.random.uniform(KEY, (count, 8, 8, 1), minval=-1, maxval=1)
+    return {"image": image, "label": jnp.arange(count, dtype=jnp.int32) % 3}
+
+
+def coded(batch):
+    return {f"codes_{i}": codes for i, codes in enumerate(encode(FROZEN["tokenizer"], batch["image"]))} | {
+        "label": batch["label"]
+    }
+
+
+@pytest.fixture(scope="module")
+def family():
+    return build()
+
+
+@pytest.fixture(scope="module")
+def weights(family):
+    """Parameters with noise, so that everything matters."""
+    params = jax.jit(family.init)(KEY, batch(1))[0]
+    noise = np.random.default_rng(0)
+    noisy = jax.tree.map(lambda leaf: leaf + 0.1 * noise.standard_normal(leaf.shape, np.float32), params)
+    return Weights(noisy, (), FROZEN)
+
+
+@pytest.fixture(scope="module")
+def sample(family):
+    return jax.jit(family.sample)
+
+
+def conditions(count, start=0, **options):
+    index = jnp.arange(start, start + count)
+    return {"index": index, "label": index % 3} | {name: jnp.float32(value) for name, value in options.items()}
+
+
+def inputs(batch, step=0):
+    return LossInputs({}, (), FROZEN, batch, jax.random.fold_in(KEY, step), jnp.int32(step))
+
+
+def test_one_player_a_level_each_with_its_own_network(family, weights):
+    assert [player.name for player in family.players] == ["level_0", "level_1"]
+    assert set(weights.params["level_0"]) == {"network"}
+    assert set(weights.params["level_1"]) == {"network", "context"}
+    assert isinstance(family.interface, ImageSampler) and family.interface.num_classes == 3
+
+
+def test_untrained_it_knows_nothing(family):
+    params = jax.jit(family.init)(KEY, batch(1))[0]
+    evaluation = jax.jit(family.evaluate)(Weights(params, (), FROZEN), batch(), KEY)
+    np.testing.assert_allclose(evaluation["level_0_nats_per_code"], math.log(K), atol=0.2)
+
+
+def test_codes_may_come_with_the_batch_or_from_its_pictures(family, weights):
+    for player in family.players:
+        loss = jax.jit(player.loss)
+        live = loss(weights.params[player.name], inputs(batch()))[0]
+        assert live == loss(weights.params[player.name], inputs(coded(batch())))[0]
+    np.testing.assert_array_equal(
+        family.evaluate(weights, batch(), KEY)["nll_nats"], family.evaluate(weights, coded(batch()), KEY)["nll_nats"]
+    )
+
+
+def test_evaluation_adds_up(family, weights):
+    values = jax.jit(family.evaluate)(weights, batch(), KEY)
+    by_level = [values[f"level_{i}_nats_per_code"] * n for i, n in enumerate((4, 16))]
+    np.testing.assert_allclose(values["nll_nats"], sum(by_level), rtol=1e-5)
+    np.testing.assert_allclose(values["bits_per_dim"], values["nll_nats"] / 64 / math.log(2), rtol=1e-5)
+    parts = values["level_0_bits_per_dim"] + values["level_1_bits_per_dim"]
+    np.testing.assert_allclose(values["bits_per_dim"], parts, rtol=1e-5)
+
+
+def test_the_levels_make_a_distribution():
+    """Chances of all grids of a tiny tokenizer, both levels, sum to one."""
+    tokenizer = TOKENIZER._replace(num_codes=2, grids=((1, 1), (2, 2)))
+    family = build(tokenizer=tokenizer)
+    params = jax.jit(family.init)(KEY, batch(1))[0]
+    every = np.stack(np.meshgrid(*[[0, 1]] * 5, indexing="ij"), -1).reshape(-1, 5)
+    codes = {
+        "codes_0": jnp.asarray(every[:, :1].reshape(-1, 1, 1)),
+        "codes_1": jnp.asarray(every[:, 1:].reshape(-1, 2, 2)),
+        "label": jnp.full(32, 1),
+    }
+    nats = jax.jit(family.evaluate)(Weights(params, (), FROZEN), codes, KEY)["nll_nats"]
+    assert jnp.exp(-nats).sum() == pytest.approx(1, rel=1e-5)
+    assert jnp.exp(-nats).std() > 1e-4
+
+
+def test_only_the_level_s_own_parameters_and_no_frozen_ones_get_a_gradient(family, weights):
+    def loss(params, frozen):
+        return family.players[1].loss(params["level_1"], inputs(batch())._replace(frozen=frozen))[0]
+
+    own, frozen = jax.jit(jax.grad(loss, argnums=(0, 1)))(weights.params, FROZEN)
+    assert all(jnp.abs(leaf).max() > 0 for leaf in jax.tree.leaves(own["level_1"]))
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves((own["level_0"], frozen)))
+
+
+def test_coarse_codes_and_labels_matter(family, weights):
+    codes = coded(batch())
+    evaluate = jax.jit(family.evaluate)
+    before = evaluate(weights, codes, KEY)
+    other = evaluate(weights, {**codes, "codes_0": (codes["codes_0"] + 1) % K}, KEY)
+    assert jnp.abs(other["level_1_nats_per_code"] - before["level_1_nats_per_code"]).min() > 1e-4
+    other = evaluate(weights, {**codes, "label": (codes["label"] + 1) % 3}, KEY)
+    for level in range(2):
+        assert jnp.abs(other[f"level_{level}_nats_per_code"] - before[f"level_{level}_nats_per_code"]).min() > 1e-4
+
+
+def test_noise_is_in_what_is_shown_alone():
+    family, noisy = build(), build(code_noise=1.0)
+    params = jax.jit(family.init)(KEY, batch(1))[0]
+    codes = coded(batch())
+    constant = {**codes, "codes_0": jnp.full_like(codes["codes_0"], 2), "codes_1": jnp.full_like(codes["codes_1"], 2)}
+
+    def fit(family, level):
+        """The loss after the last bias alone has learned the only code that there is to predict."""
+        name = f"level_{level}"
+        head = params[name]["network"]["head"]
+        sure = {"kernel": 0 * head["kernel"], "bias": 50.0 * jax.nn.one_hot(2, K)}
+        own = {**params[name], "network": {**params[name]["network"], "head": sure}}
+        return family.players[level].loss(own, inputs(constant))[0]
+
+    for level in range(2):
+        assert fit(noisy, level) < 1e-6, "targets are not replaced"
+    losses = [jax.jit(f.players[1].loss)(params["level_1"], inputs(codes))[0] for f in (family, noisy)]
+    assert abs(losses[0] - losses[1]) > 1e-5
+
+
+def test_a_picture_does_not_depend_on_the_batch(sample, weights):
+    together = sample(weights, conditions(6), KEY).images
+    assert together.shape == (6, 8, 8, 1) and len(np.unique(np.asarray(together), axis=0)) == 6
+    np.testing.assert_array_equal(together[3:5], sample(weights, conditions(2, start=3), KEY).images)
+
+
+def test_codes_are_drawn_from_the_model():
+    """Shares of codes drawn against the chances that `evaluate` gives them."""
+    tokenizer = TOKENIZER._replace(num_codes=2, grids=((1, 1), (1, 2)))
+    model = code_prior.make_model(code_prior.Settings(**settings()), tokenizer, SPEC)
+    params, _ = jax.jit(lambda key: code_prior.init(model, key, batch(1)))(jax.random.key(4))
+    weights = Weights(jax.tree.map(lambda leaf: 2.0 * leaf, params), (), FROZEN)
+    count = 20_000
+    asked = {"index": jnp.arange(count), "label": jnp.full(count, 1)}
+    codes = jax.jit(lambda key: code_prior.sample_codes(model, weights, asked, key))(KEY)
+    numbers = np.concatenate([np.asarray(level).reshape(count, -1) for level in codes], 1) @ [4, 2, 1]
+    every = np.stack(np.meshgrid(*[[0, 1]] * 3, indexing="ij"), -1).reshape(-1, 3)
+    coded = {"codes_0": every[:, :1, None], "codes_1": every[:, None, 1:], "label": np.full(8, 1)}
+    values = code_prior.evaluate(model, weights, jax.tree.map(jnp.asarray, coded), KEY)
+    np.testing.assert_allclose(np.bincount(numbers, minlength=8) / count, np.exp(-values["nll_nats"]), atol=0.018)
+
+
+def test_options_are_traced_and_change_the_draw(family, weights):
+    count = 0
+
+    @jax.jit
+    def draw(conditions):
+        nonlocal count
+        count += 1
+        return family.sample(weights, conditions, KEY).images
+
+    neutral = family.interface.options
+    assert neutral == {"guidance_scale": 1.0, "temperature": 1.0, "top_k": 0.0, "top_p": 1.0}
+    at_neutral = draw(conditions(8, **neutral))
+    np.testing.assert_array_equal(at_neutral, jax.jit(family.sample)(weights, conditions(8), KEY).images)
+    for changed in ({"guidance_scale": 9.0}, {"temperature": 0.1}, {"top_k": 1.0}, {"top_p": 0.1}):
+        assert (draw(conditions(8, **{**neutral, **changed})) != at_neutral).any(), changed
+    assert count == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: registry.build("code_prior", settings(), {}, SPEC), "stages.tokenizer.workdir=DIR"),
+        (lambda: build(tokenizer="vae"), "has to be the run of a Tokenizer"),
+        (lambda: build(tokenizer=TOKENIZER._replace(grids=((4, 4),))), r"\['level_0'\], not \['level_0', 'level_1'\]"),
+        (lambda: build(tokenizer=TOKENIZER._replace(image_shape=(16, 16, 1))), r"\(16, 16, 1\), config.data has"),
+        (lambda: build(spec=DataSpec((8, 8, 1))), "needs data with class labels"),
+        (lambda: build(networks={"level_0": {"name": "mlp"}, "level_1": {}}), "unknown network 'mlp'"),
+        (
+            lambda: build(networks={"level_0": {"name": "transformer", "kernel_size": 3}, "level_1": {}}),
+            r"a transformer has no \['kernel_size'\]",
+        ),
+    ],
+)
+def test_bad_input_is_told_of(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
+def test_guidance_needs_dropped_labels(weights):
+    family = build(label_dropout=0.0)
+    with pytest.raises(ValueError, match="label_dropout > 0"):
+        family.sample(weights, conditions(2, guidance_scale=2.0), KEY)
+
+
+@pytest.mark.parametrize("variant", ["", "pixelcnn", "tiny"])
+def test_configs_build(variant):
+    config = vqvae_prior_digits.get_config(variant)
+    tokenizer = TOKENIZER._replace(grids=((4, 4),), num_codes=64)
+    family = registry.build(config.family, config.model.to_dict(), {}, SPEC, {"tokenizer": tokenizer})
+    assert {player.name for player in family.players} == set(config.optimizer)
+    assert set(family.interface.options) <= set(config.sampling)
