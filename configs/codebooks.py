@@ -33,3 +33,13 @@ def vqvae() -> ConfigDict:
     config.optimizer = ConfigDict({"model": common.adam(3e-4)})
     config.training.ema.decay = 0.0
     return config
+
+
+def vqvae2() -> ConfigDict:
+    """`base()` with the fields of the vqvae2 family, at the values of its paper (arXiv:1906.00446, table 3)."""
+    config = vqvae()
+    config.family = "vqvae2"
+    del config.model.num_downs
+    config.model.downs = (2, 1)  # halvings from the picture to the finest codes, from there to the next coarser, ...
+    config.model.res_width = 64
+    return config

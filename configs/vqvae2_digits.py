@@ -1,0 +1,36 @@
+"""VQ-VAE-2 on scikit-learn's 8x8 digits: 2x2 codes at the top, 4x4 below. Priors over them draw the pictures.
+
+    python launch/train.py --config=configs/vqvae2_digits.py --workdir=runs/vqvae2_digits
+    python launch/train.py --config=configs/vqvae2_prior_digits.py --workdir=runs/vqvae2_prior_digits \
+        --config.stages.tokenizer.workdir=runs/vqvae2_digits
+
+The variant "tiny" (`--config=configs/vqvae2_digits.py:tiny`) trains in seconds, for tests.
+"""
+
+from configs import codebooks
+
+
+def get_config(variant: str = ""):
+    """The config; `variant` is "" or "tiny"."""
+    if variant not in ("", "tiny"):
+        raise ValueError(f"unknown variant {variant!r} of vqvae2_digits; known: none, tiny")
+    config = codebooks.vqvae2()
+    config.data.name = "digits"
+    config.data.image_size = 8
+    config.data.channels = 1
+    config.data.batch_size = 64
+    config.model.update(width=64, downs=(1, 1), num_res_blocks=1, res_width=32, data_variance=0.564)
+    config.model.codebook.update(num_codes=64, dim=16, restart_threshold=0.1)
+    config.optimizer.model.update(learning_rate=2e-3, warmup_steps=100, clip_norm=1.0, schedule="cosine")
+    config.training.num_steps = 2_000
+    config.checkpoint.every = 500
+    config.log.update(every=50, sample_every=500, eval_every=500, num_samples=100)
+
+    if variant == "tiny":
+        config.data.batch_size = 16
+        config.model.update(width=8, res_width=4)
+        config.model.codebook.update(num_codes=16, dim=4)
+        config.training.num_steps = 20
+        config.checkpoint.every = 10
+        config.log.update(every=5, sample_every=20, eval_every=20, num_samples=20)
+    return config
