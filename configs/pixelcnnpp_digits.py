@@ -18,9 +18,9 @@ def get_config(variant: str = ""):
     config = pixelcnnpps.pixelcnnpp()
     config.data.update(name="digits", image_size=8, channels=1, batch_size=32)
     config.model.conditional = variant == "conditional"
-    config.model.network.update(width=32, num_res_blocks=1, num_levels=2, dropout=0.3)
+    config.model.network.update(width=32, num_res_blocks=1, num_levels=2, dropout=0.5)
     config.optimizer.model.update(learning_rate=2e-3, warmup_steps=50, schedule="cosine", clip_norm=1.0)
-    config.training.num_steps = 2_500
+    config.training.num_steps = 2_000
     config.training.ema.update(decay=0.995, warmup=True)
     config.checkpoint.every = 500
     config.log.update(every=50, sample_every=500, eval_every=250, num_samples=100)

@@ -7,8 +7,10 @@ Together they know every earlier pixel within reach: no blind spot. Each stream 
 resolutions and up again; the blocks on the way up take, by a short-cut, what the blocks on the way down gave, last
 first. A block is a gated residual:
 
-    h = conv(concat_elu(x)) + pointwise(concat_elu(short-cut));   a, g = conv(dropout(concat_elu(h))) + label W
+    h = conv(concat_elu(x)) + pointwise(concat_elu(short-cut));   a, g = conv(dropout(concat_elu(h))) + c W
     y = x + a * sigmoid(g)
+
+with c the class, one-hot.
 
 `num_res_blocks` a level on the way down, and one more a level on the way up, for the short-cut around the change of
 resolution, but at the lowest. At paper size (5 blocks of 160 features, 3 levels, 10 mixtures) there are 53,659,080
@@ -34,7 +36,7 @@ from genjax.nn.shifted_conv import At, FirstConv, Pointwise, ShiftedConv, Shifte
 from genjax.typing import Array, Float, Image, Int, Labels
 
 LOGICAL_AXES = shifted_conv.LOGICAL_AXES + [
-    (r"label/embedding$", ("vocab", "conv_out")),
+    (r"condition/kernel$", ("conv_in", "conv_out")),
 ]
 
 Features = shifted_conv.Features
@@ -45,44 +47,54 @@ class GatedResNet(nn.Module):
     """The gated residual block; see the module for its equations.
 
     Attributes:
-        right: of the down-right-shifted stream, kernels (2, 2), instead of the down-shifted one, (2, 3).
+        kind: "down" or "right", for the kernels (2, 3) and (2, 2) of the two streams, or "pointwise", for none.
         dropout: rate.
-        num_classes: labels, 0 = none.
         deterministic: no dropout; else the random stream "dropout" is used.
+        from_data: see `genjax.nn.shifted_conv.WeightNorm`.
         dtype: of the computation; None for that of the input.
         param_dtype: of the parameters.
     """
 
-    right: bool
+    kind: str
     dropout: float = 0.0
-    num_classes: int = 0
     deterministic: bool = True
+    from_data: bool = True
     dtype: Any = None
     param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
-        self, x: Features, skip: Features | None = None, label: Labels | None = None, at: At | None = None
+        self, x: Features, skip: Features | None = None, condition: Features | None = None, at: At | None = None
     ) -> Features:
-        """The block on a map, or on the newest row or pixel; `skip` is of the same size."""
+        """The block on a map, or on the newest row or pixel.
+
+        Args:
+            x: the map, row or pixel.
+            skip: the short-cut, of the same height and width.
+            condition: c above, of the same height and width or of 1 x 1.
+            at: the place of x in its map.
+        """
         width = x.shape[-1]
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        conv = {"kernel_size": (2, 2) if self.right else (2, 3), "right": self.right, **dtypes}
-        h = ShiftedConv(width, name="conv_in", **conv)(concat_elu(x), at)
+        h = self._layer(width, "conv_in")(concat_elu(x), at)
         if skip is not None:
-            h = h + Pointwise(width, name="skip", **dtypes)(concat_elu(skip))
+            h = h + self._pointwise(width, "skip")(concat_elu(skip))
         h = nn.Dropout(self.dropout, deterministic=self.deterministic)(concat_elu(h))
-        h = ShiftedConv(2 * width, init_scale=0.1, name="conv_out", **conv)(h, at)
-        if self.num_classes:
-            init = nn.initializers.normal(0.05)
-            h = (
-                h
-                + nn.Embed(self.num_classes, 2 * width, embedding_init=init, name="label", **dtypes)(label)[
-                    :, None, None
-                ]
-            )
+        h = self._layer(2 * width, "conv_out", 0.1)(h, at)
+        if condition is not None:
+            init, dtypes = nn.initializers.normal(0.05), {"dtype": self.dtype, "param_dtype": self.param_dtype}
+            h = h + nn.Dense(2 * width, use_bias=False, kernel_init=init, name="condition", **dtypes)(condition)
         value, gate = jnp.split(h, 2, axis=-1)
         return x + value * jax.nn.sigmoid(gate)
+
+    def _layer(self, features, name, init_scale=1.0):
+        if self.kind == "pointwise":
+            layer = self._pointwise(features, name, init_scale)
+            return lambda x, at: layer(x)
+        fields = {"kernel_size": (2, 3) if self.kind == "down" else (2, 2), "right": self.kind == "right"}
+        return ShiftedConv(features, init_scale, self.from_data, self.dtype, self.param_dtype, name=name, **fields)
+
+    def _pointwise(self, features, name, init_scale=1.0):
+        return Pointwise(features, init_scale, self.from_data, self.dtype, self.param_dtype, name=name)
 
 
 class Stream(nn.Module):
@@ -97,7 +109,6 @@ class Stream(nn.Module):
     width: int
     num_res_blocks: int
     num_levels: int
-    num_classes: int
     dropout: float
     dtype: Any
     param_dtype: Any
@@ -107,7 +118,7 @@ class Stream(nn.Module):
     def __call__(
         self,
         image: Image,
-        label: Labels | None = None,
+        condition: Features | None = None,
         above: Sequence[Features] = (),
         at: At | None = None,
         train: bool = False,
@@ -116,7 +127,7 @@ class Stream(nn.Module):
 
         Args:
             image: the picture with a channel of ones; not yet known pixels may hold anything.
-            label: classes of a conditional network.
+            condition: what every block is told, [b, 1, 1, k].
             above: what the down-shifted stream gave, for the down-right-shifted one.
             at: the place, to go step by step; `above` is then of that place as well.
             train: dropout on.
@@ -130,7 +141,7 @@ class Stream(nn.Module):
                 short_cuts.append(h)
             for i in range(self.num_res_blocks):
                 skip = above.pop(0) if self.right else None
-                h = self._block(f"down_{level}_{i}", train)(h, skip, label, place)
+                h = self._block(f"down_{level}_{i}", train)(h, skip, condition, place)
                 short_cuts.append(h)
                 results.append(h)
         short_cuts.pop()
@@ -143,7 +154,7 @@ class Stream(nn.Module):
                 skip = short_cuts.pop()
                 if self.right:
                     skip = jnp.concatenate([above.pop(0), skip], axis=-1)
-                h = self._block(f"up_{level}_{i}", train)(h, skip, label, place)
+                h = self._block(f"up_{level}_{i}", train)(h, skip, condition, place)
                 results.append(h)
         return tuple(results)
 
@@ -163,7 +174,8 @@ class Stream(nn.Module):
 
     def _block(self, name, train):
         block = nn.remat(GatedResNet) if self.remat else GatedResNet
-        return block(self.right, self.dropout, self.num_classes, not train, self.dtype, self.param_dtype, name=name)
+        kind, dtypes = "right" if self.right else "down", {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        return block(kind, self.dropout, not train, name=name, **dtypes)
 
 
 class PixelCNNpp(nn.Module):
@@ -192,7 +204,7 @@ class PixelCNNpp(nn.Module):
     remat: bool = False
 
     def setup(self):
-        fields = (self.width, self.num_res_blocks, self.num_levels, self.num_classes, self.dropout)
+        fields = (self.width, self.num_res_blocks, self.num_levels, self.dropout)
         fields = (*fields, self.dtype, self.param_dtype, self.remat)
         self.down, self.down_right = Stream(False, *fields), Stream(True, *fields)
         self.out = Pointwise(self.out_channels, param_dtype=self.param_dtype)
@@ -215,12 +227,13 @@ class PixelCNNpp(nn.Module):
                 f"height and width must be divisible by {divisor}; set image_size so, or lower num_levels"
             )
         x = _with_ones(x)
-        above = self.down(x, label, train=train)
-        return self._out(self.down_right(x, label, above, train=train), x.dtype)
+        condition = self._condition(label)
+        above = self.down(x, condition, train=train)
+        return self._out(self.down_right(x, condition, above, train=train), x.dtype)
 
     def decode_row(self, x: Image, label: Labels | None, row: Scalar) -> tuple[Features, ...]:
         """The down-shifted stream at a row, of pictures known above it: for `decode_pixel`. Changes the cache."""
-        return self.down(_with_ones(x), label, at=At(jnp.asarray(row)))
+        return self.down(_with_ones(x), self._condition(label), at=At(jnp.asarray(row)))
 
     def decode_pixel(
         self, x: Image, label: Labels | None, above: tuple[Features, ...], row: Scalar, column: Scalar
@@ -236,7 +249,14 @@ class PixelCNNpp(nn.Module):
         at = At(jnp.asarray(row), jnp.asarray(column))
         width = x.shape[2]
         here = [jax.lax.dynamic_slice_in_dim(f, at.column // (width // f.shape[2]), 1, axis=2) for f in above]
-        return self._out(self.down_right(_with_ones(x), label, here, at), x.dtype)[:, 0, 0]
+        return self._out(self.down_right(_with_ones(x), self._condition(label), here, at), x.dtype)[:, 0, 0]
+
+    def _condition(self, label):
+        """The classes, one-hot, [b, 1, 1, k]; NaN for one that there isn't, so that a mistake shows."""
+        if not self.num_classes:
+            return None
+        one_hot = jnp.take(jnp.eye(self.num_classes), label, axis=0, mode="fill", fill_value=jnp.nan)
+        return one_hot[:, None, None]
 
     def _out(self, results, dtype):
         return self.out(jax.nn.elu(results[-1].astype(dtype)))

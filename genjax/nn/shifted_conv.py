@@ -12,6 +12,7 @@ column, at the bottom of the network.
 
 **Weight normalisation** (arXiv:1602.07868): W = gain * V / |V| with one norm for each output channel, V ~ N(0, .05^2).
 The first batch sets gain and bias so that each output channel has mean 0 and standard deviation `init_scale` on it.
+With `from_data=False` gains are `init_scale` and biases 0 at first: about the same, for inputs of unit variance.
 
 **Step by step** (Fast PixelCNN++, arXiv:1704.06001). Given a place `At`, a layer takes the newest row of its input
 [b, 1, w, c], or the newest pixel [b, 1, 1, c], and returns the same of its output. In the collection "cache" it keeps
@@ -70,12 +71,14 @@ class WeightNorm(nn.Module):
     Attributes:
         features: channels of the result.
         init_scale: standard deviation of each output channel on the first batch.
+        from_data: whether the first batch sets gain and bias; not where parameters are made without data.
         dtype: of the computation; None for what input and parameters promote to.
         param_dtype: of the parameters.
     """
 
     features: int
     init_scale: float = 1.0
+    from_data: bool = True
     dtype: Any = None
     param_dtype: Any = jnp.float32
 
@@ -83,15 +86,16 @@ class WeightNorm(nn.Module):
         """(x, kernel, bias) in the dtype of the computation; `linear` (x, kernel) is the map, for the first batch."""
         v = self.param("kernel", nn.initializers.normal(0.05), shape, self.param_dtype)
         unit = v / jnp.sqrt(jnp.sum(jnp.square(v), axis=tuple(range(v.ndim - 1))) + 1e-12)
-        gain, bias = jnp.ones(shape[-1:], self.param_dtype), jnp.zeros(shape[-1:], self.param_dtype)
-        if self.is_initializing():
+        gain = jnp.full(shape[-1:], self.init_scale, self.param_dtype)
+        bias = jnp.zeros(shape[-1:], self.param_dtype)
+        if self.from_data and self.is_initializing():
             fresh = linear(x, unit.astype(x.dtype)).astype(self.param_dtype)
             mean, var = jnp.mean(fresh, axis=(0, 1, 2)), jnp.var(fresh, axis=(0, 1, 2))
             gain = self.init_scale * jax.lax.rsqrt(var + 1e-10)
             bias = -mean * gain
         gain = self.param("gain", lambda _: gain)
         bias = self.param("bias", lambda _: bias)
-        return nn.dtypes.promote_dtype(x, unit * gain, bias, dtype=self.dtype)
+        return tuple(nn.dtypes.promote_dtype(x, unit * gain, bias, dtype=self.dtype))
 
 
 class Pointwise(WeightNorm):
