@@ -17,7 +17,7 @@ from genjax.typing import Array, Batch, DataSpec, Float, Image, Int, Key, Labels
 Fields = TypeVar("Fields", bound=tuple)
 Interface = TypeVar("Interface")
 
-Codes = tuple[Int[Array, "b h w"], ...]
+Codes = tuple[Int[Array, "b _ _"], ...]
 """Discrete codes of each level of a tokenizer, coarse to fine."""
 
 

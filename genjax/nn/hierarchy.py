@@ -31,7 +31,9 @@ LOGICAL_AXES = [
 ]
 
 Vectors = tuple[Float[Array, "k d"], ...]
-"""The code vectors of each level, coarse to fine."""
+"""The codebook of each level, coarse to fine."""
+Grids = tuple[Float[Array, "b _ _ d"], ...]
+"""Code vectors on the grid of each level, coarse to fine."""
 
 
 class Hierarchy(nn.Module):
@@ -90,16 +92,16 @@ class Hierarchy(nn.Module):
         for level in reversed(range(len(features))):
             h = features[level]
             if found:
-                coarser = self._gather([one.straight_through() for one in found])
+                coarser = self._gather(tuple(one.straight_through() for one in found))
                 h = jnp.concatenate([self.decoders[level + 1](coarser), h], axis=-1)
             found.append(quantize.quantize(self.projections[level](h), vectors[len(found)]))
         return tuple(found)
 
-    def decode(self, z_q: tuple[Float[Array, "b h w d"], ...]) -> Image:
+    def decode(self, z_q: Grids) -> Image:
         """The picture of the code vectors of all levels, coarse to fine."""
-        return self.decoders[0](self._gather(list(z_q)))
+        return self.decoders[0](self._gather(z_q))
 
-    def _gather(self, z_q: list[Float[Array, "b h w d"]]) -> Float[Array, "b h w c"]:
+    def _gather(self, z_q: Grids) -> Float[Array, "b h w c"]:
         """c of the finest of the levels given, coarse to fine."""
         context = z_q[0]
         for place, finer in enumerate(z_q[1:]):
