@@ -2,7 +2,7 @@
 
     python launch/train.py --config=configs/pixelcnnpp_cifar10.py --workdir=runs/pixelcnnpp_cifar10
 
-Variants: "conditional" on the class (the paper's 2.94 bits/dim in section 3.2), and "tiny", which trains in seconds.
+Variants: "conditional" on the class, and "tiny", which trains in seconds.
 """
 
 from configs import pixelcnnpps
@@ -16,7 +16,7 @@ def get_config(variant: str = ""):
     config.data.name = "cifar10"
     config.data.batch_size = 128  # the released code: 16 on each of 8 GPUs
     config.model.conditional = variant == "conditional"
-    config.training.num_steps = 2_000_000  # of the order of 5,000 epochs
+    config.training.num_steps = 2_000_000  # 5,000 epochs, the most that the released code asks for
     config.checkpoint.every = 10_000
     config.log.update(sample_every=10_000, eval_every=10_000)
     return pixelcnnpps.tiny(config) if variant == "tiny" else config
