@@ -3,13 +3,14 @@
     python launch/train.py --config=configs/gan_digits.py --workdir=runs/gan_digits
     python launch/sample.py --workdir=runs/gan_digits --num_samples=1000
 
-Networks and loss are those of configs/gan_mnist.py but smaller; what keeps it from collapsing on 1,352 pictures is
-newer: Adam, R1, differentiable augmentation, a moving average. The variant "tiny" trains in seconds, for tests.
+Networks and loss are those of configs/gan_mnist.py but smaller and without dropout; what makes them work on 1,352
+pictures is newer: Adam, R1, differentiable augmentation, a moving average (configs/gans.py). The variant "tiny" trains
+in seconds, for tests.
 """
 
 from ml_collections import ConfigDict
 
-from configs import common, gans
+from configs import gans
 
 
 def get_config(variant: str = "") -> ConfigDict:
@@ -19,12 +20,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config = gans.digits(gans.original())
     config.model.generator.update(width=256)
     config.model.discriminator.update(width=128, dropout_input=0.0, dropout=0.0, init_range=0.05)
-    config.model.latent_dim = 32
-    config.model.r1.update(gamma=1.0, interval=4)
-    config.model.augment.update(policy="translation,cutout", cutout=0.25)
-    config.training.num_steps = 12_000
-    for player in ("discriminator", "generator"):
-        config.optimizer[player] = common.adam(1e-3, b1=0.5)
+    config.training.num_steps = 20_000
 
     if variant == "tiny":
         config = gans.tiny(config)

@@ -17,9 +17,10 @@ many batches of that generator's own features, measured before it draws (standin
 arXiv:1809.11096, appendix C.1); with 0 the running averages are used, right where no moving average of the weights is
 kept. The discriminator keeps none.
 
-`evaluate` watches for overfitting and collapse, with batch statistics as in training: `accuracy_real` (of the
-discriminator on held-out images: below the logged accuracy on training images by as much as it knows these by heart),
-`accuracy_fake`, the logits, and `mode_coverage` in pixels (see `genjax.losses.coverage`).
+`evaluate` watches for overfitting and collapse, with batch statistics as in training and without augmentation:
+`accuracy_real` is the share of *held-out* images that the discriminator takes for real; one that knows its training
+images by heart takes them for generated. `accuracy_fake`, the logits, and `mode_coverage` in pixels (see
+`genjax.losses.coverage`) are of as many new samples.
 
 Deviations: the first GAN's learning rate decays and its momentum grows in time; DCGAN's code has an L2 term of 1e-5.
 """
@@ -212,6 +213,8 @@ def _penalty(model: Model, judge: adversarial.Critic, real: Image, fake: Image, 
         total += adversarial.gradient_penalty(judge, real, fake, place, model.settings.gradient_penalty)
     if model.r1.gamma:
         lazy = partial(adversarial.r1, judge, gamma=model.r1.gamma * model.r1.interval)
+        if model.r1.interval == 1:
+            return total + lazy(real)
         total += jax.lax.cond(inputs.step % model.r1.interval == 0, lazy, lambda _: jnp.zeros(real.shape[0]), real)
     return total
 
