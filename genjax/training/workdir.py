@@ -63,7 +63,7 @@ def find(name: str, child: Path) -> Path:
     Raises:
         ValueError: if there is none in either place.
     """
-    for folder in (locate(child / name), locate(Path(name))):
+    for folder in (locate(Path(os.path.normpath(child / name))), locate(Path(name))):
         if name and (folder / "config.json").is_file():
             return folder
     raise ValueError(f"{name or repr(name)} is not a workdir of genjax: there is no config.json in it")

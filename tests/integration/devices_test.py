@@ -23,9 +23,7 @@ def one_device(programs, tmp_path_factory):
     return workdir
 
 
-def test_eight_devices_give_the_same_curve_and_their_checkpoint_restores_on_one(
-    programs, one_device, tmp_path
-):
+def test_eight_devices_give_the_same_curve_and_their_checkpoint_restores_on_one(programs, one_device, tmp_path):
     flags = (*FLAGS, "--config.mesh.data=4", "--config.mesh.fsdp=2")
     programs.train(tmp_path / "w", *flags, devices=8)
     np.testing.assert_allclose(curve(tmp_path / "w"), curve(one_device), rtol=1e-4)

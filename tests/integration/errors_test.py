@@ -39,9 +39,7 @@ def test_bad_settings(programs, tmp_path, flags, words):
 def test_folder_without_images(programs, tmp_path):
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "notes.md").write_text("no picture")
-    line = error_of(
-        programs.train(tmp_path / "w", f"--config.data.name=folder:{tmp_path / 'pictures'}", code=1)
-    )
+    line = error_of(programs.train(tmp_path / "w", f"--config.data.name=folder:{tmp_path / 'pictures'}", code=1))
     assert str(tmp_path / "pictures") in line and "image" in line
 
 
@@ -51,9 +49,7 @@ def test_missing_config_file(programs, tmp_path):
 
 
 def test_workdir_of_another_config_names_the_fields(programs, trained):
-    line = error_of(
-        programs.train(trained, *SHORT, "--config.seed=1", "--config.model.label_dropout=0.3", code=1)
-    )
+    line = error_of(programs.train(trained, *SHORT, "--config.seed=1", "--config.model.label_dropout=0.3", code=1))
     assert "seed: 0 there, 1 here" in line and "model.label_dropout: 0.1 there, 0.3 here" in line
 
 
@@ -71,9 +67,7 @@ def test_nan_stops_and_keeps_the_last_good_checkpoint(programs, tmp_path):
 
 
 def test_sampling_errors(programs, trained, tmp_path):
-    assert "no checkpoint" in error_of(
-        programs.run("sample", f"--workdir={_empty(trained, tmp_path)}", code=1)
-    )
+    assert "no checkpoint" in error_of(programs.run("sample", f"--workdir={_empty(trained, tmp_path)}", code=1))
     assert "config.json" in error_of(programs.run("sample", f"--workdir={tmp_path}", code=1))
     assert "0..9" in error_of(programs.run("sample", f"--workdir={trained}", "--label=10", code=1))
     assert "dpmpp_2m" in error_of(programs.run("sample", f"--workdir={trained}", "--sampler=magic", code=1))

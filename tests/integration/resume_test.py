@@ -20,8 +20,7 @@ def contents(workdir, step=12):
     )
     assert folder.is_dir()
     arrays = {
-        jax.tree_util.keystr(path): np.asarray(x)
-        for path, x in jax.tree_util.tree_leaves_with_path(restored["state"])
+        jax.tree_util.keystr(path): np.asarray(x) for path, x in jax.tree_util.tree_leaves_with_path(restored["state"])
     }
     return arrays, restored["record"]["loader"]
 
@@ -33,9 +32,7 @@ def assert_bitwise_equal(workdir, other):
     assert arrays.keys() == expected.keys() and len(arrays) > 100
     for name, value in arrays.items():
         assert value.dtype == expected[name].dtype and value.tobytes() == expected[name].tobytes(), name
-    curves = [
-        [json.loads(line)["model/loss"] for line in (w / "metrics.jsonl").open()] for w in (workdir, other)
-    ]
+    curves = [[json.loads(line)["model/loss"] for line in (w / "metrics.jsonl").open()] for w in (workdir, other)]
     assert curves[0] == curves[1], "the log has each step once"
 
 

@@ -22,8 +22,14 @@ from genjax.typing import PyTree
 
 GUIDES = {
     "classifier": "genjax.pipelines.guides.classifier",
+    "features": "genjax.pipelines.guides.features",
+    "image": "genjax.pipelines.guides.image",
+    "style": "genjax.pipelines.guides.style",
 }
-USAGE = f"NAME:ARGUMENT:SCALE, where NAME is one of {', '.join(GUIDES)} (classifier:WORKDIR:SCALE)"
+USAGE = (
+    f"NAME:ARGUMENT:SCALE, where NAME is one of {', '.join(GUIDES)} "
+    "(classifier:WORKDIR:SCALE, features:WORKDIR,PICTURE:SCALE, image:PICTURE:SCALE, style:PICTURE:SCALE)"
+)
 
 
 class Guide(NamedTuple):

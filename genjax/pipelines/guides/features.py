@@ -1,0 +1,49 @@
+"""Guidance by features: samples that a trained network sees as it sees a picture.
+
+    --guide=features:WORKDIR,PICTURE:SCALE      E = 1/2 |f(x0) - f(picture)|^2 / d
+
+f is any run whose interface is a `FeatureExtractor`, with d features: an autoencoder's (`configs/dae_digits.py`).
+"""
+
+from genjax import stages
+from genjax.families.base import FeatureExtractor, Weights
+from genjax.losses import perceptual
+from genjax.pipelines.guides import energies, registry
+from genjax.stages import Stage
+from genjax.typing import Array, Image, PerExample
+
+
+def make(argument: str, scale: float, stage: Stage) -> registry.Guide:
+    """The guide by the features of "WORKDIR,PICTURE".
+
+    Raises:
+        ValueError: for another form, a run without features or of other images, or a stage that can't be guided.
+    """
+    folder, comma, path = argument.rpartition(",")
+    if not comma:
+        raise ValueError(f"--guide=features:{argument}:{scale:g} can't be read; write features:WORKDIR,PICTURE:SCALE")
+    registry.check_guidable(stage)
+    return from_stage(stages.load(folder), energies.read_picture(path, stage), scale, stage)
+
+
+def from_stage(extractor: Stage, picture: Image, scale: float, stage: Stage) -> registry.Guide:
+    """The guide by a loaded network and a picture [1, h, w, c]; else as `make`."""
+    registry.check_guidable(stage)
+    interface = extractor.family.interface
+    if not isinstance(interface, FeatureExtractor):
+        raise ValueError(
+            f"--guide=features needs a run that gives features, such as that of configs/dae_digits.py, and this is one "
+            f"of the family {extractor.config.family!r}"
+        )
+    if interface.image_shape != stage.family.interface.image_shape:
+        raise ValueError(
+            f"the features are of images of {interface.image_shape}, and the model draws "
+            f"{stage.family.interface.image_shape}"
+        )
+
+    def energy(arrays: tuple[Weights, Array], images: Image) -> PerExample:
+        weights, wanted = arrays
+        return perceptual.squared_distance(interface.features(weights, images), wanted) / interface.dim
+
+    wanted = interface.features(extractor.weights, picture)
+    return energies.make(energy, (extractor.weights, wanted), scale, stage)

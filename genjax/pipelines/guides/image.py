@@ -1,0 +1,30 @@
+"""Guidance by a picture: samples that look like it from afar (the reference of ILVR, arXiv:2108.02938, as an energy).
+
+    --guide=image:PICTURE:SCALE      E = 1/2 |low_pass(x0) - low_pass(picture)|^2
+
+The picture is compared after averaging blocks of `FACTOR` pixels: the broad distribution of light is asked for, details
+are left to the model. With scale 1 / s^2 the block means are seen up to a normal error of s.
+"""
+
+from genjax.losses import perceptual
+from genjax.pipelines.guides import energies, registry
+from genjax.stages import Stage
+from genjax.typing import Array, Image, PerExample
+
+FACTOR = 4
+
+
+def make(path: str, scale: float, stage: Stage) -> registry.Guide:
+    """The guide by a picture file.
+
+    Raises:
+        ValueError: if it is no picture, or `FACTOR` doesn't divide the model's size, or the stage can't be guided.
+    """
+    registry.check_guidable(stage)
+    target = perceptual.low_pass(energies.read_picture(path, stage), FACTOR)
+    return energies.make(energy, target, scale, stage)
+
+
+def energy(target: Array, images: Image) -> PerExample:
+    """Half the squared distance of block means [b] from those of the reference."""
+    return perceptual.squared_distance(perceptual.low_pass(images, FACTOR), target)

@@ -1,0 +1,40 @@
+"""Guidance by the style of a picture: Gram matrices of random filters (arXiv:1508.06576, arXiv:1606.00021).
+
+    --guide=style:PICTURE:SCALE      E = mean (G(x0) - G(picture))^2, averaged over filters of three sizes
+
+The filters are drawn once and for all, so the same picture asks for the same style of every model. Deviation from
+Gatys et al.: no VGG; one layer of random filters of several sizes carries texture without being trained.
+"""
+
+import jax
+
+from genjax.losses import perceptual
+from genjax.pipelines.guides import energies, registry
+from genjax.stages import Stage
+from genjax.typing import Image, PerExample, PyTree
+
+SIZES = (3, 5, 7)
+WIDTH = 64
+
+
+def make(path: str, scale: float, stage: Stage) -> registry.Guide:
+    """The guide by a picture file.
+
+    Raises:
+        ValueError: if it is no picture, or the stage can't be guided.
+    """
+    registry.check_guidable(stage)
+    return energies.make(energy, target(energies.read_picture(path, stage)), scale, stage)
+
+
+def target(picture: Image) -> PyTree:
+    """The filters, and the Gram matrices of a picture [1, h, w, c] under them: the first argument of `energy`."""
+    sizes = [size for size in SIZES if size <= min(picture.shape[1:3])]
+    filters = perceptual.random_filters(jax.random.key(0), picture.shape[-1], sizes, WIDTH)
+    return filters, [perceptual.gram(maps) for maps in perceptual.filter_maps(filters, picture)]
+
+
+def energy(arrays: PyTree, images: Image) -> PerExample:
+    """Squared distance of Gram matrices [b] from the reference's."""
+    filters, grams = arrays
+    return perceptual.style_energy(perceptual.filter_maps(filters, images), grams)
