@@ -36,10 +36,22 @@ def vqvae() -> ConfigDict:
 
 
 def vqvae2() -> ConfigDict:
-    """`base()` with the fields of the vqvae2 family, at the values of its paper (arXiv:1906.00446, table 3)."""
+    """`base()` with the fields of the vqvae2 family, at the values of its paper (arXiv:1906.00446, appendix A)."""
     config = vqvae()
     config.family = "vqvae2"
     del config.model.num_downs
     config.model.downs = (2, 1)  # halvings from the picture to the finest codes, from there to the next coarser, ...
     config.model.res_width = 64
+    return config
+
+
+def shrink(config: ConfigDict) -> ConfigDict:
+    """The variant "tiny" of a config: the same kind of network and codebook, small, on 8x8 digits for 20 steps."""
+    config.data.update({"name": "digits", "split": "train", "eval_split": "test", "image_size": 8})
+    config.data.update({"channels": 1, "crop": "center", "flip": False, "batch_size": 16})
+    config.model.update(width=8, res_width=4, num_res_blocks=1)
+    config.model.codebook.update(num_codes=16, dim=4)
+    config.training.num_steps = 20
+    config.checkpoint.every = 10
+    config.log.update(every=5, sample_every=20, eval_every=20, num_samples=20)
     return config

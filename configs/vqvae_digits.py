@@ -26,11 +26,4 @@ def get_config(variant: str = ""):
     config.checkpoint.every = 500
     config.log.update(every=50, sample_every=500, eval_every=500, num_samples=100)
 
-    if variant == "tiny":
-        config.data.batch_size = 16
-        config.model.update(width=8, res_width=4)
-        config.model.codebook.update(num_codes=16, dim=4)
-        config.training.num_steps = 20
-        config.checkpoint.every = 10
-        config.log.update(every=5, sample_every=20, eval_every=20, num_samples=20)
-    return config
+    return codebooks.shrink(config) if variant == "tiny" else config
