@@ -65,3 +65,50 @@ def transformer(**settings) -> ConfigDict:
     config.remat = False  # recompute blocks in the backward pass, to save memory
     config.update(settings)
     return config
+
+
+def pixelsnail(**settings) -> ConfigDict:
+    """A PixelSNAIL (arXiv:1712.09763): gated convolutions, and attention to all codes before."""
+    config = ConfigDict()
+    config.name = "pixelsnail"
+    config.width = 256  # features of each position
+    config.num_blocks = 4  # blocks, each with attention at its end
+    config.num_res_blocks = 4  # gated residuals in each block
+    config.num_heads = 1  # heads of attention
+    config.key_dim = 16  # features of a key, for each head
+    config.dropout = 0.0  # rate, in each residual
+    config.remat = False  # recompute residuals and attention in the backward pass, to save memory
+    config.update(settings)
+    return config
+
+
+TINY = {
+    "gated_pixelcnn": {"width": 16, "depth": 2, "kernel_size": 3, "first_kernel": 3, "head_width": 16},
+    "transformer": {"width": 16, "depth": 1, "num_heads": 2},
+    "pixelsnail": {"width": 16, "num_blocks": 1, "num_res_blocks": 1, "num_heads": 2, "key_dim": 8},
+}
+"""Sizes of each network in the variants "tiny"."""
+
+
+def select(config: ConfigDict, variant: str) -> ConfigDict:
+    """The config itself, or as "tiny": on the 8x8 digits, with a tiny tokenizer of them, in seconds.
+
+    Raises:
+        ValueError: for another variant.
+    """
+    if variant not in ("", "tiny"):
+        raise ValueError(f"unknown variant {variant!r} of a prior; known: none, tiny")
+    if variant == "tiny":
+        config.data.update(name="digits", image_size=8, channels=1, crop="center", flip=False, batch_size=16)
+        for network in config.model.networks.values():
+            network.update(TINY[network.name], remat=False)
+        config.model.update(dtype="float32")
+        config.model.context.update(width=8, num_blocks=1)
+        for optimizer in config.optimizer.values():
+            optimizer.update(learning_rate=1e-3, warmup_steps=0)
+        config.training.num_steps = 20
+        config.training.ema.decay = 0.9
+        config.checkpoint.every = 10
+        config.log.update(every=5, sample_every=20, eval_every=20, num_samples=20)
+        config.sampling.batch_size = 20
+    return config

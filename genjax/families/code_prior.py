@@ -6,7 +6,7 @@ A tokenizer turns a picture into grids of codes c_0 (the coarsest), c_1, ...  Wi
 
 in raster order. Each factor over l is a player of its own, "level_0", "level_1", ..: a causal network of codes
 (`genjax.nn.code_networks`) that minimises its mean -log p in nats a code. Coarser codes reach a finer level as a map of
-features (`CodeContext`). The levels share nothing, so they may also be trained on different machines.
+features (`CodeContext`). The levels share no parameters.
 
 Pictures are drawn level after level, each by one scan with the network's cache, and decoded by the tokenizer, whose
 weights are frozen. With `label_dropout` a share of the labels is replaced by the null class, which allows guidance of
@@ -38,6 +38,7 @@ import optax
 from genjax.autoregressive.sample import decode
 from genjax.core import rng
 from genjax.families.base import (
+    Codes,
     Conditions,
     Family,
     ImageSampler,
@@ -50,15 +51,13 @@ from genjax.families.base import (
     expect_parent,
     read_settings,
 )
-from genjax.nn import code_networks, pixelcnn, transformer
+from genjax.nn import code_networks, pixelcnn, pixelsnail, transformer
 from genjax.nn.code_networks import CodeContext
 from genjax.typing import Array, Batch, DataSpec, Float, Int, Key, Labels, Params, PyTree
 
-Codes = tuple[Int[Array, "b _ _"], ...]
-"""Of several levels, the coarsest first."""
-
 NETWORKS = {
     "gated_pixelcnn": pixelcnn.GatedPixelCNN,
+    "pixelsnail": pixelsnail.PixelSNAIL,
     "transformer": transformer.CodeTransformer,
 }
 OPTIONS = {"guidance_scale": 1.0, "temperature": 1.0, "top_k": 0.0, "top_p": 1.0}
@@ -112,7 +111,7 @@ def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec,
     pieces = make_model(read_settings(Settings, model, "config.model of the code_prior family"), tokenizer, spec)
     draw = partial(sample_images, pieces)
     levels = range(len(tokenizer.grids))
-    axes = [axis for module in (code_networks, pixelcnn, transformer) for axis in module.LOGICAL_AXES]
+    axes = [axis for module in (code_networks, pixelcnn, pixelsnail, transformer) for axis in module.LOGICAL_AXES]
     return Family(
         init=partial(init, pieces),
         players=tuple(Player(f"level_{level}", partial(loss_fn, pieces, level)) for level in levels),

@@ -34,9 +34,7 @@ def field(grid, reach):
     )
 
 
-@pytest.mark.parametrize(
-    ("depth", "first_kernel", "kernel_size", "reach"), [(1, 3, 3, 1), (1, 5, 3, 2), (3, 3, 3, 3), (2, 3, 5, 3)]
-)
+@pytest.mark.parametrize(("depth", "first_kernel", "kernel_size", "reach"), [(1, 5, 3, 2), (2, 3, 5, 3)])
 def test_receptive_field_is_exact(depth, first_kernel, kernel_size, reach):
     net = network(grid=(6, 9), depth=depth, first_kernel=first_kernel, kernel_size=kernel_size)
     inputs = cases.conditions(net, 1)
@@ -98,7 +96,7 @@ def test_label_and_context_matter(params, inputs):
 def test_recomputing_changes_no_gradient(params, inputs):
     def loss(params, remat):
         settings = {"train": True, "rngs": {"dropout": jax.random.key(2)}}
-        logits = network(dropout=0.3, remat=remat).apply({"params": params}, *inputs, **settings)
+        logits = network(depth=2, dropout=0.3, remat=remat).apply({"params": params}, *inputs, **settings)
         return jnp.mean(jnp.square(logits))
 
     gradients = [jax.jit(jax.grad(loss), static_argnums=1)(params, remat) for remat in (False, True)]
