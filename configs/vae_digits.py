@@ -15,10 +15,11 @@ def get_config(variant: str = "") -> ConfigDict:
     """The config; `variant` is "" or "tiny"."""
     config = autoencoders.digits(autoencoders.vae())
     config.model.latent_dim = 16
-    config.model.network = autoencoders.mlp(hidden=(256, 256), activation="silu")
+    config.model.beta = 2.0
+    config.model.network = autoencoders.mlp(hidden=(256, 256, 256, 256), activation="silu")
     config.optimizer.model.update({"learning_rate": 1e-3, "warmup_steps": 100, "schedule": "cosine"})
     config.optimizer.model.clip_norm = 100.0
-    config.training.num_steps = 5_000
-    config.log.update({"sample_every": 2_500, "eval_every": 2_500})
+    config.training.num_steps = 6_000
+    config.log.update({"sample_every": 2_000, "eval_every": 2_000})
     config.sampling.batch_size = 250
     return autoencoders.select(config, variant)
