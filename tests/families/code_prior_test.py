@@ -15,6 +15,7 @@ from configs import (
     vqvae_prior_digits,
     vqvae_prior_imagenet128,
 )
+from genjax import sharding
 from genjax.core import tree
 from genjax.families import code_prior, registry
 from genjax.families.base import ImageSampler, LossInputs, Tokenizer, Weights
@@ -268,6 +269,9 @@ def parameters(config, grids, image_shape, num_codes=512):
     assert {player.name for player in family.players} == set(config.optimizer)
     assert set(family.interface.options) <= set(config.sampling)
     params, _ = jax.eval_shape(family.init, KEY, {})
+    if num_codes == 512:
+        mesh = sharding.make_mesh(data=1, fsdp=4, tensor=2)
+        assert sharding.check_coverage(params, sharding.infer(params, mesh, family.logical_axes), 0.99) > 0.99
     return [tree.count_params(params[player.name]) / 1e6 for player in family.players]
 
 
@@ -280,7 +284,6 @@ def test_tiny_configs_build(name):
         module.get_config("huge")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_configs_build(name):
     module, grids, image_shape = CONFIGS[name]
