@@ -15,7 +15,7 @@ from absl import app, flags, logging
 from ml_collections.config_flags import config_flags
 
 from genjax import stages
-from genjax.pipelines import editing, evaluation, images
+from genjax.pipelines import editing, evaluation, images, rejection
 from genjax.pipelines.guides import registry as guides
 from genjax.training import workdir
 
@@ -116,6 +116,9 @@ class SamplingFlags:
         )
         self._num_steps = flags.DEFINE_string("num_steps", None, "25, ddim25 or 10,10,3,2,2; default: the config's.")
         self._seed = flags.DEFINE_integer("seed", 0, "Seed of the noise.")
+        self._keep = flags.DEFINE_float(
+            "keep", 1.0, "Draw more, and keep this share: the pictures of each class that a classifier is surest of."
+        )
 
     @property
     def workdir(self) -> Path:
@@ -150,14 +153,16 @@ class SamplingFlags:
         edit, count = self._edit(), self._num_samples.value
         if edit and edit.one_label and stage.family.interface.num_classes and self._label.value is None:
             raise ValueError("this edit of a class-conditional model needs one class for all pictures; add --label")
-        return images.draw(
-            stage,
-            count,
-            label=self._label.value,
-            options={name: flag.value for name, flag in self._options.items() if flag.value is not None},
-            seed=self.seed,
-            conditions=edit.conditions(stage, count) if edit else None,
-        )
+        settings = {
+            "label": self._label.value,
+            "options": {name: flag.value for name, flag in self._options.items() if flag.value is not None},
+            "seed": self.seed,
+        }
+        if self._keep.value == 1:
+            return images.draw(stage, count, conditions=edit.conditions(stage, count) if edit else None, **settings)
+        if edit:
+            raise ValueError("--keep chooses among samples, not among edits of a picture; leave one of the two out")
+        return rejection.draw_best(stage, rejection.train_classifier(stage), count, self._keep.value, **settings)
 
     def _edit(self) -> editing.Edit | None:
         """The edit that was asked for."""

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from genjax import sharding
 from genjax.data import loader
 from genjax.families.base import FeatureExtractor
-from genjax.metrics import feature_net, report
+from genjax.metrics import feature_net, linear_probe, report
 from genjax.pipelines import images
 from genjax.pipelines.images import Drawn
 from genjax.stages import Stage
@@ -25,6 +26,8 @@ COUNT = 1000
 """Pictures that are reconstructed, at most."""
 NOISES = (0.0, 0.5, 1.0)
 """Standard deviations of the noise on pictures in [-1, 1] under which features are probed."""
+DRAWS = 3
+"""Draws of that noise; their scores are averaged."""
 
 
 def evaluate(stage: Stage, folder: Path, drawn: Drawn | None, seed: int = 0, likelihood: str = "") -> dict[str, Any]:
@@ -86,21 +89,19 @@ def held_out_images(stage: Stage) -> np.ndarray:
 
 
 def probe(stage: Stage, seed: int = 0) -> dict[str, float]:
-    """Accuracy of a linear classifier of the stage's features, and of the pixels themselves, under noise."""
-    from genjax.metrics import linear_probe
-
+    """What a linear classifier reads from a stage's features, and from the pixels themselves, under noise."""
     settings = _pictures(stage)
     train, test = (loader.load_arrays(settings, settings[split]) for split in ("split", "eval_split"))
-    features = jax.jit(stage.family.interface.features)
-    arrays = (train["image"], train["label"], test["image"], test["label"])
-    figures = {}
-    for noise in NOISES:
-        for name, read in {
-            "features": lambda x: features(stage.weights, x),
-            "pixels": lambda x: x.reshape(len(x), -1),
-        }.items():
-            figures[f"{name}, noise {noise:g}"] = linear_probe.probe_images(read, *arrays, noise=noise, seed=seed)
-    return figures
+    network = jax.jit(stage.family.interface.features)
+    rivals = {"features": lambda x: network(stage.weights, jnp.asarray(x)), "pixels": linear_probe.pixels}
+    splits = tuple((arrays["image"], arrays["label"]) for arrays in (train, test))
+    return {
+        f"{name}, noise {sigma:g}": float(
+            np.mean([linear_probe.probe_noisy(read, *splits, sigma, seed + draw) for draw in range(DRAWS)])
+        )
+        for sigma in NOISES
+        for name, read in rivals.items()
+    }
 
 
 def _pictures(stage: Stage) -> dict[str, Any]:
