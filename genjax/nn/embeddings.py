@@ -87,16 +87,18 @@ class LabelEmbedding(nn.Module):
         dim: features of the result.
         null_class: whether label `num_classes` is the null class.
         param_dtype: of the table.
+        embedding_init: of the table.
     """
 
     num_classes: int
     dim: int
     null_class: bool = False
     param_dtype: Any = jnp.float32
+    embedding_init: Any = nn.initializers.normal(1.0)
 
     @nn.compact
     def __call__(self, label: Int[Array, " b"]) -> Float[Array, "b d"]:
         """The rows of the labels; a label outside the table gives NaN, so that a mistake shows."""
         rows = self.num_classes + int(self.null_class)
-        table = self.param("embedding", nn.initializers.normal(1.0), (rows, self.dim), self.param_dtype)
+        table = self.param("embedding", self.embedding_init, (rows, self.dim), self.param_dtype)
         return jnp.take(table, label, axis=0, mode="fill", fill_value=jnp.nan)
