@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
-from genjax.diffusion.denoisers import Guide
+from genjax.diffusion.denoisers import Denoiser, Guide
 from genjax.diffusion.schedules import Schedule
 from genjax.typing import Array, Batch, DataSpec, Float, Image, Int, Key, Labels, Params, PerExample, PyTree
 
@@ -116,6 +116,23 @@ class Guidable(NamedTuple):
     guided: Callable[[tuple[GuideFn, ...]], SampleFn]
 
 
+class Distillable(NamedTuple):
+    """What a diffusion model offers to students that are to learn what it does in many steps.
+
+    Attributes:
+        schedule: the noising process that it was trained on.
+        init: (key, batch) -> fresh parameters of its network.
+        params: (weights) -> the parameters of its network.
+        denoiser: (parameters, conditions) -> its network as a denoiser, not thresholded. "label" of a conditional model
+            and "guidance_scale" count among the conditions.
+    """
+
+    schedule: Schedule
+    init: Callable[[Key, Batch], Params]
+    params: Callable[[Weights], Params]
+    denoiser: Callable[[Params, Conditions], Denoiser]
+
+
 class ImageSampler(NamedTuple):
     """The interface of a family from which images can be drawn.
 
@@ -128,6 +145,7 @@ class ImageSampler(NamedTuple):
         guidable: how to guide it from outside; None of families without a noising process.
         likelihoods: name -> (weights, batch, key) -> metric name -> value of each example [b]: likelihoods that are too
             costly for `Family.evaluate`, "bound" and "ode" of a diffusion model.
+        distillable: what a student of it learns from; None of families that can have none.
     """
 
     sample: SampleFn
@@ -136,6 +154,7 @@ class ImageSampler(NamedTuple):
     options: Mapping[str, float] = MappingProxyType({})
     guidable: Guidable | None = None
     likelihoods: Mapping[str, EvaluateFn] = MappingProxyType({})
+    distillable: Distillable | None = None
 
 
 class NoisyClassifier(NamedTuple):
