@@ -20,10 +20,10 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model.augment.update(policy="translation,cutout", cutout=0.25, fill=-1.0)
     config.model.generator.update(width=32, channel_mult=(2, 2, 1), bottom_size=2, z_dim=48, shared_dim=16)
     config.model.generator.attention_resolutions = ()
-    config.model.discriminator.update(width=32, channel_mult=(1, 2, 2), num_downsamples=2, attention_resolutions=())
+    config.model.discriminator.update(width=32, channel_mult=(1, 2, 2), num_downsamples=1, attention_resolutions=())
     config.optimizer.generator = common.adam(5e-4, b1=0.0, b2=0.99)
     config.optimizer.discriminator = common.adam(1e-3, b1=0.0, b2=0.99)
-    config.training.num_steps = 3_000
+    config.training.num_steps = 3_500
     config.training.ema.decay = 0.995
     config.checkpoint.every = 500
     config.log.update(every=50, sample_every=500, eval_every=500, num_samples=100)
