@@ -17,5 +17,5 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model.code_dim = 64
     config.model.network = autoencoders.conv(width=32, num_downs=1, num_res_blocks=1, res_width=32)
     config.optimizer.model.update({"learning_rate": 2e-3, "warmup_steps": 100, "schedule": "cosine"})
-    config.training.num_steps = 2_000
+    config.training.num_steps = 1_500
     return autoencoders.select(config, variant)

@@ -137,12 +137,12 @@ def init(model: Model, key: Key, batch: Batch):
     return {"model": params}, ()
 
 
-def _logits(model: Model, params: Params, images: Image) -> Float[Array, "b h w k"]:
+def _logits(model: Model, params: Params, images: Image) -> Float[Array, "b h2 w2 k"]:
     """Logits of the codes; the encoder sees mapped pixels, as the likelihood does."""
     return model.encoder.apply({"params": params["encoder"]}, elbo.logit_laplace_pixels(images))
 
 
-def _decoded(model: Model, params: Params, codes: Float[Array, "b h w k"]) -> tuple[Image, Image]:
+def _decoded(model: Model, params: Params, codes: Float[Array, "b h2 w2 k"]) -> tuple[Image, Image]:
     """(location, log-scale) of the logit of each pixel."""
     location, log_scale = jnp.split(model.decoder.apply({"params": params["decoder"]}, codes), 2, axis=-1)
     return location, log_scale
@@ -153,7 +153,7 @@ def _one_hot(model: Model, codes: Int[Array, "b h w"]) -> Float[Array, "b h w k"
 
 
 def _log_likelihood(
-    model: Model, params: Params, images: Image, codes: Float[Array, "b h w k"], key: Key
+    model: Model, params: Params, images: Image, codes: Float[Array, "b h2 w2 k"], key: Key
 ) -> PerExample:
     """log p(x | codes) in nats, of pixels with noise of their bin's width."""
     pixels = elbo.logit_laplace_pixels(images)

@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from genjax.typing import Float, ImageUint8, Int
+from genjax.typing import Float, ImageUint8, Int, UInt8
 
 MAX_ITERATIONS = 1000
 
@@ -30,7 +30,7 @@ Features = Callable[[Float[np.ndarray, "n h w c"]], Float[np.ndarray, "n d"]]
 def probe(
     train_features: Float[np.ndarray, "n d"],
     train_labels: Int[np.ndarray, " n"],
-    test_features: Float[np.ndarray, "m d"],
+    test_features: Float[np.ndarray, "m d2"],
     test_labels: Int[np.ndarray, " m"],
 ) -> float:
     """Share of the test examples whose class a logistic regression on the training features tells, in [0, 1].
@@ -59,7 +59,7 @@ def probe(
 def probe_noisy(
     features: Features,
     train: tuple[ImageUint8, Int[np.ndarray, " n"]],
-    test: tuple[ImageUint8, Int[np.ndarray, " m"]],
+    test: tuple[UInt8[np.ndarray, "m h w c"], Int[np.ndarray, " m"]],
     sigma: int | float = 0.0,
     seed: int = 0,
 ) -> float:
