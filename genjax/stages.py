@@ -36,6 +36,7 @@ class Stage(NamedTuple):
         spec: shape and classes of its data.
         step: the step of the checkpoint.
         checksum: of the weights, uint32: what tells them from any others; 0 of those that come from no checkpoint.
+        parents: interfaces of the upstream stages, by name; their weights are in `weights.frozen`.
     """
 
     family: Family
@@ -44,6 +45,7 @@ class Stage(NamedTuple):
     spec: DataSpec
     step: int
     checksum: int = 0
+    parents: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def record(self) -> dict[str, int]:
@@ -162,7 +164,8 @@ def load(
     frozen = {name: stage.weights for name, stage in parents.items()}
     weights = Weights(dict(state.ema or state.params), state.extra, frozen)
     checksum = sum(sums[name] for name in fields[1:]) % 2**32
-    return Stage(family, weights, config, spec, int(state.step), checksum)
+    interfaces = {name: stage.family.interface for name, stage in parents.items()}
+    return Stage(family, weights, config, spec, int(state.step), checksum, interfaces)
 
 
 def _restore(checkpoints: Checkpoints, folder: Path, shapes, shardings, fields, step: int | None):

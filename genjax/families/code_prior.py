@@ -35,7 +35,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from genjax.autoregressive.sample import decode
+from genjax.autoregressive.sample import Known, decode
 from genjax.core import rng
 from genjax.families.base import (
     Codes,
@@ -268,7 +268,8 @@ def sample_codes(model: Model, weights: Weights, conditions: Conditions, key: Ke
         model: the family's pieces; see `make_model`.
         weights: what to draw with.
         conditions: "index" int32 [b]; "label" int32 [b] for a conditional model; the scalars of `OPTIONS`, left out at
-            their neutral values.
+            their neutral values. To complete pictures, for any level l: "known_l" int32 [b, h, w], codes that are
+            given where "mask_l" bool [b, h, w] is true.
         key: of the whole set of samples.
 
     Raises:
@@ -299,5 +300,8 @@ def _sample_level(
         features = None if features is None else jnp.tile(features, (2, 1, 1, 1))
     cache, step = code_networks.decoder(network, params["network"], batch, label, features)
     options = {name: conditions[name] for name in OPTIONS if name in conditions}
+    if f"known_{level}" in conditions:
+        given = (conditions[f"{name}_{level}"].reshape(keys.shape[0], -1) for name in ("known", "mask"))
+        options["known"] = Known(*given)
     tokens = decode(step, cache, math.prod(network.grid), keys, **options)
     return tokens.reshape(-1, *network.grid)

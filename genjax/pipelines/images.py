@@ -78,8 +78,9 @@ def draw(
     with tqdm(total=count, unit="image", disable=jax.process_index() != 0) as bar:
         pictures = generate.make_generate(stage.family, mesh)(
             stage.weights,
-            {"index": np.arange(count, dtype=np.int32), **(conditions or {})}
-            | ({} if labels is None else {"label": labels}),
+            {"index": np.arange(count, dtype=np.int32)}
+            | ({} if labels is None else {"label": labels})
+            | dict(conditions or {}),
             shared,
             jax.random.key(seed),
             stage.config.sampling.batch_size,

@@ -10,7 +10,7 @@ import pytest
 from configs import vqvae_digits_pipeline, vqvae_prior_digits
 from genjax import stages
 from genjax.data import encoded, loader
-from genjax.pipelines import chain, encoding, images
+from genjax.pipelines import chain, encoding, images, vqvae
 from genjax.training import workdir
 from genjax.training.checkpoint import Checkpoints
 
@@ -102,6 +102,22 @@ def test_cached_codes_are_the_live_ones(whole, data_dir):
         for level, codes in enumerate(tokenizer.family.interface.encode(tokenizer.weights, jnp.asarray(live["image"]))):
             np.testing.assert_array_equal(np.asarray(codes)[real], cached[f"codes_{level}"][real])
         np.testing.assert_array_equal(live["label"], cached["label"])
+
+
+def test_pictures_are_completed_from_the_codes_that_are_kept(whole):
+    stage, tokenizer = stages.load(whole), stages.load(whole / "tokenizer")
+    pictures = loader.load_arrays(stage.config.data.to_dict())["image"][:12]
+    codes = vqvae.encode(stage, pictures)
+    np.testing.assert_array_equal(vqvae.decode(tokenizer, codes), images.reconstruct(tokenizer, pictures))
+    whole_again = vqvae.complete(stage, pictures, np.zeros(12, np.int32), rows=8)
+    np.testing.assert_array_equal(whole_again.images, images.reconstruct(tokenizer, pictures))
+    assert (whole_again.labels == 0).all()
+    drawn = vqvae.complete(stage, pictures, rows=0, seed=0).images
+    np.testing.assert_array_equal(drawn, images.draw(stage, 12).images)
+    with pytest.raises(ValueError, match="rows=9 of pictures with 8"):
+        vqvae.complete(stage, pictures, rows=9)
+    with pytest.raises(ValueError, match="only a prior over codes completes pictures"):
+        vqvae.complete(tokenizer, pictures, rows=4)
 
 
 def prior(data_dir, tokenizer, **data):

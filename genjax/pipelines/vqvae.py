@@ -1,0 +1,93 @@
+"""What a person does with a tokenizer and the prior over its codes: look at codes, and complete pictures.
+
+    stage = stages.load("runs/vqvae")                     # a chain's folder, or the prior's workdir
+    codes = encode(stage, pictures)                       # int32, coarse to fine
+    images.draw(stage, 100)                               # samples, as of any stage
+    complete(stage, pictures, labels, rows=3)             # the upper 3 / 8 of each picture are kept, the rest is drawn
+
+Samples come from the prior alone; codes at random decode to nothing.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genjax.core import images as images_lib
+from genjax.families.base import ImageSampler, Tokenizer
+from genjax.pipelines import images
+from genjax.pipelines.images import Drawn
+from genjax.stages import Stage
+from genjax.training import generate
+from genjax.typing import Int, UInt8
+
+
+def encode(stage: Stage, pictures: UInt8[np.ndarray, "n h w c"]) -> tuple[np.ndarray, ...]:
+    """The codes of uint8 pictures, int32 [n, *grid] of each level, coarse to fine.
+
+    Args:
+        stage: a tokenizer, or a prior that is built on one.
+        pictures: of the stage's shape.
+
+    Raises:
+        ValueError: for a stage without codes, or pictures of another shape.
+    """
+    tokenizer, weights = _tokenizer(stage)
+    if pictures.shape[1:] != tuple(tokenizer.image_shape):
+        raise ValueError(f"pictures of {pictures.shape[1:]} are no pictures of {tuple(tokenizer.image_shape)}")
+    return tuple(jax.device_get(jax.jit(tokenizer.encode)(weights, images_lib.from_uint8(pictures))))
+
+
+def complete(
+    stage: Stage,
+    pictures: UInt8[np.ndarray, "n h w c"],
+    labels: Int[np.ndarray, " n"] | None = None,
+    *,
+    rows: int,
+    seed: int = 0,
+    **options: float,
+) -> Drawn:
+    """Pictures of which the codes of the uppermost rows are kept and the others drawn.
+
+    Each level keeps its codes of those rows: the pixels above are what these codes decode to.
+
+    Args:
+        stage: a prior.
+        pictures: uint8.
+        labels: classes, of a class-conditional prior; None for its classes in turn.
+        rows: of pixels that are kept; rounded down to whole codes on each level.
+        seed: of what is drawn.
+        options: guidance_scale, temperature, top_k, top_p.
+
+    Raises:
+        ValueError: for a stage that is no prior over codes, or more rows than there are.
+    """
+    interface = stage.family.interface
+    if not isinstance(interface, ImageSampler) or "tokenizer" not in stage.parents:
+        raise ValueError(f"only a prior over codes completes pictures, not a run of the family {stage.config.family!r}")
+    height = interface.image_shape[0]
+    if not 0 <= rows <= height:
+        raise ValueError(f"rows={rows} of pictures with {height}: keep 0 to {height}")
+    conditions = {}
+    for level, codes in enumerate(encode(stage, pictures)):
+        kept = np.arange(codes.shape[1])[:, None] < codes.shape[1] * rows // height
+        conditions |= {f"known_{level}": codes, f"mask_{level}": np.broadcast_to(kept, codes.shape)}
+    if interface.num_classes:
+        labels = generate.class_labels(len(pictures), interface.num_classes) if labels is None else labels
+        conditions["label"] = labels.astype(np.int32)
+    return images.draw(stage, len(pictures), options=options, seed=seed, conditions=conditions)._replace(labels=labels)
+
+
+def decode(stage: Stage, codes: tuple[np.ndarray, ...]) -> UInt8[np.ndarray, "n h w c"]:
+    """The uint8 pictures of codes, coarse to fine."""
+    tokenizer, weights = _tokenizer(stage)
+    decoded = jax.jit(tokenizer.decode)(weights, tuple(jnp.asarray(level) for level in codes))
+    return jax.device_get(images_lib.to_uint8(decoded))
+
+
+def _tokenizer(stage: Stage):
+    """(interface, weights) of the stage itself, or of the tokenizer that it is built on."""
+    if isinstance(stage.family.interface, Tokenizer):
+        return stage.family.interface, stage.weights
+    if "tokenizer" in stage.parents:
+        return stage.parents["tokenizer"], stage.weights.frozen["tokenizer"]
+    raise ValueError(f"a run of the family {stage.config.family!r} has no codes; name a tokenizer's or a prior's")
