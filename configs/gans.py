@@ -48,9 +48,9 @@ def original() -> ConfigDict:
 def digits(config: ConfigDict) -> ConfigDict:
     """The config on scikit-learn's 8x8 digits, with what keeps 1,352 pictures from being learnt by heart.
 
-    Both players see pictures of which a square of 3 pixels is blanked (translations as well are safe from overfitting
-    for longer, but an eighth of 8 pixels is much: samples come out shifted); R1 keeps the discriminator smooth, weaker
-    than for large pictures, since a gradient by 64 pixels has to be large to tell them apart; Adam without momentum.
+    Both players see pictures of which a square of 3x3 pixels is blanked. Translations as well delay overfitting, but a
+    pixel is much of 8, and some samples come out shifted. R1 keeps the discriminator smooth, weaker than for large
+    pictures, since a gradient by 64 pixels has to be large to tell them apart. Adam goes without momentum.
     """
     config.data.name = "digits"
     config.data.image_size = 8
