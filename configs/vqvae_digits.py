@@ -20,9 +20,9 @@ def get_config(variant: str = ""):
     config.data.channels = 1
     config.data.batch_size = 64
     config.model.update(width=64, num_downs=1, num_res_blocks=1, res_width=32, data_variance=0.564)
-    config.model.codebook.update(num_codes=64, dim=16, restart_threshold=0.1)
-    config.optimizer.model.update(learning_rate=2e-3, warmup_steps=100, clip_norm=1.0, schedule="cosine")
-    config.training.num_steps = 2_500
+    config.model.codebook.update(num_codes=64, dim=16, restart_threshold=0.1, decay=0.95)
+    config.optimizer.model.update(learning_rate=5e-3, warmup_steps=100, clip_norm=1.0, schedule="cosine")
+    config.training.num_steps = 1_500
     config.checkpoint.every = 500
     config.log.update(every=50, sample_every=500, eval_every=500, num_samples=100)
 

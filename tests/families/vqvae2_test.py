@@ -55,7 +55,7 @@ def test_encode_then_decode_is_the_reconstruction(parts):
 
 def test_every_code_matters_to_the_picture(parts):
     family, weights = parts
-    codes = family.interface.encode(weights, batch()["image"])
+    codes = jax.jit(family.interface.encode)(weights, batch()["image"])
     decode = jax.jit(family.interface.decode)
     whole = decode(weights, codes)
     for level in range(len(codes)):
@@ -93,7 +93,7 @@ def test_codebooks_by_loss_are_parameters():
     assert extra == () and [v.shape for v in params["model"]["codebook"]] == [(16, 4)] * 2
     gradient = jax.jit(jax.grad(lambda p: family.players[0].loss(p, inputs_of(()))[0]))(params["model"])
     assert all(jnp.abs(level).max() > 0 for level in gradient["codebook"])
-    codes = family.interface.encode(Weights(params, (), {}), batch()["image"])
+    codes = jax.eval_shape(family.interface.encode, Weights(params, (), {}), batch()["image"])
     assert [level.shape for level in codes] == [(6, 2, 2), (6, 4, 4)]
 
 

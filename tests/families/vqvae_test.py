@@ -62,18 +62,19 @@ def test_loss_is_the_sum_of_its_terms(weights):
 
 def test_reconstruction_is_that_of_its_own_codes(family, weights):
     x = batch()["image"]
-    (codes,) = jax.jit(family.interface.encode)(weights, x)
+    encode, decode = jax.jit(family.interface.encode), jax.jit(family.interface.decode)
+    (codes,) = encode(weights, x)
     assert codes.shape == (8, 4, 4) and codes.dtype == jnp.int32 and codes.min() >= 0 and codes.max() < 16
-    decoded = jax.jit(family.interface.decode)(weights, (codes,))
+    decoded = decode(weights, (codes,))
     np.testing.assert_array_equal(decoded, jax.jit(family.reconstruct)(weights, x, KEY))
     assert jnp.abs(decoded).max() <= 1
     held_out = jax.jit(family.evaluate)(weights, batch(), KEY)
     assert set(held_out) == {"psnr", "reconstruction", "commitment", "perplexity"}
     assert all(value.shape == (8,) for value in held_out.values())
     np.testing.assert_allclose(held_out["psnr"], numerics.psnr(decoded, x), rtol=1e-5)
-    alone = jax.jit(family.interface.encode)(weights, x[3:4])[0]
+    alone = encode(weights, x[3:4])[0]
     np.testing.assert_array_equal(alone[0], codes[3])  # no picture depends on its batch
-    assert jnp.isnan(family.interface.decode(weights, (codes.at[0, 0, 0].set(16),))[0]).any(), "mistakes show"
+    assert jnp.isnan(decode(weights, (codes.at[0, 0, 0].set(16),))[0]).any(), "mistakes show"
 
 
 def test_interface(family):

@@ -45,6 +45,18 @@ def parts(request):
     return small(request.param)
 
 
+@pytest.fixture(scope="module")
+def decode(parts):
+    network, params, _ = parts
+    return jax.jit(lambda z_q: network.apply(params, z_q, method="decode"))
+
+
+@pytest.fixture(scope="module")
+def called(parts):
+    network, params, x = parts
+    return jax.jit(network.apply)(params, x, books(len(network.downs)))
+
+
 def test_finer_levels_are_conditioned_on_coarser_ones_and_not_the_other_way(parts):
     network, params, x = parts
     vectors = books(len(network.downs))
@@ -58,10 +70,8 @@ def test_finer_levels_are_conditioned_on_coarser_ones_and_not_the_other_way(part
             assert moved == (level > changed), (changed, level)
 
 
-def test_the_picture_depends_on_every_level(parts):
-    network, params, x = parts
-    decode = jax.jit(lambda z_q: network.apply(params, z_q, method="decode"))
-    z_q = tuple(level.z_q for level in network.apply(params, x, books(len(network.downs)), method="encode"))
+def test_the_picture_depends_on_every_level(decode, called):
+    z_q = tuple(level.z_q for level in called[1])
     whole = decode(z_q)
     for level in range(len(z_q)):
         other = decode(tuple(z + 1.0 * (place == level) for place, z in enumerate(z_q)))
@@ -77,9 +87,7 @@ def test_gradient_reaches_every_encoder(parts):
         assert jnp.abs(leaf).max() > 0, jax.tree_util.keystr(path)
 
 
-def test_call_is_encode_then_decode(parts):
-    network, params, x = parts
-    vectors = books(len(network.downs))
-    x_hat, quantized = jax.jit(network.apply)(params, x, vectors)
-    decoded = network.apply(params, tuple(level.z_q for level in quantized), method="decode")
+def test_call_is_encode_then_decode(decode, called):
+    x_hat, quantized = called
+    decoded = decode(tuple(level.z_q for level in quantized))
     np.testing.assert_allclose(x_hat, decoded, rtol=1e-4, atol=1e-4)
