@@ -99,7 +99,7 @@ def select(config: ConfigDict, variant: str) -> ConfigDict:
     if variant not in ("", "tiny"):
         raise ValueError(f"unknown variant {variant!r} of a prior; known: none, tiny")
     if variant == "tiny":
-        config.data.update(name="digits", image_size=8, channels=1, crop="center", flip=False, batch_size=16)
+        config.data.update(name="digits", eval_split="test", image_size=8, channels=1, crop="center", batch_size=16)
         for network in config.model.networks.values():
             network.update(TINY[network.name], remat=False)
         config.model.update(dtype="float32")
