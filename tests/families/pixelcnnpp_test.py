@@ -119,10 +119,13 @@ def test_refusals(changes, words):
         build(**changes)
 
 
-@pytest.mark.parametrize("name", ["pixelcnnpp_digits", "pixelcnnpp_cifar10"])
-def test_configs(name):
+@pytest.mark.parametrize(
+    ("name", "other"), [("pixelcnnpp_digits", "unconditional"), ("pixelcnnpp_cifar10", "conditional")]
+)
+def test_configs(name, other):
     module = importlib.import_module(f"configs.{name}")
-    assert module.get_config("conditional").model.conditional and not module.get_config().model.conditional
+    assert module.get_config(other).model.conditional is (other == "conditional")
+    assert module.get_config().model.conditional is (other != "conditional")
     assert module.get_config("tiny").training.num_steps == 20
-    with pytest.raises(ValueError, match="'huge'.*conditional, tiny"):
+    with pytest.raises(ValueError, match=f"'huge'.*{other}, tiny"):
         module.get_config("huge")
