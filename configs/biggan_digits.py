@@ -22,8 +22,8 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model.generator.attention_resolutions = ()
     config.model.discriminator.update(width=32, channel_mult=(1, 2, 2), num_downsamples=1, attention_resolutions=())
     config.optimizer.generator = common.adam(5e-4, b1=0.0, b2=0.99)
-    config.optimizer.discriminator = common.adam(1e-3, b1=0.0, b2=0.99)
-    config.training.num_steps = 3_500
+    config.optimizer.discriminator = common.adam(2e-3, b1=0.0, b2=0.99)
+    config.training.num_steps = 3_200
     config.training.ema.decay = 0.995
     config.checkpoint.every = 500
     config.log.update(every=50, sample_every=500, eval_every=500, num_samples=100)
