@@ -88,6 +88,7 @@ def diffusion() -> ConfigDict:
     model.vb_weight = 1.0  # of the variational term in L_hybrid: 1 as ADM, T / 1000 as Improved DDPM
     model.conditional = False  # on the class label
     model.label_dropout = 0.0  # share of labels replaced by the null class, for classifier-free guidance
+    model.low_res = ConfigDict()  # what the model enlarges: low_res(...); empty: nothing, it draws
     model.dtype = "float32"  # of the network's computation; parameters stay float32
     model.network = ConfigDict({"name": "unet"})
     config.optimizer = ConfigDict({"model": adam(2e-4)})
@@ -102,7 +103,21 @@ def diffusion() -> ConfigDict:
     sampling.trajectory = False  # while training, also write the way from noise to image as a GIF
     sampling.batch_size = 64  # pictures sampled at once, over all devices
     sampling.strength = 1.0  # share of the steps that are made when starting from a picture (SDEdit)
+    sampling.aug_level = 0.0  # of a super-resolution model: noise on the small picture, up to its max_aug_level
     sampling.resamples = 1  # times that each stretch is walked when inpainting; RePaint: 10
+    return config
+
+
+def low_res(size: int, **settings) -> ConfigDict:
+    """`config.model.low_res`: what a super-resolution model enlarges, see `genjax.diffusion.conditioning.LowRes`."""
+    config = ConfigDict()
+    config.size = size  # pixels of the small picture's side
+    config.blur = ()  # (low, high), standard deviations in pixels of a 3x3 Gaussian blur in training
+    config.blur_share = 1.0  # share of the examples that are blurred
+    config.max_aug_level = 0.0  # greatest level of noise on the small picture in training, at most 1; 0 = no noise
+    config.crop_fraction = 1.0  # side of the crops that are trained on, in the picture's
+    config.dropout = 0.0  # share of small pictures replaced by grey, for classifier-free guidance
+    config.update(settings)
     return config
 
 

@@ -63,6 +63,14 @@ def adm(image_size: int) -> ConfigDict:
     return _rhythm(config)
 
 
+def adm_upsample(image_size: int, low_res: int) -> ConfigDict:
+    """ADM-U: ADM with 192 channels that enlarges ImageNet's pictures (arXiv:2105.05233, the flags of the release)."""
+    config = adm(image_size)
+    config.model.low_res = common.low_res(low_res)
+    config.model.network.update({"width": 192, "channel_mult": (1, 1, 2, 2, 4, 4), "remat": True})
+    return config
+
+
 def adm_classifier(image_size: int) -> ConfigDict:
     """ADM's classifiers of noisy ImageNet (arXiv:2105.05233, the release's flags), but for what differs by size.
 
@@ -150,6 +158,8 @@ def _shrink(config: ConfigDict) -> None:
     net.update({"width": 16, "channel_mult": (net.channel_mult[0], 2), "num_res_blocks": 1})
     net.update({"attention_resolutions": (4,), "num_groups": 4})
     net.head_channels = 8 if net.head_channels else 0
+    if config.model.get("low_res"):
+        config.model.low_res.size = 4
     config.model.dtype = "float32"
     optimizer = config.optimizer.model
     optimizer.update({"learning_rate": 1e-3, "warmup_steps": min(5, optimizer.warmup_steps)})

@@ -15,7 +15,7 @@ from absl import app, flags, logging
 from ml_collections.config_flags import config_flags
 
 from genjax import stages
-from genjax.pipelines import editing, evaluation, images, rejection
+from genjax.pipelines import cascade, editing, evaluation, images, rejection
 from genjax.pipelines.guides import registry as guides
 from genjax.training import workdir
 
@@ -82,6 +82,7 @@ def _fail(error: Exception | str) -> None:
 
 OPTIONS = {
     "guidance_scale": "Strength of guidance, 1 = none",
+    "aug_level": "Noise on the small pictures between the stages of a cascade, 0 = none",
     "truncation": "Truncation of a GAN's noise",
     "temperature": "Temperature of an autoregressive model",
     "top_k": "Draw from the k likeliest codes only, 0 = from all",
@@ -141,7 +142,8 @@ class SamplingFlags:
             overrides["sampler"] = {"name": self._sampler.value}
         if self._num_steps.value:
             overrides["num_steps"] = self._num_steps.value
-        stage = stages.load(self.workdir, sampling=overrides)
+        load = cascade.load if cascade.is_cascade(self.workdir) else stages.load
+        stage = load(self.workdir, sampling=overrides)
         return guides.guide(stage, [guides.make(text, stage) for text in self._guides.value])
 
     def draw(self, stage: stages.Stage) -> images.Drawn:

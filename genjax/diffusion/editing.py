@@ -30,6 +30,8 @@ Deviations: RePaint's release climbs a jump step by step; here it is one draw fr
 no eps to invert with: the first step takes it at its end, from the rescaled picture.
 """
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 
@@ -40,6 +42,10 @@ from genjax.diffusion.grids import Walk
 from genjax.diffusion.samplers import Sampler
 from genjax.diffusion.schedules import NoiseLevel, Scalar
 from genjax.typing import Array, Float, Key
+
+INVERSION_REFINEMENTS = 2
+"""Of a picture's latent, at each step: 25 steps on the digits return it within .017 (root mean square) instead of .052,
+and within .004 instead of .043 if the first of them, of almost no signal, is left out (SDEdit's strength)."""
 
 
 def replace_known(known: Float[Array, "b ..."], mask: Float[Array, "..."]) -> Guide:
@@ -233,3 +239,44 @@ def slerp(
     of_first = jnp.where(parallel, 1 - weight, jnp.sin((1 - weight) * theta) / safe)
     of_second = jnp.where(parallel, weight, jnp.sin(weight * theta) / safe)
     return of_first * first + of_second * second
+
+
+def start(
+    denoise: Denoiser, levels: NoiseLevel, conditions: Mapping[str, Array], keys: Key, shape: tuple[int, ...]
+) -> Float[Array, "b ..."]:
+    """x_T: noise, or what the pictures among the conditions are at the first level.
+
+    Args:
+        denoise: the denoiser that will be sampled with.
+        levels: the grid, or its tail.
+        conditions: "source" [b, ...] to start from it; with "target" [b, ...] and "weight" [b] too, between the latents
+            of both.
+        keys: one an example [b].
+        shape: of one example.
+    """
+    if "target" in conditions:
+        ends = jnp.stack([conditions["source"], conditions["target"]])
+        latents = jax.lax.map(lambda x0: invert(denoise, levels, x0, keys, INVERSION_REFINEMENTS), ends)
+        return slerp(*latents, conditions["weight"])
+    if "source" in conditions:
+        return diffuse_source(conditions["source"], levels, keys)
+    return process.sample_prior(keys, (keys.shape[0], *shape), levels)
+
+
+def keep_known(
+    sampler: Sampler, levels: NoiseLevel, conditions: Mapping[str, Array], resamples: int = 1
+) -> tuple[Sampler, NoiseLevel | Walk]:
+    """The sampler and its steps; where something is "known", and where the "mask" says so, they keep it.
+
+    Args:
+        sampler: any.
+        levels: the grid.
+        conditions: "known" [b, ...] and "mask", or neither.
+        resamples: times that each stretch is walked; 1 = no RePaint. Its jumps are as long as RePaint's, 1 / 25.
+    """
+    if "known" not in conditions:
+        return sampler, levels
+    sampler = inpaint(sampler, conditions["known"], conditions["mask"])
+    if resamples == 1:
+        return sampler, levels
+    return sampler, resampling_walk(levels, max(1, (levels.alpha.shape[0] - 1) // 25), resamples)

@@ -26,7 +26,7 @@ from genjax.core.numerics import expand_to
 from genjax.diffusion.denoisers import Denoiser, Guide, Prediction, replace_x0
 from genjax.diffusion.process import fold, is_batched, x0_from_eps
 from genjax.diffusion.schedules import NoiseLevel, Scalar
-from genjax.typing import Array, Float, Key
+from genjax.typing import Array, Float, Key, PyTree
 
 MODES = ("mean", "score")
 
@@ -68,6 +68,11 @@ def classifier_free(
         return denoise
 
     return guide
+
+
+def pair(cond: PyTree, null_cond: PyTree) -> PyTree:
+    """The conditions of a paired denoiser: b real ones and then b null ones, each leaf [b, ...] to [2b, ...]."""
+    return jax.tree.map(lambda one, null: jnp.concatenate([one, null]), cond, null_cond)
 
 
 def _halves(paired: Denoiser, x_t: Array, level: NoiseLevel, key: Key) -> tuple[Prediction, Prediction]:

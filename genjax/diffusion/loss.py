@@ -17,6 +17,7 @@ multiplied by T. IDDPM draws t by `time_samplers.loss_aware` for it, for its noi
 """
 
 import math
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -205,3 +206,37 @@ def discretized_gaussian_nll(
 
 def _tanh_cdf(y: Array) -> Array:
     return 0.5 * (1 + jnp.tanh(math.sqrt(2 / math.pi) * (y + 0.044715 * y**3)))
+
+
+OBJECTIVES = ("simple", "variational")
+Objective = Callable[
+    [Net, Parameterizer, Weighting, Schedule, Array, Array, Key], tuple[Float[Array, " b"], Mapping[str, Array]]
+]
+"""(net, parameterization, weighting, schedule, x0, t, key) -> (loss of each example, its parts by name)."""
+
+
+def make(objective: str, learned_variance: bool = False, vb_weight: Scalar = 1.0, variance: str = "") -> Objective:
+    """The training loss that settings name: L_simple, L_hybrid where the variance is learned, or L_vlb.
+
+    Args:
+        objective: "simple", or "variational" for L_vlb.
+        learned_variance: whether the network predicts the variance, too.
+        vb_weight: of the variational term in L_hybrid.
+        variance: kind of variance of the reverse steps, for L_vlb.
+
+    Raises:
+        ValueError: for another objective.
+    """
+    if objective not in OBJECTIVES:
+        raise ValueError(f"unknown objective {objective!r}; config.model.objective is one of {OBJECTIVES}")
+
+    def loss(net: Net, parameterization, weighting, schedule, x0: Array, t: Array, key: Key):
+        pieces = (net, parameterization, weighting, schedule, x0, t, key)
+        if objective == "variational":
+            return variational_loss(net, parameterization, schedule, x0, t, key, variance), {}
+        if not learned_variance:
+            return denoising_loss(*pieces), {}
+        hybrid = hybrid_loss(*pieces, vb_weight)
+        return hybrid.loss, {"simple": hybrid.simple, "vb": hybrid.vb}
+
+    return loss

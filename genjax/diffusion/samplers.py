@@ -15,8 +15,8 @@ alpha_c sigma_n / (alpha_n sigma_c), h the step in log(alpha / sigma), and z fre
 A step to sigma = 0 (r = 0) returns x0 and adds no noise, in each of them.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -272,3 +272,18 @@ def make(name: str, **kwargs) -> Sampler:
     if name not in _MAKERS:
         raise ValueError(f"unknown sampler {name!r}; known: {', '.join(sorted(_MAKERS))}")
     return _MAKERS[name](**kwargs)
+
+
+def make_for(settings: Mapping[str, Any], schedule: Schedule, variance: str) -> Sampler:
+    """The sampler of a config, told of the model what its kind has to know.
+
+    Args:
+        settings: "name" and what else is asked for.
+        schedule: of the model; samplers with churn add noise by it.
+        variance: of the model's reverse steps; the ancestral sampler's.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    told = {"schedule": schedule} if "churn" in settings else {}
+    return make(**settings, **told) if settings["name"] != "ancestral" else make(**{**settings, "variance": variance})

@@ -12,6 +12,11 @@ from genjax.diffusion.schedules import NoiseLevel, Scalar
 from genjax.typing import Array, Float, Key
 
 
+def none() -> Guide:
+    """Leave x0 as it is."""
+    return lambda denoise: denoise
+
+
 def static(low: Scalar = -1.0, high: Scalar = 1.0) -> Guide:
     """Clip x0 to [low, high] (DDPM's released sampler)."""
     return _on_x0(lambda x0: jnp.clip(x0, low, high))
@@ -33,6 +38,20 @@ def dynamic(quantile: Scalar = 0.995, cap: Scalar | None = None) -> Guide:
         return jnp.clip(x0, -s, s) / s
 
     return _on_x0(limit)
+
+
+THRESHOLDS = {"none": none, "static": static, "dynamic": dynamic}
+
+
+def make(name: str, **settings) -> Guide:
+    """The thresholding of a name, "none", "static" or "dynamic", with its settings.
+
+    Raises:
+        ValueError: for another name.
+    """
+    if name not in THRESHOLDS:
+        raise ValueError(f"unknown threshold {name!r}; config.sampling.threshold.name is one of {sorted(THRESHOLDS)}")
+    return THRESHOLDS[name](**settings)
 
 
 def _on_x0(change) -> Guide:

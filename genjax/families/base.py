@@ -157,6 +157,24 @@ class ImageSampler(NamedTuple):
     distillable: Distillable | None = None
 
 
+class SuperResolver(NamedTuple):
+    """The interface of a family that draws large images for small ones: a later stage of a cascade.
+
+    Attributes:
+        sample: draws them; `conditions["low_res"]` [b, *low_res_shape] are the small images, in [-1, 1].
+        image_shape: (height, width, channels) of the large images.
+        low_res_shape: of the small ones.
+        num_classes: labels that `sample` asks for, 0 = none.
+        options: as those of an `ImageSampler`; "aug_level" is the noise to hide the small images' mistakes with.
+    """
+
+    sample: SampleFn
+    image_shape: tuple[int, int, int]
+    low_res_shape: tuple[int, int, int]
+    num_classes: int
+    options: Mapping[str, float] = MappingProxyType({})
+
+
 class NoisyClassifier(NamedTuple):
     """The interface of a classifier of noisy images.
 
@@ -215,7 +233,8 @@ class Family(NamedTuple):
         evaluate: (weights, batch, key) -> metric name -> value of each example [b].
         interface: what later stages see of it, e.g. an `ImageSampler`.
         logical_axes: (regex on the parameter's path, name of each of its axes), as the nn files state them.
-        reconstruct: (weights, images, key) -> images, of a family that encodes and decodes; None of others.
+        reconstruct: (weights, images, key) -> images, of a family that encodes and decodes, or makes images small and
+            large again; None of others.
     """
 
     init: Callable[[Key, Batch], tuple[dict[str, Params], PyTree]]

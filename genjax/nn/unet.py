@@ -5,7 +5,8 @@
 
 Each level has `num_res_blocks` blocks on the way down, whose results, with those of the first convolution and
 of each downsampling, are concatenated to the inputs of the `num_res_blocks + 1` blocks on the way up. The
-embedding of time, plus that of the class, reaches every residual block.
+embedding of time, plus that of the class and of the noise on a small picture where there are such, reaches every
+residual block.
 
 What the papers differ in, and the fields that say it:
 
@@ -38,6 +39,8 @@ from genjax.nn.unet_trunk import Trunk
 from genjax.typing import Array, Float, Int
 
 LOGICAL_AXES = unet_trunk.LOGICAL_AXES
+AUG_SCALE = 1000.0
+"""A level of noise in [0, 1] is embedded as the time of 1000 steps would be."""
 
 
 class UNet(Trunk):
@@ -46,12 +49,15 @@ class UNet(Trunk):
     Attributes:
         num_classes: classes of the label embedding; 0 = no labels.
         null_class: whether label `num_classes` means "no class", for classifier-free guidance.
+        aug_embed: whether it is told the level of noise on the small picture among the channels of x; see
+            `genjax.diffusion.conditioning`.
         others: see `Trunk`; `out_channels` is twice the image's where the variance is learned, and there are
             `num_res_blocks` + 1 residual blocks a level on the way up.
     """
 
     num_classes: int = 0
     null_class: bool = False
+    aug_embed: bool = False
 
     @nn.compact
     def __call__(
@@ -59,27 +65,31 @@ class UNet(Trunk):
         x: Float[Array, "b h w c"],
         t: Float[Array, " b"],
         label: Int[Array, " b"] | None = None,
+        aug_level: Float[Array, " b"] | None = None,
         *,
         train: bool = False,
     ) -> Float[Array, "b h w c2"]:
         """Apply the network.
 
         Args:
-            x: images, already scaled by c_in.
+            x: images, already scaled by c_in, with other pictures as more channels in super-resolution.
             t: time of each, in the schedule's own unit (steps for discrete schedules).
             label: class of each; needed if and only if `num_classes` > 0.
+            aug_level: in [0, 1]; needed if and only if `aug_embed`.
             train: dropout on; needs the random stream "dropout".
 
         Raises:
             ValueError: for sizes that the strides don't divide, an `attention_resolutions` entry that no
-                level has, an unknown variant, or a label missing or not asked for.
+                level has, an unknown variant, or a label or level missing or not asked for.
         """
         self._check(x)
-        self._check_label(label)
+        self._check_conditions(label, aug_level)
         attention_strides = self._attention_strides(x)
         embedding = self._embed_time(t)
         if label is not None:
             embedding = embedding + self._embed_label(label)
+        if aug_level is not None:
+            embedding = embedding + self._embed_sinusoids(AUG_SCALE * aug_level, "aug_level_embed")
 
         skips = self._way_down(x, embedding, train)
         h = self._middle(skips[-1], embedding, train)
@@ -96,10 +106,13 @@ class UNet(Trunk):
         h = GroupNorm(self.num_groups, self._eps, True, x.dtype, self.param_dtype, name="norm_out")(h)
         return self._conv(self.out_channels, "conv_out", x.dtype, zero=True)(h)
 
-    def _check_label(self, label) -> None:
+    def _check_conditions(self, label, aug_level) -> None:
         if (label is None) == (self.num_classes > 0):
             given = "no labels were" if label is None else "labels were"
             raise ValueError(f"{given} given to a U-Net with num_classes={self.num_classes}")
+        if (aug_level is None) == self.aug_embed:
+            given = "no aug_level was" if aug_level is None else "an aug_level was"
+            raise ValueError(f"{given} given to a U-Net with aug_embed={self.aug_embed}")
 
     def _embed_label(self, label) -> Float[Array, "b d"]:
         dim = 4 * self.width

@@ -110,9 +110,11 @@ class Trunk(nn.Module):
         return {strides[resolution] for resolution in self.attention_resolutions}
 
     def _embed_time(self, t: Float[Array, " b"]) -> Embedding:
+        return self._embed_sinusoids(self.time_scale * t, "time_embed")
+
+    def _embed_sinusoids(self, values: Float[Array, " b"], name: str) -> Embedding:
         init, dim = INITIALIZERS[self.variant], 4 * self.width
-        embed = TimeEmbedding(self.width, dim, self.variant, init, self.param_dtype, name="time_embed")
-        return embed(self.time_scale * t)
+        return TimeEmbedding(self.width, dim, self.variant, init, self.param_dtype, name=name)(values)
 
     def _way_down(self, x: Features, embedding: Embedding, train: bool) -> list[Features]:
         """The results of the first convolution, of each residual block and of each change of resolution."""

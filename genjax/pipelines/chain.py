@@ -5,7 +5,8 @@ The config of a chain (`configs/vqvae_digits_pipeline.py`) has
     stages    name -> config of a run, in the order of training
     order     the names in this order
     encode    the names of the tokenizers whose codes are written before the next stage
-    samples   pictures that are drawn at the end, from the last stage
+    sampling  "last": pictures are drawn from the last stage; "cascade": from the first, enlarged by all others
+    samples   how many are drawn at the end
 
 and its folder gets one workdir a stage, by the same names. A stage that builds on another of the chain says so by its
 name, with an empty workdir. Whatever is finished is left alone, so the chain goes on where it was stopped.
@@ -17,9 +18,11 @@ import jax
 from ml_collections import ConfigDict
 
 from genjax import stages
-from genjax.pipelines import encoding, images
+from genjax.pipelines import cascade, encoding, images
 from genjax.training import workdir
 from genjax.training.checkpoint import Checkpoints
+
+SAMPLING = ("last", cascade.KIND)
 
 
 def run(config: ConfigDict, folder: Path) -> Path:
@@ -41,8 +44,11 @@ def run(config: ConfigDict, folder: Path) -> Path:
         if name in config.encode:
             encoding.encode(stages.load(folder / name), folder / name / encoding.FOLDER)
     if jax.process_index() == 0:
-        workdir.write_json(folder / workdir.PIPELINE, {"stages": list(config.order)})
-    stage = stages.load(folder / config.order[-1])
+        workdir.write_json(folder / workdir.PIPELINE, {"stages": list(config.order), "sampling": config.sampling})
+    if config.sampling == cascade.KIND:
+        stage = cascade.load([folder / name for name in config.order])
+    else:
+        stage = stages.load(folder / config.order[-1])
     drawn = images.draw(stage, config.samples)
     return images.save(folder / "samples", drawn, stage.family.interface.num_classes or None)
 
@@ -68,6 +74,8 @@ def _check(config: ConfigDict) -> None:
     missing = [name for name in (*config.order, *config.encode) if name not in config.stages]
     if missing or not config.order:
         raise ValueError(f"config.order and config.encode name {missing}; config.stages has {sorted(config.stages)}")
+    if config.sampling not in SAMPLING:
+        raise ValueError(f"unknown config.sampling={config.sampling!r} of a chain; it is one of {SAMPLING}")
 
 
 def _is_finished(stage: ConfigDict, folder: Path) -> bool:

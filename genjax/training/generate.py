@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from genjax import sharding
 from genjax.core import images as images_lib
-from genjax.families.base import Family, ImageSampler, Weights
+from genjax.families.base import Family, ImageSampler, SuperResolver, Weights
 from genjax.typing import Key
 
 
@@ -41,7 +41,9 @@ def fit_batch_size(count: int, batch_size: int, mesh: Mesh) -> int:
     return -(-min(count, batch_size) // devices) * devices
 
 
-def options(interface: ImageSampler, sampling: Mapping[str, Any], asked: Mapping[str, float]) -> dict[str, float]:
+def options(
+    interface: ImageSampler | SuperResolver, sampling: Mapping[str, Any], asked: Mapping[str, float]
+) -> dict[str, float]:
     """The scalars to sample with, "guidance_scale" or "truncation": as asked, else as the config says.
 
     Those at their neutral value are left out, which saves their work.

@@ -1,0 +1,69 @@
+"""A cascade on drawn scenes, 16 -> 32 -> 64 pixels: an unconditional DDPM and two super-resolution models.
+
+    python launch/pipeline.py --config=configs/cascade_shapes.py --workdir=runs/cascade_shapes
+    python launch/sample.py --workdir=runs/cascade_shapes --num_samples=64
+
+The scenes have captions and no classes; what is drawn is left to chance here.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import cascade_digits, common, pipelines
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """The config; `variant` is "" or "tiny"."""
+    return pipelines.cascade(
+        {"base": base(variant), "up32": upsampler(32, variant), "up64": upsampler(64, variant)}, samples=64
+    )
+
+
+def base(variant: str = "") -> ConfigDict:
+    """The config of the stage that draws scenes of 16 pixels; `variant` is "" or "tiny"."""
+    config = common.diffusion()
+    config.data.update(name="captioned_shapes/32", image_size=16, batch_size=64)
+    model = config.model
+    model.schedule.name = "cosine"
+    model.network.update(
+        width=32,
+        channel_mult=(1, 2, 2),
+        num_res_blocks=1,
+        attention_resolutions=(8, 4),
+        num_heads=4,
+        num_groups=8,
+        adaptive_norm=True,
+    )
+    config.optimizer.model.update(learning_rate=1e-3, warmup_steps=200, clip_norm=1.0, schedule="cosine")
+    config.training.num_steps = 10_000
+    config.training.ema.decay = 0.999
+    config.checkpoint.every = 1_000
+    config.log.update(every=100, sample_every=1_000, eval_every=1_000, num_samples=64)
+    config.sampling.sampler.name = "dpmpp_2m"
+    config.sampling.num_steps = "25"
+    config.sampling.batch_size = 64
+    if variant == "tiny":
+        _shrink(config)
+    return config
+
+
+def upsampler(image_size: int, variant: str = "") -> ConfigDict:
+    """The config of the stage that enlarges scenes to `image_size` from half of that; `variant` is "" or "tiny"."""
+    config = cascade_digits.upsampler(image_size, variant)
+    config.data.update(name=f"captioned_shapes/{image_size}", channels=3)
+    config.sampling.batch_size = 64
+    if variant == "tiny":
+        return config
+    config.model.network.width = 32
+    config.training.num_steps = 5_000
+    config.log.update(sample_every=1_000, eval_every=1_000, num_samples=32)
+    return config
+
+
+def _shrink(config: ConfigDict) -> None:
+    config.data.batch_size = 16
+    config.model.network.update(width=8, channel_mult=(1, 1), attention_resolutions=(8,), num_heads=1, num_groups=4)
+    config.training.num_steps = 20
+    config.checkpoint.every = 10
+    config.log.update(every=5, sample_every=20, eval_every=20, num_samples=20)
+    config.sampling.num_steps = "5"
+    config.sampling.batch_size = 20

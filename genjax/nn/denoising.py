@@ -1,0 +1,45 @@
+"""Networks that denoise pictures, by name, and how each is called: what is told of a picture becomes its inputs."""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from genjax.diffusion.conditioning import Cond
+from genjax.nn import dit, unet
+from genjax.typing import Image, PerExample
+
+NETWORKS = {"dit": dit.DiT, "unet": unet.UNet}
+LOGICAL_AXES = (*unet.LOGICAL_AXES, *dit.LOGICAL_AXES)
+
+
+def make(name: str, **fields: Any) -> nn.Module:
+    """The network of a name.
+
+    Args:
+        name: one of `NETWORKS`.
+        fields: of its module.
+
+    Raises:
+        ValueError: for another name, or fields that it doesn't have.
+    """
+    if name not in NETWORKS:
+        raise ValueError(f"unknown network {name!r}; config.model.network.name is one of {sorted(NETWORKS)}")
+    known = {field.name for field in dataclasses.fields(NETWORKS[name])} - {"parent", "name"}
+    unknown = sorted(fields.keys() - known)
+    if unknown:
+        raise ValueError(f"the network {name} has no field {unknown[0]!r}; its fields are {sorted(known)}")
+    return NETWORKS[name](**fields)
+
+
+def inputs(x: Image, c_noise: PerExample, cond: Cond) -> tuple:
+    """What a network is called with: x beside the small pictures, times, labels, and levels of noise where it has them.
+
+    Args:
+        x: c_in * x_t.
+        c_noise: the time that the network is shown.
+        cond: what is told of the pictures.
+    """
+    x = x if cond.low_res is None else jnp.concatenate([x, cond.low_res], axis=-1)
+    return x, c_noise, cond.label, *(() if cond.aug_level is None else (cond.aug_level,))

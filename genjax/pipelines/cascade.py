@@ -1,0 +1,178 @@
+"""A cascade as one stage: a generator of small pictures, and super-resolution models that enlarge them step by step.
+
+    stage = load("runs/cascade_digits")                  # the folder of a chain, or its workdirs one by one
+    images.draw(stage, 100)                              # as of any stage
+
+    x_1 = base(labels)      x_k = super_resolver_k(round(x_{k-1}))      (CDM, arXiv:2106.15282; GLIDE; Imagen)
+
+All of it is one compiled program. Between two stages pictures are rounded to the 8-bit grid, as GLIDE's release does:
+each stage gets what a file of the one before would give it.
+
+The base draws with the seed itself, as it does alone; a super-resolution model with the seed's stream of its own name.
+So another one in its place leaves all pictures before it as they were, bit by bit. The scale of guidance goes to the
+base alone (ADM guides only the low resolution, arXiv:2105.05233, section 4.4); the others take their config's. The
+level of noise between the stages, "aug_level", is one for all of them: unless asked for, that of the last one's config.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from genjax import stages
+from genjax.core import images as images_lib
+from genjax.core import rng
+from genjax.families.base import Conditions, ImageSampler, Samples, SuperResolver, Weights
+from genjax.stages import Stage
+from genjax.training import generate, workdir
+from genjax.typing import Key
+
+KIND = "cascade"
+"""`config.sampling` of a chain that is sampled as a cascade; see `genjax.pipelines.chain`."""
+SHARED = ("aug_level",)
+"""Options that all super-resolution models take from who samples the cascade."""
+
+
+def is_cascade(folder: str | Path) -> bool:
+    """Whether a folder is that of a chain which is sampled as a cascade."""
+    path = Path(folder) / workdir.PIPELINE
+    return path.is_file() and json.loads(path.read_text()).get("sampling") == KIND
+
+
+def load(
+    folder: str | Path | Sequence[str | Path],
+    mesh: Mesh | None = None,
+    sampling: Mapping[str, Any] = MappingProxyType({}),
+) -> Stage:
+    """A cascade as one stage.
+
+    Args:
+        folder: of a chain (`launch/pipeline.py`), or the workdirs, the base's first.
+        mesh: where the weights go; by default all devices, replicated.
+        sampling: overrides of `config.sampling`, of every stage that has such a field; "trajectory" of the last alone.
+
+    Raises:
+        ValueError: for a folder that isn't one, stages that don't fit together, or an override that none of them knows.
+    """
+    if isinstance(folder, (str, Path)):
+        if not is_cascade(folder):
+            raise ValueError(f"{folder} is not the folder of a cascade; train one with launch/pipeline.py")
+        names = json.loads((Path(folder) / workdir.PIPELINE).read_text())["stages"]
+        folder = [Path(folder) / name for name in names]
+    folders = {Path(one).name: Path(one) for one in folder}
+    if not folders or len(folders) < len(folder):
+        raise ValueError(f"the workdirs of a cascade need names of their own, not {[str(one) for one in folder]}")
+    known = {name: workdir.read_config(workdir.locate(one)).sampling for name, one in folders.items()}
+    unknown = sorted(field for field in sampling if not any(field in fields for fields in known.values()))
+    if unknown:
+        raise ValueError(f"no stage of the cascade has config.sampling.{unknown[0]}")
+    loaded, last = {}, list(folders)[-1]
+    for name, one in folders.items():
+        overrides = {"trajectory": False, **sampling} if name == last else {**sampling, "trajectory": False}
+        chosen = {field: value for field, value in overrides.items() if field in known[name]}
+        loaded[name] = stages.load(one, mesh, chosen)
+    return join(loaded)
+
+
+def join(members: Mapping[str, Stage]) -> Stage:
+    """Stages, by name and the base first, as one.
+
+    Its data, its held-out metrics and its batches are the last stage's; its classes and options the base's.
+
+    Raises:
+        ValueError: if the base draws no pictures, or another one doesn't enlarge what the one before it draws.
+    """
+    check(members)
+    names, interfaces = list(members), {name: stage.family.interface for name, stage in members.items()}
+    base, last = members[names[0]], members[names[-1]]
+    constants = {
+        name: {
+            option: value
+            for option, value in generate.options(interfaces[name], stage.config.sampling.to_dict(), {}).items()
+            if option not in SHARED
+        }
+        for name, stage in list(members.items())[1:]
+    }
+    options = dict(interfaces[names[0]].options)
+    if any("aug_level" in interfaces[name].options for name in names[1:]):
+        options["aug_level"] = 0.0
+
+    def sample(weights: Weights, conditions: Conditions, key: Key) -> Samples:
+        return draw_each(interfaces, constants, weights, conditions, key)[-1]
+
+    def evaluate(weights, batch, key):
+        return last.family.evaluate(weights.frozen[names[-1]], batch, key)
+
+    config = ConfigDict(last.config.to_dict())
+    config.family = KIND
+    for option in options:
+        source = last if option in SHARED else base
+        if option in source.config.sampling:
+            config.sampling[option] = source.config.sampling[option]
+    interface = ImageSampler(sample, last.spec.image_shape, interfaces[names[0]].num_classes, options)
+    family = last.family._replace(players=(), sample=sample, evaluate=evaluate, interface=interface, reconstruct=None)
+    weights = Weights({}, (), {name: stage.weights for name, stage in members.items()})
+    checksum = sum(stage.checksum for stage in members.values()) % 2**32
+    return last._replace(family=family, weights=weights, config=config, checksum=checksum)
+
+
+def draw_each(
+    interfaces: Mapping[str, ImageSampler | SuperResolver],
+    constants: Mapping[str, Mapping[str, float]],
+    weights: Weights,
+    conditions: Conditions,
+    key: Key,
+) -> list[Samples]:
+    """What every stage draws, the base first; pictures are on the 8-bit grid.
+
+    Args:
+        interfaces: of the stages, by name.
+        constants: super-resolution stage -> option -> value, of those that aren't shared.
+        weights: those of each stage are in `weights.frozen`, by name.
+        conditions: as those of a stage: "index" [b], "label" [b] if there are classes, scalars.
+        key: the seed's.
+    """
+    drawn: list[Samples] = []
+    for name, interface in interfaces.items():
+        asked = {"index": conditions["index"]} | ({"label": conditions["label"]} if interface.num_classes else {})
+        scalars = SHARED if drawn else tuple(interface.options)
+        asked |= {
+            option: conditions[option] for option in scalars if option in interface.options and option in conditions
+        }
+        if drawn:
+            # The barrier keeps the compiler from fusing one stage into the next, which could change its last bits.
+            asked |= {**constants[name], "low_res": jax.lax.optimization_barrier(drawn[-1].images)}
+        samples = interface.sample(weights.frozen[name], asked, rng.stream(key, name) if drawn else key)
+        drawn.append(samples._replace(images=images_lib.from_uint8(images_lib.to_uint8(samples.images))))
+    return drawn
+
+
+def check(members: Mapping[str, Stage]) -> None:
+    """Refuses stages that make no cascade.
+
+    Raises:
+        ValueError: if the base draws no pictures, or another one doesn't enlarge what the one before it draws.
+    """
+    (first, base), *others = [(name, stage.family.interface) for name, stage in members.items()]
+    if not isinstance(base, ImageSampler):
+        raise ValueError(f"the first stage of a cascade has to draw pictures, and {first} is a {type(base).__name__}")
+    before, shape = first, tuple(base.image_shape)
+    for name, interface in others:
+        if not isinstance(interface, SuperResolver):
+            raise ValueError(
+                f"the stages of a cascade after the first have to enlarge pictures, and {name} is a "
+                f"{type(interface).__name__}; train it with config.model.low_res"
+            )
+        if tuple(interface.low_res_shape) != shape:
+            raise ValueError(
+                f"{name} enlarges pictures of {tuple(interface.low_res_shape)}, and {before} draws {shape}; "
+                f"set config.model.low_res.size of {name} to {shape[0]}"
+            )
+        if interface.num_classes not in (0, base.num_classes):
+            raise ValueError(f"{name} asks for {interface.num_classes} classes, and {first} for {base.num_classes}")
+        before, shape = name, tuple(interface.image_shape)
