@@ -6,9 +6,9 @@ A `TimeSampler` is three pure functions; its history is a pytree that lives in t
     t, weight = times(key, batch, history)            # [b], [b]; the loss is mean(weight * per-example loss)
     history = times.update(history, t, losses)        # losses [b], unweighted
 
-`uniform` and `stratified` draw t evenly with weight 1 and `lognormal` defines an objective of its own (weight
-1); `loss_aware` is importance sampling: its weights 1 / (T p_t) keep the loss's expectation that of uniform
-times.
+`uniform` and `stratified` draw t evenly (log t of the `edm` schedule) with weight 1 and `lognormal` defines an
+objective of its own (weight 1); `loss_aware` is importance sampling: its weights 1 / (T p_t) keep the loss's
+expectation that of uniform times.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from genjax.diffusion.schedules import Discrete, Scalar, Schedule
+from genjax.diffusion.schedules import Discrete, Identity, Scalar, Schedule
 from genjax.typing import Array, Float, Int, Key, PyTree
 
 
@@ -52,15 +52,21 @@ def _memoryless(draw: Callable[[Key, int], Array]) -> TimeSampler:
 def _spread(schedule: Schedule, u: Float[Array, " b"]) -> Float[Array, " b"]:
     """u in [0, 1) to t: whole steps of a discrete schedule, (t_min, t_max] of a continuous one.
 
-    t_min is left out because many schedules have no noise there.
+    t_min is left out because many schedules have no noise there. Where t is sigma itself, log t is spread evenly: sigma
+    runs over five orders of magnitude, and even ones would almost all be of pure noise.
     """
     if isinstance(schedule, Discrete):
         return jnp.minimum(jnp.floor(u * schedule.num_steps), schedule.num_steps - 1)
+    if isinstance(schedule, Identity):
+        return schedule.t_max * (schedule.t_min / jnp.asarray(schedule.t_max, u.dtype)) ** u
     return schedule.t_max - u * (schedule.t_max - schedule.t_min)
 
 
 def uniform(schedule: Schedule) -> TimeSampler:
-    """Independent, even times: steps 0..T-1 of a discrete schedule, (t_min, t_max] of a continuous one."""
+    """Independent, even times: steps 0..T-1 of a discrete schedule, (t_min, t_max] of a continuous one.
+
+    Of the `edm` schedule log t is even.
+    """
     return _memoryless(lambda key, batch: _spread(schedule, jax.random.uniform(key, (batch,), float)))
 
 
@@ -80,7 +86,8 @@ def stratified(schedule: Schedule) -> TimeSampler:
 def lognormal(schedule: Schedule, mean: Scalar = -1.2, std: Scalar = 1.2) -> TimeSampler:
     """log(sigma / alpha) ~ N(mean, std^2) (EDM, arXiv:2206.00364, table 1), in the schedule's own time.
 
-    A discrete schedule gets fractional steps, and its ends where the normal reaches beyond them.
+    A discrete schedule gets fractional steps, and its ends where the normal reaches beyond them. Of the `flow` schedule
+    t has a logit-normal distribution, as in arXiv:2403.03206: at mean 0, std 1 most are around 1/2.
     """
 
     def draw(key: Key, batch: int) -> Array:
