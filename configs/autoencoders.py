@@ -54,6 +54,7 @@ def dvae() -> ConfigDict:
     model.kl = ConfigDict()
     model.kl.weight = 6.6  # of the KL to the uniform prior, reached along half a cosine from 0
     model.kl.num_steps = 5_000  # in which it is reached
+    model.min_log_scale = -20.0  # least ln b of the likelihood: steeper densities of constant pixels outweigh the rest
     model.dtype = "float32"  # of the networks' computation; parameters stay float32
     model.network = network = ConfigDict()
     network.width = 256  # channels that channel_mult multiplies

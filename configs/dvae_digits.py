@@ -17,7 +17,8 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model.num_codes = 64
     config.model.network.update({"width": 32, "channel_mult": (1, 2), "num_blocks": 1, "input_width": 32})
     config.model.temperature.num_steps = 2_000
-    config.model.kl.update({"weight": 1.0, "num_steps": 1_000})
+    config.model.kl.update({"weight": 0.5, "num_steps": 1_000})
+    config.model.min_log_scale = -0.5
     config.optimizer.model.update({"learning_rate": 2e-3, "warmup_steps": 100, "schedule": "cosine", "clip_norm": 1.0})
-    config.training.num_steps = 3_000
+    config.training.num_steps = 2_500
     return autoencoders.select(config, variant)

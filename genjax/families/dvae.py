@@ -19,8 +19,9 @@ batch, and the schedules' `temperature` and `beta`. Evaluation draws z without r
     bits_per_dim   of elbo_nats, for the 8-bit pixels
     kl, psnr       in nats, and in dB of decoding the likeliest codes
 
-Deviation: the likelihood sees pixels with uniform noise of their 8-bit bin's width. Without it, the density of
-pixels that never change, such as the margins of digits, grows without bound.
+Deviations: the likelihood sees pixels with uniform noise of their 8-bit bin's width, without which the density of pixels
+that never change, such as the margins of digits, grows without bound. `min_log_scale` bounds ln b from below, since such
+pixels' steep densities otherwise outweigh all others; DALL-E's config sets it where it never acts.
 """
 
 from collections.abc import Mapping
@@ -60,6 +61,7 @@ class Settings(NamedTuple):
     num_codes: int
     temperature: Mapping[str, Any]
     kl: Mapping[str, Any]
+    min_log_scale: float
     dtype: str = "float32"
 
 
@@ -145,7 +147,7 @@ def _logits(model: Model, params: Params, images: Image) -> Float[Array, "b h2 w
 def _decoded(model: Model, params: Params, codes: Float[Array, "b h2 w2 k"]) -> tuple[Image, Image]:
     """(location, log-scale) of the logit of each pixel."""
     location, log_scale = jnp.split(model.decoder.apply({"params": params["decoder"]}, codes), 2, axis=-1)
-    return location, log_scale
+    return location, jnp.maximum(log_scale, model.settings.min_log_scale)
 
 
 def _one_hot(model: Model, codes: Int[Array, "b h w"]) -> Float[Array, "b h w k"]:
