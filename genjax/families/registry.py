@@ -15,6 +15,7 @@ FAMILIES = {
         "biggan",
         "code_prior",
         "diffusion",
+        "distillation",
         "dvae",
         "gan",
         "noisy_classifier",

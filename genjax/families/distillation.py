@@ -1,0 +1,217 @@
+"""Students of a trained diffusion model that draw in a few steps: consistency models, progressive distillation, reflow.
+
+The teacher is the parent "teacher", a run of the diffusion family, or of a student that can teach in turn. The student
+is the same network, so it needs none of its own in the config, and its parameters have the same names. They are kept
+as differences from the teacher's:
+
+    theta = theta_teacher + params["model"],     params["model"] = 0 at first
+
+so a fresh run starts at the teacher, wherever it lies, and the trainer needs to know nothing of it. To Adam it makes no
+difference, nor to the moving average, of which the sampler takes teacher + average; weight decay would draw to the
+teacher.
+
+The objectives are those of `genjax.diffusion.distillation`, by name. Where one compares with a moving average of the
+student ("consistency" with `target_decay` > 0), that is in `extra`, up to the parameters of the step before. With
+`guidance_scale` the teacher is guided without a classifier, and the student learns the guided model with one evaluation
+a step (arXiv:2210.03142, at a fixed scale).
+
+Progressive distillation is one run a round: each round's teacher is the workdir of the round before, all on one `grid`.
+Its learning rate can thus fall to 0 in each, as in the paper, and every number of steps stays there to be sampled.
+
+Deviation: consistency training ("solver" "none") starts at a teacher too, though its loss doesn't need one.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from genjax.core import rng
+from genjax.core import tree as tree_lib
+from genjax.diffusion import distillation, process, samplers, schedules, thresholding
+from genjax.diffusion import sample as sample_lib
+from genjax.diffusion.denoisers import Denoiser
+from genjax.families.base import (
+    Conditions,
+    Distillable,
+    Family,
+    ImageSampler,
+    LossInputs,
+    LossOutputs,
+    Player,
+    Samples,
+    Weights,
+    expect_parent,
+    read_settings,
+)
+from genjax.nn import denoising
+from genjax.typing import Batch, DataSpec, Key, Params, PerExample, PyTree
+
+
+class Settings(NamedTuple):
+    """`config.model`: see `configs.distillations.student` for each field."""
+
+    objective: Mapping[str, Any]
+    grid: str | int
+    guidance_scale: float = 1.0
+
+
+class Sampling(NamedTuple):
+    """`config.sampling`: see `configs.distillations.student` for each field."""
+
+    num_steps: int | str
+    clip: bool = True
+    trajectory: bool = False
+    batch_size: int = 64
+
+
+class Model(NamedTuple):
+    """The pieces that the settings name, ready to use.
+
+    Attributes:
+        teacher: what the parent offers.
+        num_classes: labels that teacher and student are told of, 0 = none.
+        spec: of the data.
+        distillation: what is learned of the teacher.
+        sampler, levels: how the student draws.
+        guidance_scale: of the teacher.
+        sampling: see `Sampling`.
+    """
+
+    teacher: Distillable
+    num_classes: int
+    spec: DataSpec
+    distillation: distillation.Distillation
+    sampler: samplers.Sampler
+    levels: schedules.NoiseLevel
+    guidance_scale: float
+    sampling: Sampling
+
+
+def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
+    """The family for the settings of a config.
+
+    Args:
+        model: fields of `Settings`.
+        sampling: fields of `Sampling`.
+        spec: shape and classes of the data.
+        parents: "teacher".
+
+    Raises:
+        ValueError: for unknown names, a parent that can't teach or draws other pictures, or a number of steps that the
+            grid doesn't have.
+    """
+    pieces = _pieces(
+        read_settings(Settings, model, "config.model of the distillation family"),
+        read_settings(Sampling, sampling, "config.sampling of the distillation family"),
+        spec,
+        expect_parent(parents, "teacher", ImageSampler, "distillation"),
+    )
+    draw = partial(sample_images, pieces)
+    own = Distillable(
+        pieces.teacher.schedule, pieces.teacher.init, partial(_student_params, pieces), pieces.teacher.denoiser
+    )
+    teaches = pieces.distillation.estimate is None
+    return Family(
+        init=partial(init, pieces),
+        players=(Player("model", partial(loss_fn, pieces)),),
+        sample=draw,
+        evaluate=partial(evaluate, pieces),
+        interface=ImageSampler(draw, spec.image_shape, pieces.num_classes, distillable=own if teaches else None),
+        logical_axes=denoising.LOGICAL_AXES,
+    )
+
+
+def _pieces(settings: Settings, sampling: Sampling, spec: DataSpec, parent: ImageSampler) -> Model:
+    if parent.distillable is None:
+        raise ValueError(
+            "config.stages.teacher.workdir is the run of a model that can't teach: name one of the diffusion family, "
+            "or a student of progressive distillation or reflow"
+        )
+    if tuple(parent.image_shape) != tuple(spec.image_shape):
+        raise ValueError(
+            f"the teacher draws pictures {tuple(parent.image_shape)}, config.data has {tuple(spec.image_shape)}; "
+            "set config.data to the teacher's, or name another config.stages.teacher.workdir"
+        )
+    if parent.num_classes not in (0, spec.num_classes):
+        raise ValueError(f"the teacher knows {parent.num_classes} classes, config.data has {spec.num_classes}")
+    learned = distillation.make(schedule=parent.distillable.schedule, grid=settings.grid, **settings.objective)
+    return Model(
+        parent.distillable,
+        parent.num_classes,
+        spec,
+        learned,
+        *learned.walk(int(sampling.num_steps)),
+        settings.guidance_scale,
+        sampling,
+    )
+
+
+def init(model: Model, key: Key, batch: Batch) -> tuple[dict[str, Params], PyTree]:
+    """No difference from the teacher, and the same for the moving average if there is one."""
+    shapes = jax.eval_shape(model.teacher.init, key, batch)
+    zeros = partial(jax.tree.map, lambda leaf: jnp.zeros(leaf.shape, leaf.dtype))
+    return {"model": zeros(shapes)}, zeros(shapes) if model.distillation.target_decay else ()
+
+
+def _student_params(model: Model, weights: Weights) -> Params:
+    """The parameters of the student's network: the teacher's plus the difference."""
+    return jax.tree.map(jnp.add, model.teacher.params(weights.frozen["teacher"]), weights.params["model"])
+
+
+def _losses(
+    model: Model, difference: Params, target: Params, frozen: Mapping[str, PyTree], batch: Batch, key: Key
+) -> PerExample:
+    """The loss of each example; `target` is the difference that makes the target."""
+    start = model.teacher.params(frozen["teacher"])
+    conditions = {"label": batch["label"]} if model.num_classes else {}
+    guided = conditions | ({"guidance_scale": model.guidance_scale} if model.guidance_scale != 1 else {})
+
+    def student(difference: Params) -> Denoiser:
+        return model.teacher.denoiser(jax.tree.map(jnp.add, start, difference), conditions)
+
+    teacher = model.teacher.denoiser(start, guided)
+    return model.distillation.loss(student(difference), student(target), teacher, batch["image"], key)
+
+
+def loss_fn(model: Model, params: Params, inputs: LossInputs):
+    """Mean distillation loss of a batch."""
+    decay = model.distillation.target_decay
+    target = inputs.extra if decay else params
+    values = _losses(model, params, jax.lax.stop_gradient(target), inputs.frozen, inputs.batch, inputs.key)
+    extra = tree_lib.lerp(inputs.extra, jax.lax.stop_gradient(params), 1 - decay) if decay else ()
+    return jnp.mean(values), LossOutputs(extra, {})
+
+
+def evaluate(model: Model, weights: Weights, batch: Batch, key: Key) -> dict[str, PerExample]:
+    """The distillation loss of each example, at a level of its own, against the student itself."""
+    own = weights.params["model"]
+    return {"loss": _losses(model, own, own, weights.frozen, batch, rng.stream(key, "loss"))}
+
+
+def sample_images(model: Model, weights: Weights, conditions: Conditions, key: Key) -> Samples:
+    """Draw images, one for each entry of `conditions["index"]`.
+
+    Args:
+        model: the family's pieces.
+        weights: what to draw with.
+        conditions: "index" int32 [b]; "label" int32 [b] for a conditional model.
+        key: of the whole set of samples.
+    """
+    keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(conditions["index"])
+    told = {"label": conditions["label"]} if model.num_classes else {}
+    denoise = model.teacher.denoiser(_student_params(model, weights), told)
+    if model.distillation.estimate is not None:
+        denoise = model.distillation.estimate(denoise)
+    if model.sampling.clip:
+        denoise = thresholding.static()(denoise)
+    x_T = process.sample_prior(process.fold(keys, 0), (keys.shape[0], *model.spec.image_shape), model.levels)
+    result = sample_lib.sample(
+        denoise, model.sampler, model.levels, x_T, process.fold(keys, 1), trajectory=model.sampling.trajectory
+    )
+    if not model.sampling.trajectory:
+        return Samples(result)
+    images, path = result
+    return Samples(images, path.x_t)
