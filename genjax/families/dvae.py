@@ -19,9 +19,9 @@ batch, and the schedules' `temperature` and `beta`. Evaluation draws z without r
     bits_per_dim   of elbo_nats, for the 8-bit pixels
     kl, psnr       in nats, and in dB of decoding the likeliest codes
 
-Deviations: the likelihood sees pixels with uniform noise of their 8-bit bin's width, without which the density of pixels
-that never change, such as the margins of digits, grows without bound. `min_log_scale` bounds ln b from below, since such
-pixels' steep densities otherwise outweigh all others; DALL-E's config sets it where it never acts.
+Deviations: the likelihood sees pixels with uniform noise of their 8-bit bin's width, without which the density of
+pixels that never change, such as the margins of digits, grows without bound. `min_log_scale` bounds ln b from below,
+since such pixels' steep densities otherwise outweigh all others; DALL-E's config sets it where it never acts.
 """
 
 from collections.abc import Mapping
