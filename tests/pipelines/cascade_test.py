@@ -6,16 +6,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from configs import cascade_digits, ddpm_digits
-from genjax import stages
 from genjax.core import images as images_lib
 from genjax.core import rng
 from genjax.families import registry
 from genjax.families.base import ImageSampler, Weights
 from genjax.pipelines import cascade, chain, images
 from genjax.stages import Stage
-from genjax.training import workdir
+from genjax.training import optim, workdir
+from genjax.training.checkpoint import Checkpoints
+from genjax.training.state import TrainState
 from genjax.typing import DataSpec
 
 KEY = jax.random.key(0)
@@ -102,33 +104,63 @@ def test_what_makes_no_cascade_is_told():
             cascade.join(stages_)
 
 
-def test_a_chain_leaves_a_cascade_behind(tmp_path_factory):
-    folder, data_dir = tmp_path_factory.mktemp("chains") / "digits", tmp_path_factory.mktemp("data")
-    config = cascade_digits.get_config("tiny")
-    config.order, config.samples = ("base", "up16"), 20
+def untrained(config, folder):
+    """A finished run without its training: random weights at its last step."""
+    stage = member(config, seed=config.data.image_size)
+    params, step = stage.weights.params, jnp.int32(config.training.num_steps)
+    optimizers = optim.make_optimizers(config.optimizer.to_dict(), stage.family, config.training.num_steps)
+    optimizer_state = jax.eval_shape(lambda p: {name: optimizers[name].init(p[name]) for name in p}, params)
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), optimizer_state)
+    params = jax.tree.map(jnp.asarray, params)
+    checkpoints = Checkpoints(folder / "checkpoints")
+    checkpoints.save(TrainState(step, params, zeros, jax.tree.map(jnp.copy, params), ()), {"next_index": 0})
+    checkpoints.close()
+    workdir.claim(folder, config, stage.family.interface)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    """The chain 8 -> 16."""
+    config, data_dir = cascade_digits.get_config("tiny"), tmp_path_factory.mktemp("data")
+    config.order, config.samples = ("base", "up16"), 6
     for stage in config.stages.values():
         stage.data.data_dir = str(data_dir)
+        stage.sampling.num_steps = "2"
+    return config
+
+
+def test_a_chain_leaves_a_cascade_behind(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(chain.stages, "train", untrained)
+    chain.run(config, tmp_path)
+    assert json.loads((tmp_path / workdir.PIPELINE).read_text())["sampling"] == "cascade"
+    assert cascade.is_cascade(tmp_path) and not cascade.is_cascade(tmp_path / "base")
+    with np.load(tmp_path / "samples" / "samples.npz") as file:
+        pictures = file["arr_0"]
+        assert pictures.shape == (6, 16, 16, 1) and list(file["arr_1"]) == list(range(6))
+    np.testing.assert_array_equal(images.draw(cascade.load(tmp_path), 6).images, pictures)
+    for folder, sampling, words in (
+        (tmp_path / "base", {}, "is not the folder of a cascade"),
+        (tmp_path, {"colour": "red"}, "no stage of the cascade has config.sampling.colour"),
+        ([tmp_path / "base", tmp_path / "base"], {}, "need names of their own"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            cascade.load(folder, sampling=sampling)
+
+
+def test_an_unknown_way_to_sample_a_chain_is_told(config, tmp_path):
+    other = ConfigDict(config.to_dict())
+    other.sampling = "all"
+    with pytest.raises(ValueError, match="unknown config.sampling='all' of a chain"):
+        chain.run(other, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_chain_trains_a_cascade(config, tmp_path):
+    for stage in config.stages.values():
         stage.training.num_steps = 2
         stage.checkpoint.every = 2
-        stage.log.update(every=1, sample_every=0, eval_every=0)
-        stage.sampling.num_steps = "2"
-    config.stages.up16.log.update(sample_every=2, eval_every=2)
-    chain.run(config, folder)
-    assert json.loads((folder / workdir.PIPELINE).read_text())["sampling"] == "cascade"
-    assert cascade.is_cascade(folder) and not cascade.is_cascade(folder / "base")
-    assert list((folder / "up16" / "samples").iterdir()), "pairs of held-out pictures and what became of them"
-    with np.load(folder / "samples" / "samples.npz") as file:
-        assert file["arr_0"].shape == (20, 16, 16, 1) and file["arr_1"].shape == (20,)
-        pictures = file["arr_0"]
-    stage = cascade.load(folder)
-    np.testing.assert_array_equal(images.draw(stage, 20).images, pictures)
-    assert stages.load(folder).config.model.low_res.size == 8, "the folder's own workdir is that of the last stage"
-    with pytest.raises(ValueError, match="is not the folder of a cascade"):
-        cascade.load(folder / "base")
-    with pytest.raises(ValueError, match="no stage of the cascade has config.sampling.colour"):
-        cascade.load(folder, sampling={"colour": "red"})
-    with pytest.raises(ValueError, match="need names of their own"):
-        cascade.load([folder / "base", folder / "base"])
-    config.sampling = "all"
-    with pytest.raises(ValueError, match="unknown config.sampling='all' of a chain"):
-        chain.run(config, folder)
+        stage.log.update(every=1, sample_every=2, eval_every=2)
+    chain.run(config, tmp_path)
+    for name in config.order:
+        assert list((tmp_path / name / "samples").iterdir()), "for up16 pairs of pictures and what became of them"
+    assert (tmp_path / "samples" / "samples.png").is_file()
