@@ -12,14 +12,16 @@ def adam(learning_rate: float, **settings) -> ConfigDict:
     """The settings of one player's optimizer, Adam unless said otherwise.
 
     Fields: `name` (adam, adamw, adafactor, sgd), `learning_rate`, `schedule` (constant, cosine, linear: from the
-    learning rate to `end_factor` times it at `training.num_steps`), `warmup_steps` (linear from 0), `b1`, `b2`,
-    `eps`, `momentum` (sgd), `weight_decay` (decoupled; adamw), `clip_norm` (global gradient norm; 0 = off).
+    learning rate to `end_factor` times it at `decay_steps`, or `training.num_steps` if that is 0), `warmup_steps`
+    (linear from 0), `b1`, `b2`, `eps`, `momentum` (sgd), `weight_decay` (decoupled; adamw), `clip_norm` (global
+    gradient norm; 0 = off).
     """
     config = ConfigDict()
     config.name = "adam"
     config.learning_rate = learning_rate
     config.schedule = "constant"
     config.end_factor = 0.0
+    config.decay_steps = 0
     config.warmup_steps = 0
     config.b1 = 0.9
     config.b2 = 0.999

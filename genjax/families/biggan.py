@@ -299,5 +299,5 @@ def evaluate(model: Model, weights: Weights, batch: Batch, key: Key):
         "accuracy_fake": right_fake,
         "real_logits": real_logits,
         "fake_logits": fake_logits,
-        "coverage": mode_coverage(real, fake),
+        "mode_coverage": mode_coverage(real, fake),
     }

@@ -193,7 +193,7 @@ def _noise(model: Model, key: Key, count: int) -> Float[Array, "b d"]:
 
 
 def discriminator_loss(model: Model, params: Params, inputs: LossInputs):
-    """Mean loss of the discriminator with its penalties; metrics: `accuracy_*`, `logit_*`, `penalty`."""
+    """Mean loss of the discriminator with its penalties; metrics: `accuracy_*`, `*_logits`, `penalty`."""
     key, real = inputs.key, inputs.batch["image"]
     z = _noise(model, rng.stream(key, "noise"), real.shape[0])
     fake, _ = _generate(model, inputs.others["generator"], inputs.extra, z)
@@ -224,8 +224,8 @@ def _watch(model: Model, real_logits: PerExample, fake_logits: PerExample) -> di
     return {
         "accuracy_real": accuracy_real,
         "accuracy_fake": accuracy_fake,
-        "logit_real": real_logits,
-        "logit_fake": fake_logits,
+        "real_logits": real_logits,
+        "fake_logits": fake_logits,
     }
 
 
@@ -234,7 +234,7 @@ def generator_loss(model: Model, params: Params, inputs: LossInputs):
     z = _noise(model, rng.stream(inputs.key, "noise"), inputs.batch["image"].shape[0])
     fake, stats = _generate(model, params, inputs.extra, z)
     logits = _judge(model, inputs.others["discriminator"], fake, rng.stream(inputs.key, "fake"))
-    return jnp.mean(model.loss.generator(logits)), LossOutputs(stats, {"logit_fake": jnp.mean(logits)})
+    return jnp.mean(model.loss.generator(logits)), LossOutputs(stats, {"fake_logits": jnp.mean(logits)})
 
 
 def evaluate(model: Model, weights: Weights, batch: Batch, key: Key):

@@ -18,13 +18,15 @@ SCHEDULES = ("constant", "cosine", "linear")
 
 
 def learning_rate(settings: Mapping[str, Any], num_steps: int) -> optax.Schedule:
-    """The learning rate at each step: linear warm-up from 0, then constant, or a decay that ends at `num_steps`.
+    """The learning rate at each step: linear warm-up from 0, then constant, or a decay.
+
+    The decay ends at `settings["decay_steps"]`, or where that is 0 at `num_steps`.
 
     Raises:
         ValueError: for an unknown schedule.
     """
     peak, warmup = settings["learning_rate"], settings["warmup_steps"]
-    decay_steps = max(num_steps - warmup, 1)
+    decay_steps = max((settings["decay_steps"] or num_steps) - warmup, 1)
     if settings["schedule"] == "constant":
         after = optax.constant_schedule(peak)
     elif settings["schedule"] == "cosine":

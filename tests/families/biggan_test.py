@@ -148,7 +148,7 @@ def test_standing_statistics_are_of_these_weights(fresh, sample):
 
 def test_evaluation_tells_of_each_example(family, fresh):
     values = jax.jit(family.evaluate)(Weights(*fresh, {}), batch(16), KEY)
-    assert set(values) == {"accuracy_real", "accuracy_fake", "real_logits", "fake_logits", "coverage"}
+    assert set(values) == {"accuracy_real", "accuracy_fake", "real_logits", "fake_logits", "mode_coverage"}
     assert all(value.shape == (16,) for value in values.values())
     np.testing.assert_array_equal(values["accuracy_real"], values["real_logits"] > 0)
 

@@ -132,9 +132,9 @@ def test_augmentation_acts_on_both_in_both_losses(weights):
     """With all pixels cut out, real and generated images look the same, and no gradient reaches the generator."""
     family = build(augment={"policy": "cutout", "cutout": 4.0, "fill": 0.3})
     _, metrics = discriminate(family, weights.params, weights.extra)
-    assert metrics["logit_real"] == pytest.approx(metrics["logit_fake"], rel=1e-5)
+    assert metrics["real_logits"] == pytest.approx(metrics["fake_logits"], rel=1e-5)
     plain = discriminate(build(), weights.params, weights.extra)[1]
-    assert abs(plain["logit_real"] - plain["logit_fake"]) > 1e-3
+    assert abs(plain["real_logits"] - plain["fake_logits"]) > 1e-3
 
     def value(params):
         return family.players[1].loss(params, inputs_for(weights.params, weights.extra, "generator"))[0]
@@ -173,12 +173,12 @@ def test_dropout_is_drawn_in_training_only():
     params = noisy(params)
     other = inputs_for(params, extra, "discriminator")._replace(key=jax.random.key(1))
     logits = [
-        family.players[0].loss(params["discriminator"], inputs)[1].metrics["logit_real"]
+        family.players[0].loss(params["discriminator"], inputs)[1].metrics["real_logits"]
         for inputs in (other, inputs_for(params, extra, "discriminator"))
     ]
     assert logits[0] != logits[1]
     evaluate = jax.jit(family.evaluate)
-    values = [evaluate(Weights(params, extra, {}), batch(), jax.random.key(seed))["logit_real"] for seed in (0, 1)]
+    values = [evaluate(Weights(params, extra, {}), batch(), jax.random.key(seed))["real_logits"] for seed in (0, 1)]
     np.testing.assert_array_equal(*values)
 
 
@@ -213,7 +213,7 @@ def test_evaluation_sees_overfitting_and_collapse(weights):
     family = build()
     evaluate = jax.jit(family.evaluate)
     values = evaluate(weights, batch(16), KEY)
-    names = {"accuracy_real", "accuracy_fake", "logit_real", "logit_fake", "mode_coverage"}
+    names = {"accuracy_real", "accuracy_fake", "real_logits", "fake_logits", "mode_coverage"}
     assert set(values) == names and all(value.shape == (16,) for value in values.values())
     real = jnp.concatenate([-jnp.ones((14, 8, 8, 1)), jnp.ones((2, 8, 8, 1))])
     blank = jax.tree.map(jnp.zeros_like, weights.params["generator"])  # tanh(0): grey, far from both

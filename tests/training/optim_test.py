@@ -18,6 +18,7 @@ def settings(**changes):
     ({"schedule": "cosine"}, {0: 0.1, 50: 0.05, 100: 0.0}),
     ({"schedule": "cosine", "warmup_steps": 20, "end_factor": 0.5}, {20: 0.1, 60: 0.075, 100: 0.05}),
     ({"schedule": "linear", "end_factor": 0.1}, {0: 0.1, 50: 0.055, 100: 0.01}),
+    ({"schedule": "linear", "decay_steps": 50}, {0: 0.1, 25: 0.05, 50: 0.0, 100: 0.0}),
 ])  # fmt: skip
 def test_learning_rate(changes, expected):
     rate = optim.learning_rate(settings(**changes), num_steps=100)
