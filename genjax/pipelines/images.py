@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from genjax import sharding
 from genjax.core import images as images_lib
-from genjax.families.base import ImageSampler
+from genjax.families.base import ImageSampler, SuperResolver
 from genjax.stages import Stage
 from genjax.training import generate
 
@@ -62,6 +62,11 @@ def draw(
     Raises:
         ValueError: for a stage that draws no pictures, a label or an option that there isn't.
     """
+    if isinstance(stage.family.interface, SuperResolver):
+        raise ValueError(
+            "this run enlarges pictures and draws none of its own: sample the whole cascade's folder, or see held-out "
+            "pictures enlarged with --reconstruct"
+        )
     if not isinstance(stage.family.interface, ImageSampler):
         raise ValueError(f"a run of the family {stage.config.family!r} draws no pictures; name a generator's workdir")
     shared = generate.options(stage.family.interface, stage.config.sampling.to_dict(), options or {})

@@ -170,3 +170,20 @@ def test_logical_axes_name_every_matrix(variant):
     for path, leaf in zip(param_paths(params), jax.tree.leaves(params), strict=True):
         ranks = [len(axes) for pattern, axes in LOGICAL_AXES if re.search(pattern, path)]
         assert leaf.ndim in ranks or leaf.ndim == 1, path
+
+
+def test_a_level_of_noise_adds_an_embedding_and_nothing_else():
+    x, t, label = inputs(ADM)
+    level = jnp.linspace(0.0, 0.5, 2)
+
+    def shapes(*given, **changes):
+        params = jax.eval_shape(UNet(**ADM, **changes).init, jax.random.key(0), x, t, label, *given)["params"]
+        return jax.tree.map(jnp.shape, params)
+
+    told = shapes(level, aug_embed=True)
+    assert told.pop("aug_level_embed") == told["time_embed"]
+    assert told == shapes()
+    with pytest.raises(ValueError, match="no aug_level was given .*aug_embed=True"):
+        shapes(aug_embed=True)
+    with pytest.raises(ValueError, match="an aug_level was given .*aug_embed=False"):
+        shapes(level)

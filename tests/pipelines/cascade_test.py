@@ -102,6 +102,8 @@ def test_what_makes_no_cascade_is_told():
     ):
         with pytest.raises(ValueError, match=words):
             cascade.join(stages_)
+    with pytest.raises(ValueError, match="enlarges pictures and draws none.*cascade's folder"):
+        images.draw(members["up"], 3)
 
 
 def untrained(config, folder):
