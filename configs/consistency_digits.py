@@ -5,11 +5,11 @@
     python launch/sample.py --workdir=runs/consistency_digits --num_steps=1
 
 As in the paper: the teacher's Heun steps over Karras' 18 levels, and a moving average of the student as the target.
-Squared distance instead of LPIPS. After 276 steps (seed 0), the Frechet distance of 1,000 samples is .45 in 4 steps, .44
-in 2 and .81 in 1, that of its teacher, a run of 1,151 steps, .31 in 35 evaluations and 1.37 in 4 DDIM steps.
-
-The variant "training" learns of data alone, though it starts at the teacher. The
+Squared distance instead of LPIPS. The variant "training" learns of data alone, though it starts at the teacher. The
 variant "tiny" trains in seconds, for tests.
+
+Frechet distances of 1,000 samples (seed 0), after only 276 steps: .45 in 4 steps, .44 in 2, .81 in 1. Its teacher, a run
+of 1,151 steps: .31 by 18 Heun steps (35 evaluations), 1.37 by 4 DDIM steps.
 """
 
 from ml_collections import ConfigDict
