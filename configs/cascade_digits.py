@@ -38,7 +38,7 @@ def upsampler(image_size: int, variant: str = "") -> ConfigDict:
         width=16, channel_mult=(1, 2), num_res_blocks=1, attention_resolutions=(), num_groups=8, adaptive_norm=True
     )
     config.optimizer.model.update(learning_rate=2e-3, warmup_steps=100, clip_norm=1.0, schedule="cosine")
-    config.training.num_steps = 1_500
+    config.training.num_steps = 1_000
     config.training.ema.decay = 0.995
     config.checkpoint.every = 500
     config.log.update(every=50, sample_every=500, eval_every=500, num_samples=50)

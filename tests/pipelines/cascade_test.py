@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import cascade_digits, ddpm_digits
+from configs import cascade_digits, cascade_shapes, ddpm_digits
 from genjax.core import images as images_lib
 from genjax.core import rng
 from genjax.families import registry
-from genjax.families.base import ImageSampler, Weights
+from genjax.families.base import ImageSampler, LossInputs, Weights
 from genjax.pipelines import cascade, chain, images
 from genjax.stages import Stage
 from genjax.training import optim, workdir
@@ -147,6 +147,25 @@ def test_a_chain_leaves_a_cascade_behind(config, tmp_path, monkeypatch):
     ):
         with pytest.raises(ValueError, match=words):
             cascade.load(folder, sampling=sampling)
+
+
+@pytest.mark.parametrize("variant", ["", "tiny"])
+@pytest.mark.parametrize("module", [cascade_digits, cascade_shapes])
+def test_the_stages_of_the_configs_fit(module, variant):
+    chain_config = module.get_config(variant)
+    assert chain_config.sampling == "cascade"
+    members = {}
+    for name in chain_config.order:
+        config = chain_config.stages[name]
+        shape = (config.data.image_size, config.data.image_size, config.data.channels)
+        settings = (config.family, config.model.to_dict(), config.sampling.to_dict())
+        spec = DataSpec(shape, 10)
+        members[name] = Stage(registry.build(*settings, spec), Weights({}, (), {}), config, spec, 0)
+    cascade.check(members)
+    inputs = {"image": jax.ShapeDtypeStruct((2, *shape), jnp.float32), "label": jax.ShapeDtypeStruct((2,), jnp.int32)}
+    params, extra = jax.eval_shape(members[name].family.init, KEY, inputs)
+    loss = members[name].family.players[0].loss
+    jax.eval_shape(lambda p, b: loss(p, LossInputs({}, extra, {}, b, KEY, jnp.int32(0))), params["model"], inputs)
 
 
 def test_an_unknown_way_to_sample_a_chain_is_told(config, tmp_path):
