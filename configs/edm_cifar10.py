@@ -8,9 +8,9 @@ As in the paper: preconditioning and weighting with sigma_data .5, log sigma
 .13, Karras' grid of 18 levels from 80 to .002, deterministic Heun steps.
 
 What differs: the network is the U-Net of ADM with 128 channels a level of (2, 2, 2), 4 blocks a level and attention at
-16 pixels, where the paper's DDPM++ adds rescaled skip connections and resampling filters (56M parameters there, 61M here); the
-augmentation by geometric transformations, with its conditioning of the network, is only a flip here; the moving average
-has a constant decay after its warm-up, .9993 (a half-life of 500,000 pictures).
+16 pixels, where the paper's DDPM++ adds rescaled skip connections and resampling filters (56M parameters there, 61M
+here); the augmentation by geometric transformations, with its conditioning of the network, is only a flip here; the
+moving average has a constant decay after its warm-up, .9993 (a half-life of 500,000 pictures).
 """
 
 from ml_collections import ConfigDict
