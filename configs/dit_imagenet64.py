@@ -1,4 +1,4 @@
-"""Class-conditional DiT-L/4 on ImageNet at 64 pixels, 459M parameters: a transformer in place of ADM's U-Net.
+"""Class-conditional DiT-L/4 on ImageNet at 64 pixels, 458M parameters: a transformer in place of ADM's U-Net.
 
     python launch/train.py --config=configs/dit_imagenet64.py --workdir=runs/dit_imagenet64
     python launch/sample.py --workdir=runs/dit_imagenet64 --guidance_scale=1.5
