@@ -11,7 +11,8 @@ Under noise (`probe_noisy`) every picture, of training and of test, gets noise o
 
 and so does each rival: raw pixels are the features `pixels`. The classifier is thus fitted to features of noisy
 pictures and asked for the classes of other noisy pictures: the score tells what is left of the class in the
-features, not whether noise moves them out of the range that the classifier has seen. One seed gives all rivals the
+features, not whether noise moves them out of the range that the classifier has seen. That is asked by `fit_clean`: a
+classifier fitted to clean pictures meets noisy ones. One seed gives all rivals the
 same noise, so that they can be compared in pairs.
 """
 
@@ -62,6 +63,7 @@ def probe_noisy(
     test: tuple[UInt8[np.ndarray, "m h w c"], Int[np.ndarray, " m"]],
     sigma: int | float = 0.0,
     seed: int = 0,
+    fit_clean: bool = False,
 ) -> float:
     """`probe` of the features of pictures under Gaussian noise; see the module.
 
@@ -70,12 +72,13 @@ def probe_noisy(
         train, test: (pictures, labels) of the splits.
         sigma: standard deviation of the noise, in the units of [-1, 1]; 0 for clean pictures.
         seed: of the noise.
+        fit_clean: leave the training pictures without noise, so that only the test pictures have it.
     """
     rng = np.random.default_rng(seed)
     values = []
-    for images, labels in (train, test):
+    for (images, labels), scale in ((train, 0.0 if fit_clean else sigma), (test, sigma)):
         clean = images.astype(np.float32) / 127.5 - 1
-        noisy = clean + np.float32(sigma) * rng.standard_normal(clean.shape, np.float32)
+        noisy = clean + np.float32(scale) * rng.standard_normal(clean.shape, np.float32)
         values += [np.asarray(features(noisy)), labels]
     return probe(*values)
 

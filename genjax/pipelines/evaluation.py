@@ -95,13 +95,14 @@ def probe(stage: Stage, seed: int = 0) -> dict[str, float]:
     network = jax.jit(stage.family.interface.features)
     rivals = {"features": lambda x: network(stage.weights, jnp.asarray(x)), "pixels": linear_probe.pixels}
     splits = tuple((arrays["image"], arrays["label"]) for arrays in (train, test))
-    return {
-        f"{name}, noise {sigma:g}": float(
-            np.mean([linear_probe.probe_noisy(read, *splits, sigma, seed + draw) for draw in range(DRAWS)])
-        )
-        for sigma in NOISES
-        for name, read in rivals.items()
-    }
+    figures = {}
+    for sigma in NOISES:
+        for fit_clean in (False, True) if sigma else (False,):
+            for name, read in rivals.items():
+                scores = [linear_probe.probe_noisy(read, *splits, sigma, seed + n, fit_clean) for n in range(DRAWS)]
+                title = f"{name}, noise {sigma:g}" + (", fitted without" if fit_clean else "")
+                figures[title] = float(np.mean(scores))
+    return figures
 
 
 def _pictures(stage: Stage) -> dict[str, Any]:
