@@ -3,7 +3,7 @@ on a laptop.
 
     python launch/train.py --config=configs/ae_digits.py --workdir=runs/ae_digits
 
-The code has as many numbers as the pictures have pixels. The variant "tiny" trains in seconds, for tests.
+The code has 16 numbers for 64 pixels. The variant "tiny" trains in seconds, for tests.
 """
 
 from ml_collections import ConfigDict
@@ -14,7 +14,7 @@ from configs import autoencoders
 def get_config(variant: str = "") -> ConfigDict:
     """The config; `variant` is "" or "tiny"."""
     config = autoencoders.digits(autoencoders.autoencoder())
-    config.model.code_dim = 64
+    config.model.code_dim = 16
     config.model.network = autoencoders.conv(width=32, num_downs=1, num_res_blocks=1, res_width=32)
     config.optimizer.model.update({"learning_rate": 2e-3, "warmup_steps": 100, "schedule": "cosine"})
     config.training.num_steps = 1_500

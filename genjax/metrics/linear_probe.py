@@ -12,8 +12,8 @@ Under noise (`probe_noisy`) every picture, of training and of test, gets noise o
 and so does each rival: raw pixels are the features `pixels`. The classifier is thus fitted to features of noisy
 pictures and asked for the classes of other noisy pictures: the score tells what is left of the class in the
 features, not whether noise moves them out of the range that the classifier has seen. That is asked by `fit_clean`: a
-classifier fitted to clean pictures meets noisy ones. One seed gives all rivals the
-same noise, so that they can be compared in pairs.
+classifier fitted to clean pictures meets noisy ones. One seed gives all rivals the same noise, so that they can be
+compared in pairs.
 """
 
 from collections.abc import Callable
