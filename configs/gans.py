@@ -68,7 +68,8 @@ def digits(config: ConfigDict) -> ConfigDict:
 
 
 def tiny(config: ConfigDict) -> ConfigDict:
-    """The config cut down to seconds of training, for tests; the networks' widths are left to the caller."""
+    """The config cut down to seconds of training on the digits, for tests; widths are left to the caller."""
+    config.data.update(name="digits", split="train", eval_split="test", image_size=8, channels=1, flip=False)
     config.data.batch_size = 16
     config.training.num_steps = 20
     config.checkpoint.every = 10
