@@ -72,6 +72,7 @@ def test_the_loss_is_the_squared_error_of_clean_pictures():
     assert loss == pytest.approx(float(values["mse"].mean()), rel=0.05)  # reconstructions are clipped
 
 
+@pytest.mark.slow
 def test_denoising_is_learned():
     # Of constant pictures under noise of .75 the mean of 64 pixels is known to .09: 20 dB; a copy would have 8.5 dB.
     images = stripes(32)

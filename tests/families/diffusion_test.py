@@ -91,6 +91,7 @@ def test_learned_variance_doubles_the_channels_and_reports_its_parts():
     assert sample(family, Weights(params, extra, {}), conditions(2)).images.shape == (2, 8, 8, 1)
 
 
+@pytest.mark.slow
 def test_the_variational_objective_trains_the_mean_too_and_sums_to_the_bound():
     """L_vlb / T at each step, added up over all steps, is the bound without its prior, up to the noise drawn."""
     family = build(

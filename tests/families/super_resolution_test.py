@@ -112,6 +112,7 @@ def test_the_loss_is_told_the_small_picture_of_its_own_batch():
     assert len(set(values.values())) == 3
 
 
+@pytest.mark.slow
 def test_training_on_crops_gives_gradients_to_everything():
     family = build({"crop_fraction": 0.5})
     parts = weights(family)

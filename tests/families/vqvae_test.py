@@ -105,6 +105,7 @@ def test_only_the_codebooks_averages_change_in_extra(family, weights):
     assert outputs.metrics["usage"] <= 1 and outputs.metrics["perplexity"] >= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codebook", [{}, BY_LOSS])
 def test_it_learns_a_batch(codebook):
     """Eight pictures, eight patterns: both codebooks take the error far below the pictures' variance."""

@@ -18,6 +18,7 @@ def classifier(programs, tmp_path_factory):
     return workdir
 
 
+@pytest.mark.slow
 def test_a_classifier_guides_a_run(programs, classifier, trained, tmp_path):
     assert "accuracy_q1" in (classifier / "metrics.jsonl").read_text()
     guide = f"--guide=classifier:{classifier}:2.0"

@@ -1,11 +1,13 @@
 """Where a run starts: its own checkpoint before `init_from`, and that before scratch."""
 
 import numpy as np
+import pytest
 
 from tests.integration.conftest import SHORT
 from tests.integration.resume_test import contents
 
 
+@pytest.mark.slow
 def test_init_from_takes_the_averages_and_is_not_asked_twice(programs, trained, tmp_path):
     still = (*SHORT, f"--config.init_from={trained}", "--config.optimizer.model.learning_rate=0.0")
     programs.train(tmp_path / "w", *still, "--config.training.num_steps=1")

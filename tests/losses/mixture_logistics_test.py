@@ -119,6 +119,7 @@ def test_samples_are_drawn_with_their_probabilities():
     assert observed[0] > 0 and observed[255] > 0, "the tails are in the outer levels"
 
 
+@pytest.mark.slow
 def test_colours_are_drawn_jointly():
     """Narrow components around 0, so that all that can happen can be enumerated."""
     count, raw = 20_000, with_scales(raw_params(3, 2, scale=0.03), 3, 2, -5.3)

@@ -145,6 +145,7 @@ def small():
         yield network, arbitrary(network, x), kind, fields, x
 
 
+@pytest.mark.slow
 def test_remat_changes_nothing():
     for network, variables, kind, fields, x in small():
 

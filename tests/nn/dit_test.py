@@ -60,6 +60,7 @@ def test_starts_at_zero():
     np.testing.assert_array_equal(jax.jit(network().apply)(fresh, *inputs()), 0.0)
 
 
+@pytest.mark.slow
 def test_time_label_and_every_pixel_matter(params):
     x, t, label = inputs()
     apply = jax.jit(lambda *given: network().apply({"params": params}, *given))

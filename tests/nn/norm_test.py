@@ -52,6 +52,7 @@ def test_gradient_equals_finite_differences():
     check_grads(function, primals, order=1, modes=["rev"])
 
 
+@pytest.mark.slow
 def test_second_reverse_derivative_equals_flax():
     *primals, dy = arguments((2, 3, 2, 4))
 

@@ -86,6 +86,7 @@ def test_the_cache_is_a_few_rows(network, params, images):
     assert {leaf.shape[1] for leaf in jax.tree.leaves(cache)} == {1, 2}, "rows, whatever the height"
 
 
+@pytest.mark.slow
 def test_label_dropout_and_remat(network, params, images):
     apply = jax.jit(network.apply)
     one, other = (apply({"params": params}, images, jnp.full(2, label)) for label in (0, 1))

@@ -108,6 +108,7 @@ def test_bfloat16_is_close(variant):
     assert 0 < float(error) < 0.03
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_remat_changes_no_gradient(variant):
     args = inputs(VARIANTS[variant])

@@ -131,6 +131,7 @@ def config(tmp_path_factory):
     return config
 
 
+@pytest.mark.slow
 def test_a_chain_leaves_a_cascade_behind(config, tmp_path, monkeypatch):
     monkeypatch.setattr(chain.stages, "train", untrained)
     chain.run(config, tmp_path)
