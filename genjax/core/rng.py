@@ -23,6 +23,11 @@ def stream(key: Key, name: str, step: int | Int[Array, ""] = 0) -> Key:
     return jax.random.fold_in(jax.random.fold_in(key, zlib.crc32(name.encode())), step)
 
 
+def of_samples(key: Key, index: Int[Array, " b"]) -> Key:
+    """The key [b] of each sample, by its number alone: its noise doesn't depend on the batch that it is drawn in."""
+    return jax.vmap(lambda number: jax.random.fold_in(key, number))(index)
+
+
 def split_like(key: Key, tree: PyTree) -> PyTree:
     """One key for each leaf of `tree`, in a tree of the same structure."""
     leaves, treedef = jax.tree.flatten(tree)

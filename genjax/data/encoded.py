@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from genjax.core.files import write_json
 from genjax.data.records import DatasetNotFound, Record
 
 MANIFEST = "manifest.json"
@@ -84,9 +85,7 @@ def write_split(
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write `manifest.json`, whole or not at all: the last thing of all."""
-    part = folder / (MANIFEST + ".part")
-    part.write_text(json.dumps(manifest._asdict(), indent=2) + "\n")
-    os.replace(part, folder / MANIFEST)
+    write_json(folder / MANIFEST, manifest._asdict())
 
 
 def read_manifest(folder: str | Path) -> Manifest:

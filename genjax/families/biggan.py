@@ -281,7 +281,7 @@ def sample_images(model: Model, weights: Weights, conditions: Conditions, key: K
         key: of the whole set of samples.
     """
     truncation = conditions.get("truncation")
-    keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(conditions["index"])
+    keys = rng.of_samples(key, conditions["index"])
     z = jax.vmap(lambda key: latents(key, (model.generator.z_dim,), truncation))(keys)
     variables = {"params": weights.params["generator"], **standing_state(model, weights, truncation)}
     return Samples(model.generator.apply(variables, z, conditions["label"]))

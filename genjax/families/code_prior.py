@@ -282,8 +282,7 @@ def sample_codes(model: Model, weights: Weights, conditions: Conditions, key: Ke
         )
     codes: Codes = ()
     for level in range(len(model.networks)):
-        own = rng.stream(key, f"level_{level}")
-        keys = jax.vmap(lambda index, own=own: jax.random.fold_in(own, index))(conditions["index"])
+        keys = rng.of_samples(rng.stream(key, f"level_{level}"), conditions["index"])
         codes = (*codes, _sample_level(model, level, weights.params[f"level_{level}"], codes, conditions, keys))
     return codes
 

@@ -341,7 +341,7 @@ def sample_images(
     Raises:
         ValueError: guidance of a model that was not trained for it, or no small pictures of the right size to enlarge.
     """
-    keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(conditions["index"])
+    keys = rng.of_samples(key, conditions["index"])
     levels = editing.tail(_grid(model), model.sampling.strength) if "source" in conditions else _grid(model)
     cond = _cond(model, conditions, process.fold(keys, 2))
     denoise = _denoiser(model, weights.params["model"], cond, conditions.get("guidance_scale"))

@@ -200,7 +200,7 @@ def sample_images(model: Model, weights: Weights, conditions: Conditions, key: K
         conditions: "index" int32 [b]; "label" int32 [b] for a conditional model.
         key: of the whole set of samples.
     """
-    keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(conditions["index"])
+    keys = rng.of_samples(key, conditions["index"])
     told = {"label": conditions["label"]} if model.num_classes else {}
     denoise = model.teacher.denoiser(_student_params(model, weights), told)
     if model.distillation.estimate is not None:

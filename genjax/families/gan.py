@@ -254,7 +254,7 @@ def sample_images(model: Model, weights: Weights, conditions: Conditions, key: K
         conditions: "index" int32 [b].
         key: of the whole set of samples; also of the noise that standing statistics are measured with.
     """
-    keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(conditions["index"])
+    keys = rng.of_samples(key, conditions["index"])
     z = jax.vmap(lambda key: _noise(model, key, 1)[0])(keys)
     stats = standing_statistics(model, weights, rng.stream(key, "standing"))
     variables = {"params": weights.params["generator"], "batch_stats": stats}

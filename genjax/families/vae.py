@@ -264,6 +264,6 @@ def sample_images(model: Model, weights: Weights, conditions: Conditions, key: K
         conditions: "index" int32 [b].
         key: of the whole set of samples.
     """
-    keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(conditions["index"])
+    keys = rng.of_samples(key, conditions["index"])
     z = jax.vmap(lambda key: jax.random.normal(key, (model.settings.latent_dim,)))(keys)
     return Samples(model.likelihood.image(_decode(model, weights.params["model"], z)))

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from genjax.core import images as images_lib
 from genjax.typing import Array, Float, Image, Key, PerExample
 
 
@@ -60,10 +61,10 @@ def low_pass(images: Image, factor: int) -> Float[Array, "b h2 w2 c"]:
     Raises:
         ValueError: for a factor that doesn't divide the image.
     """
-    b, h, w, c = images.shape
+    h, w = images.shape[1:3]
     if h % factor or w % factor:
         raise ValueError(f"blocks of {factor}x{factor} pixels don't fill a {h}x{w} image; use a divisor")
-    return images.reshape(b, h // factor, factor, w // factor, factor, c).mean(axis=(2, 4))
+    return images_lib.resize(images, (h // factor, w // factor), "area")
 
 
 def squared_distance(x: Float[Array, "b ..."], y: Float[Array, "_ ..."]) -> PerExample:

@@ -31,7 +31,6 @@ class as read by the net).
 """
 
 import importlib.metadata
-import json
 import os
 import platform
 from collections.abc import Mapping
@@ -41,6 +40,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import genjax
+from genjax.core.files import write_json
 from genjax.metrics.baselines import (
     NUM_COMPONENTS,
     REGULARIZATION,
@@ -176,11 +176,7 @@ def _receipt(net: FeatureNet, test, counts: dict[str, int], stratified: bool, se
 
 def write_report(path: str | os.PathLike, report: Mapping[str, Any]) -> None:
     """Write a report as JSON, making its folder; the file appears whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
-    os.replace(part, path)
+    write_json(Path(path), report, allow_nan=False)
 
 
 def format_table(report: Mapping[str, Any]) -> str:

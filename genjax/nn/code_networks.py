@@ -70,6 +70,23 @@ def decoder(
     return sample.uncached(forward, batch, height * width)
 
 
+def condition(
+    network: nn.Module, label: Labels | None, context: Float[Array, "b h w c"] | None
+) -> Float[Array, "b _ _ w2"] | None:
+    """What a network adds for its context and class: features [b, h, w, width], [b, 1, 1, width] of the class alone, or
+    None.
+
+    Args:
+        network: with the fields `num_classes` and `dtype`, and the submodules `context_proj` and `label_embed`.
+        label: the class of each grid.
+        context: features of each position.
+    """
+    parts = [] if context is None else [network.context_proj(context)]
+    if network.num_classes:
+        parts.append(network.label_embed(label)[:, None, None])
+    return sum(parts).astype(network.dtype or jnp.float32) if parts else None
+
+
 class CodeContext(nn.Module):
     """Coarser levels' codes as a map of features of a finer grid (VQ-VAE-2, arXiv:1906.00446, section 3.2).
 

@@ -28,6 +28,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genjax.nn import code_networks
 from genjax.nn.embeddings import LabelEmbedding
 from genjax.typing import Array, Float, Int, Labels
 
@@ -197,20 +198,13 @@ class GatedPixelCNN(nn.Module):
     ) -> Float[Array, "b h w k"]:
         """Logits of each code, given those before it."""
         v = h = self.embed(codes)
-        condition = self._condition(label, context)
+        condition = code_networks.condition(self, label, context)
         for layer in self.layers:
             v, h = layer(v, h, condition, train)
         return self._logits(h)
 
     def _logits(self, h: Features) -> Float[Array, "b h w k"]:
         return self.head(jax.nn.relu(self.head_in(jax.nn.relu(h)))).astype(jnp.float32)
-
-    def _condition(self, label: Labels | None, context: Features | None) -> Features | None:
-        """Features [b, h, w, width] of the context, [b, 1, 1, width] of the class alone, or None."""
-        parts = [] if context is None else [self.context_proj(context)]
-        if self.num_classes:
-            parts.append(self.label_embed(label)[:, None, None])
-        return sum(parts).astype(self.dtype or jnp.float32) if parts else None
 
     def start(self, batch: int, label: Labels | None = None, context: Features | None = None) -> Cache:
         """The cache before the first code."""
@@ -220,7 +214,7 @@ class GatedPixelCNN(nn.Module):
             return jnp.zeros((batch, *shape), dtype)
 
         return Cache(
-            self._condition(label, context),
+            code_networks.condition(self, label, context),
             empty(columns, self.width),
             tuple(empty(layer.reach, columns, self.width) for layer in self.layers),
             tuple(empty(1, columns, 2 * self.width) for layer in self.layers),

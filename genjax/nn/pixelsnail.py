@@ -32,7 +32,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.autoregressive import masking
-from genjax.nn import pixelcnnpp
+from genjax.nn import code_networks, pixelcnnpp
 from genjax.nn.embeddings import LabelEmbedding
 from genjax.nn.pixelcnnpp import GatedResNet
 from genjax.nn.shifted_conv import At, Features, FirstConv, Pointwise, empty_cache
@@ -268,19 +268,12 @@ class PixelSNAIL(nn.Module):
         train: bool = False,
     ) -> Float[Array, "b h w k"]:
         """Logits of each code, given those before it."""
-        h = self.trunk(self.embed(codes), self._condition(label, context), train=train)
+        h = self.trunk(self.embed(codes), code_networks.condition(self, label, context), train=train)
         return self.head(h).astype(jnp.float32)
-
-    def _condition(self, label: Labels | None, context: Features | None) -> Features | None:
-        """Features [b, h, w, width] of the context, [b, 1, 1, width] of the class alone, or None."""
-        parts = [] if context is None else [self.context_proj(context)]
-        if self.num_classes:
-            parts.append(self.label_embed(label)[:, None, None])
-        return sum(parts).astype(self.dtype or jnp.float32) if parts else None
 
     def start(self, batch: int, label: Labels | None = None, context: Features | None = None) -> Cache:
         """The cache before the first code."""
-        condition, codes = self._condition(label, context), jnp.zeros((batch, *self.grid), jnp.int32)
+        condition, codes = code_networks.condition(self, label, context), jnp.zeros((batch, *self.grid), jnp.int32)
         trunk, variables = self.trunk.unbind()
         return Cache(condition, codes, empty_cache(trunk, variables["params"], self.embed(codes), condition))
 

@@ -14,7 +14,6 @@ base alone (ADM guides only the low resolution, arXiv:2105.05233, section 4.4); 
 level of noise between the stages, "aug_level", is one for all of them: unless asked for, that of the last one's config.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -40,8 +39,7 @@ SHARED = ("aug_level",)
 
 def is_cascade(folder: str | Path) -> bool:
     """Whether a folder is that of a chain which is sampled as a cascade."""
-    path = Path(folder) / workdir.PIPELINE
-    return path.is_file() and json.loads(path.read_text()).get("sampling") == KIND
+    return workdir.read_pipeline(Path(folder)).get("sampling") == KIND
 
 
 def load(
@@ -62,7 +60,7 @@ def load(
     if isinstance(folder, (str, Path)):
         if not is_cascade(folder):
             raise ValueError(f"{folder} is not the folder of a cascade; train one with launch/pipeline.py")
-        names = json.loads((Path(folder) / workdir.PIPELINE).read_text())["stages"]
+        names = workdir.read_pipeline(Path(folder))["stages"]
         folder = [Path(folder) / name for name in names]
     folders = {Path(one).name: Path(one) for one in folder}
     if not folders or len(folders) < len(folder):

@@ -18,6 +18,7 @@ import jax
 from ml_collections import ConfigDict
 
 from genjax import stages
+from genjax.core.files import write_json
 from genjax.pipelines import cascade, encoding, images
 from genjax.training import workdir
 from genjax.training.checkpoint import Checkpoints
@@ -44,7 +45,7 @@ def run(config: ConfigDict, folder: Path) -> Path:
         if name in config.encode:
             encoding.encode(stages.load(folder / name), folder / name / encoding.FOLDER)
     if jax.process_index() == 0:
-        workdir.write_json(folder / workdir.PIPELINE, {"stages": list(config.order), "sampling": config.sampling})
+        write_json(folder / workdir.PIPELINE, {"stages": list(config.order), "sampling": config.sampling})
     if config.sampling == cascade.KIND:
         stage = cascade.load([folder / name for name in config.order])
     else:

@@ -12,6 +12,8 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from genjax.core.files import write_json
+
 CHANGEABLE = (
     "training.num_steps",
     "checkpoint.",
@@ -32,14 +34,6 @@ PIPELINE = "pipeline.json"
 LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that the file is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(json.dumps(value, indent=2) + "\n")
-    os.replace(part, path)
-
-
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings as {"a.b.c": value}; lists and tuples compare equal."""
     flat = {}
@@ -51,10 +45,16 @@ def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def read_pipeline(folder: Path) -> dict[str, Any]:
+    """What `pipelines.chain` says of a chain's folder: "stages" and "sampling"; empty of any other folder."""
+    path = folder / PIPELINE
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
 def locate(folder: Path) -> Path:
     """The workdir that a folder stands for: itself, or of a pipeline's folder that of its last stage."""
-    path = folder / PIPELINE
-    return folder / json.loads(path.read_text())["stages"][-1] if path.is_file() else folder
+    pipeline = read_pipeline(folder)
+    return folder / pipeline["stages"][-1] if pipeline else folder
 
 
 def find(name: str, child: Path) -> Path:
