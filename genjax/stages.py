@@ -188,4 +188,6 @@ def example_batch(spec: DataSpec) -> dict[str, jax.ShapeDtypeStruct]:
     batch = {"image": jax.ShapeDtypeStruct((1, *spec.image_shape), jnp.float32)}
     if spec.num_classes:
         batch["label"] = jax.ShapeDtypeStruct((1,), jnp.int32)
+    if spec.text_length:
+        batch["tokens"] = jax.ShapeDtypeStruct((1, spec.text_length), jnp.int32)
     return batch

@@ -27,12 +27,15 @@ Params = PyTree
 """A pytree of parameters, as Flax Linen makes them: nested dicts of arrays."""
 
 Batch = Mapping[str, Any]
-"""What the loader yields: `image` float32 [b, h, w, c] in [-1, 1], `label` int32 [b] where there is one, ..."""
+"""What the loader yields: `image` float32 [b, h, w, c] in [-1, 1]; `label` int32 [b] and `tokens` int32 [b, s] of a
+caption where there are such, ..."""
 
 Image = Float[Array, "b h w c"]
 ImageUint8 = UInt8[np.ndarray, "n h w c"]
 Labels = Int[Array, " b"]
 PerExample = Float[Array, " b"]
+Tokens = Int[Array, "b s"]
+"""Texts as numbers of a vocabulary; 0 is padding, at the end."""
 
 __all__ = [
     "Array",
@@ -48,6 +51,7 @@ __all__ = [
     "Params",
     "PerExample",
     "PyTree",
+    "Tokens",
     "UInt8",
 ]
 
@@ -61,6 +65,8 @@ class DataSpec(NamedTuple):
         class_names: their names, in the order of the labels.
         num_examples: pictures in the training split, 0 where unknown.
         has_text: whether examples carry captions.
+        text_length: tokens of a caption in a batch, 0 where captions aren't tokenized.
+        vocab_size: tokens are 0..vocab_size-1.
     """
 
     image_shape: tuple[int, int, int]
@@ -68,3 +74,5 @@ class DataSpec(NamedTuple):
     class_names: tuple[str, ...] = ()
     num_examples: int = 0
     has_text: bool = False
+    text_length: int = 0
+    vocab_size: int = 0

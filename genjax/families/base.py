@@ -12,7 +12,21 @@ from typing import Any, NamedTuple, TypeVar
 
 from genjax.diffusion.denoisers import Denoiser, Guide
 from genjax.diffusion.schedules import Schedule
-from genjax.typing import Array, Batch, DataSpec, Float, Image, Int, Key, Labels, Params, PerExample, PyTree
+from genjax.typing import (
+    Array,
+    Batch,
+    Bool,
+    DataSpec,
+    Float,
+    Image,
+    Int,
+    Key,
+    Labels,
+    Params,
+    PerExample,
+    PyTree,
+    Tokens,
+)
 
 Fields = TypeVar("Fields", bound=tuple)
 Interface = TypeVar("Interface")
@@ -84,8 +98,8 @@ class Samples(NamedTuple):
 
 Conditions = Mapping[str, Array]
 """What is asked of `sample`. "index" int32 [b] is always there: the number of each sample, which alone selects its
-noise, so that a picture doesn't depend on the batch that it is drawn in. Others by family: "label" int32 [b], and
-the scalars [] that `ImageSampler.options` names."""
+noise, so that a picture doesn't depend on the batch that it is drawn in. Others by family: "label" int32 [b], "tokens"
+int32 [b, s] of a text, and the scalars [] that `ImageSampler.options` names."""
 
 
 SampleFn = Callable[[Weights, Conditions, Key], Samples]
@@ -146,6 +160,7 @@ class ImageSampler(NamedTuple):
         likelihoods: name -> (weights, batch, key) -> metric name -> value of each example [b]: likelihoods that are too
             costly for `Family.evaluate`, "bound" and "ode" of a diffusion model.
         distillable: what a student of it learns from; None of families that can have none.
+        text_length: tokens of the text that `sample` asks for, 0 = none.
     """
 
     sample: SampleFn
@@ -155,6 +170,7 @@ class ImageSampler(NamedTuple):
     guidable: Guidable | None = None
     likelihoods: Mapping[str, EvaluateFn] = MappingProxyType({})
     distillable: Distillable | None = None
+    text_length: int = 0
 
 
 class SuperResolver(NamedTuple):
@@ -166,6 +182,7 @@ class SuperResolver(NamedTuple):
         low_res_shape: of the small ones.
         num_classes: labels that `sample` asks for, 0 = none.
         options: as those of an `ImageSampler`; "aug_level" is the noise to hide the small images' mistakes with.
+        text_length: tokens of the text that `sample` asks for, 0 = none.
     """
 
     sample: SampleFn
@@ -173,6 +190,7 @@ class SuperResolver(NamedTuple):
     low_res_shape: tuple[int, int, int]
     num_classes: int
     options: Mapping[str, float] = MappingProxyType({})
+    text_length: int = 0
 
 
 class NoisyClassifier(NamedTuple):
@@ -221,6 +239,78 @@ class FeatureExtractor(NamedTuple):
     features: Callable[[Weights, Image], Float[Array, "b d"]]
     image_shape: tuple[int, int, int]
     dim: int
+
+
+class TextFeatures(NamedTuple):
+    """What a network makes of texts.
+
+    Attributes:
+        states: features of each token.
+        mask: true at tokens, false at padding.
+        pooled: features of each text as a whole.
+    """
+
+    states: Float[Array, "b s d"]
+    mask: Bool[Array, "b s"]
+    pooled: Float[Array, "b d2"]
+
+
+class TextEncoder(NamedTuple):
+    """The interface of a network that reads texts: a frozen language model.
+
+    Attributes:
+        encode: (weights, tokens int32 [b, length], 0 = padding) -> TextFeatures.
+        length: tokens of a text, padding included.
+        vocab_size: tokens are 0..vocab_size-1.
+        dim: of the features of each token.
+        pooled_dim: of the features of a whole text.
+    """
+
+    encode: Callable[[Weights, Tokens], TextFeatures]
+    length: int
+    vocab_size: int
+    dim: int
+    pooled_dim: int
+
+
+class ImageTextEncoder(NamedTuple):
+    """The interface of a network that puts pictures and texts into one space: CLIP.
+
+    Attributes:
+        encode_image: (weights, images, t [b] in the schedule's unit; None of a model of clean images) -> embeddings
+            [b, dim] of length 1.
+        encode_text: (weights, tokens) -> embeddings [b, dim] of length 1.
+        logit_scale: (weights) -> [], what products of embeddings are multiplied by; not its logarithm.
+        text: its text tower as a `TextEncoder`, whose pooled features are the embeddings.
+        image_shape: (height, width, channels) of the pictures.
+        dim: of the embeddings.
+        schedule: of the noise on the pictures that it knows; None of a model of clean images.
+    """
+
+    encode_image: Callable[[Weights, Image, PerExample | None], Float[Array, "b d"]]
+    encode_text: Callable[[Weights, Tokens], Float[Array, "b d"]]
+    logit_scale: Callable[[Weights], Float[Array, ""]]
+    text: TextEncoder
+    image_shape: tuple[int, int, int]
+    dim: int
+    schedule: Schedule | None = None
+
+
+class EmbeddingSampler(NamedTuple):
+    """The interface of a prior: it draws CLIP embeddings of pictures for texts.
+
+    Attributes:
+        sample: (weights, conditions, key) -> embeddings [b, dim] of length 1; conditions have "index" [b], "tokens"
+            [b, text_length] and the scalars of `options`.
+        dim: of the embeddings.
+        text_length: tokens of a text.
+        options: as those of an `ImageSampler`.
+    """
+
+    sample: Callable[[Weights, Conditions, Key], Float[Array, "b d"]]
+    dim: int
+    text_length: int
+    options: Mapping[str, float] = MappingProxyType({})
 
 
 class Family(NamedTuple):
