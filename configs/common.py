@@ -14,7 +14,8 @@ def adam(learning_rate: float, **settings) -> ConfigDict:
     Fields: `name` (adam, adamw, adafactor, sgd), `learning_rate`, `schedule` (constant, cosine, linear: from the
     learning rate to `end_factor` times it at `decay_steps`, or `training.num_steps` if that is 0), `warmup_steps`
     (linear from 0), `b1`, `b2`, `eps`, `momentum` (sgd), `weight_decay` (decoupled; adamw), `clip_norm` (global
-    gradient norm; 0 = off).
+    gradient norm; 0 = off), `layer_decay` (each block of a transformer learns that much slower than the one above; 1 =
+    all alike).
     """
     config = ConfigDict()
     config.name = "adam"
@@ -29,6 +30,7 @@ def adam(learning_rate: float, **settings) -> ConfigDict:
     config.momentum = 0.0
     config.weight_decay = 0.0
     config.clip_norm = 0.0
+    config.layer_decay = 1.0
     config.update(settings)
     return config
 

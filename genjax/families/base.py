@@ -241,6 +241,20 @@ class FeatureExtractor(NamedTuple):
     dim: int
 
 
+class ImageClassifier(NamedTuple):
+    """The interface of a classifier of clean images.
+
+    Attributes:
+        logits: (weights, images [b, h, w, c]) -> logits [b, num_classes].
+        image_shape: (height, width, channels) of the pictures.
+        num_classes: classes that it tells apart.
+    """
+
+    logits: Callable[[Weights, Image], Float[Array, "b k"]]
+    image_shape: tuple[int, int, int]
+    num_classes: int
+
+
 class TextFeatures(NamedTuple):
     """What a network makes of texts.
 
@@ -325,6 +339,8 @@ class Family(NamedTuple):
         logical_axes: (regex on the parameter's path, name of each of its axes), as the nn files state them.
         reconstruct: (weights, images, key) -> images, of a family that encodes and decodes, or makes images small and
             large again; None of others.
+        adopt: (its own fresh parameters, those of the run that `config.init_from` names) -> what a fresh run starts
+            from, by player, of a family that starts from runs of another network too; None where it has to be the same.
     """
 
     init: Callable[[Key, Batch], tuple[dict[str, Params], PyTree]]
@@ -334,6 +350,7 @@ class Family(NamedTuple):
     interface: Any
     logical_axes: tuple[tuple[str, tuple[str | None, ...]], ...] = ()
     reconstruct: Callable[[Weights, Image, Key], Image] | None = None
+    adopt: Callable[[Mapping[str, Params], Mapping[str, Params]], dict[str, Params]] | None = None
 
 
 Builder = Callable[[Mapping[str, Any], Mapping[str, Any], DataSpec, Mapping[str, Any]], Family]

@@ -105,7 +105,7 @@ class Run:
             print(f"resuming at step {int(state.step)}", flush=True)
             return state
         state = state_lib.create(self.init, self.key, self.example, self.shardings)
-        return state if load_initial is None else _with_params(state, load_initial(), self.shardings)
+        return state if load_initial is None else _with_params(state, load_initial(), self.family, self.shardings)
 
     def evaluate_held_out(self, state: TrainState) -> dict[str, float]:
         """Metrics of the family on the held-out split, under `eval/`."""
@@ -225,8 +225,9 @@ def _check_batch_size(config: ConfigDict, mesh: Mesh) -> None:
         )
 
 
-def _with_params(state: TrainState, params: dict[str, Params], shardings: TrainState) -> TrainState:
-    """The fresh state with the parameters, and their moving averages, of another run."""
+def _with_params(state: TrainState, params: dict[str, Params], family: Family, shardings: TrainState) -> TrainState:
+    """The fresh state with the parameters, and their moving averages, of another run, as the family adopts them."""
+    params = family.adopt(state.params, params) if family.adopt else params
     shapes = [jax.tree.map(jnp.shape, tree) for tree in (state.params, params)]
     if shapes[0] != shapes[1]:
         raise ValueError("config.init_from names a run whose parameters have other names or shapes than this config's")

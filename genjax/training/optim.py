@@ -4,6 +4,7 @@ Adam is AdamW with no decay. Decoupled weight decay acts on kernels only, not on
 CLIP and GPT; guided-diffusion's few recipes with decay also shrink those.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,10 +12,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from genjax.core import tree as tree_lib
 from genjax.families.base import Family
+from genjax.typing import Params, PyTree
 
 OPTIMIZERS = ("adam", "adamw", "adafactor", "sgd")
 SCHEDULES = ("constant", "cosine", "linear")
+EMBEDDINGS = r"(?:^|/)(?:patches|class_token|mask_token|positions|embed)(?:/|$)"
+"""Parameters that count as the layer below all blocks in `layer_factors`."""
 
 
 def learning_rate(settings: Mapping[str, Any], num_steps: int) -> optax.Schedule:
@@ -88,7 +93,32 @@ def make_optimizer(settings: Mapping[str, Any], num_steps: int) -> optax.Gradien
     else:
         raise ValueError(f"unknown optimizer {name!r}; use one of {OPTIMIZERS}")
     clip = [optax.clip_by_global_norm(settings["clip_norm"])] if settings["clip_norm"] else []
-    return optax.chain(*clip, core)
+    return optax.chain(*clip, core, *_layer_decay(settings.get("layer_decay", 1.0)))
+
+
+def _layer_decay(decay: float) -> list[optax.GradientTransformation]:
+    """What multiplies updates by `layer_factors`; nothing for a decay of 1."""
+    if decay == 1:
+        return []
+    return [optax.stateless(lambda updates, _: jax.tree.map(jnp.multiply, updates, layer_factors(updates, decay)))]
+
+
+def layer_factors(params: Params, decay: float) -> PyTree:
+    """`decay ** (number of layers above)` for each parameter of a stack of blocks (BEiT, arXiv:2106.08254, appendix).
+
+    The blocks are the modules `block_0`, `block_1`, ..; what embeds patches or words (`EMBEDDINGS`) is the layer below
+    them, all the rest the layer on top, whose factor is 1.
+    """
+
+    blocks = [re.search(r"(?:^|/)block_(\d+)/", path) for path in tree_lib.param_paths(params)]
+    top = max((int(block[1]) for block in blocks if block), default=-1) + 2
+
+    def factor(path, _):
+        block = re.search(r"(?:^|/)block_(\d+)/", path)
+        layer = int(block[1]) + 1 if block else 0 if re.search(EMBEDDINGS, path) else top
+        return decay ** (top - layer)
+
+    return tree_lib.map_with_path(factor, params)
 
 
 def _is_matrix(params):

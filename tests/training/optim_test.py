@@ -1,10 +1,12 @@
 """Learning rates and optimizers against hand-computed values."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from configs import common
+from genjax.core import tree
 from genjax.training import optim
 
 
@@ -51,6 +53,18 @@ def test_sgd_with_clipping_by_the_global_norm():
 
 def test_adafactor_descends():
     assert (first_update(3.0, name="adafactor")["kernel"] < 0).all()
+
+
+def test_lower_layers_learn_slower():
+    one = {"kernel": jnp.ones((2, 2))}
+    trunk = {"patches": one, "mask_token": jnp.ones(2), "block_0": {"mlp_in": one}, "block_1": one}
+    params = {"trunk": trunk, "head": one}
+    expected = {"trunk/patches/kernel": 1 / 8, "trunk/mask_token": 1 / 8, "trunk/block_0/mlp_in/kernel": 1 / 4}
+    expected |= {"trunk/block_1/kernel": 1 / 2, "head/kernel": 1.0}
+    optimizer = optim.make_optimizer(settings(layer_decay=0.5), 100)
+    updates, _ = optimizer.update(params, optimizer.init(params), params)
+    for path, leaf in zip(tree.param_paths(updates), jax.tree.leaves(updates), strict=True):
+        np.testing.assert_allclose(leaf, -0.1 * expected[path], rtol=1e-5, err_msg=path)
 
 
 @pytest.mark.parametrize(("changes", "words"), [
