@@ -9,6 +9,9 @@ picture being the 2x2 mean of the large one: pairs for training super-resolution
 distribution but for the last: `train` (20,000), `test` (2,000) and `compositional` (2,000), where every
 object is a pair of colour and shape that never occurs in the other two.
 
+Configurations "32_shape", "32_colour", "64_shape" and "64_colour" are for classification: of the same scenes those
+with one object, about half of each split in the same order, with its shape or colour as `label`.
+
 Colours (10), on white: red, orange, yellow, green, cyan, blue, purple, pink, brown, black. Any two of them,
 and each and the white, are at least 90 apart in RGB (0..255, Euclidean).
 
@@ -61,6 +64,8 @@ from genjax.data.builders import scenes
 
 SPLITS = {"train": 20_000, "test": 2_000, "compositional": 2_000}
 """Scenes in each split."""
+LABELS = {"colour": scenes.COLOURS, "shape": scenes.SHAPES}
+"""What the object of a scene may be classified by, and the names of the classes."""
 
 
 class CaptionedShapes(tfds.core.GeneratorBasedBuilder):
@@ -68,17 +73,22 @@ class CaptionedShapes(tfds.core.GeneratorBasedBuilder):
 
     Fields: `image` [size, size, 3]; `text`; `objects`, a sequence in the order of the caption of `colour`,
     `shape`, `size`, `place` (indices with names), `center` (x, y) and `diameter` (fractions of the canvas);
-    `relation` ("none", "left of", "above"); `template`, an index into `scenes.TEMPLATES`; `index` in split.
+    `relation` ("none", "left of", "above"); `template`, an index into `scenes.TEMPLATES`; `index` in split;
+    `label` in the configurations for classification.
     """
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}
     BUILDER_CONFIGS = [
         tfds.core.BuilderConfig(name=str(size), description=f"{size}x{size} pixels.") for size in (32, 64)
+    ] + [
+        tfds.core.BuilderConfig(name=f"{size}_{label}", description=f"{size}x{size} pixels, one object, its {label}.")
+        for size in (32, 64)
+        for label in LABELS
     ]
 
     def _info(self) -> tfds.core.DatasetInfo:
-        size = int(self.builder_config.name)
+        size, label = self._size_and_label()
         thing = {
             "colour": tfds.features.ClassLabel(names=list(scenes.COLOURS)),
             "shape": tfds.features.ClassLabel(names=list(scenes.SHAPES)),
@@ -99,9 +109,15 @@ class CaptionedShapes(tfds.core.GeneratorBasedBuilder):
                     "template": tfds.features.Scalar(np.int64),
                     "index": tfds.features.Scalar(np.int64),
                 }
+                | ({"label": tfds.features.ClassLabel(names=list(LABELS[label]))} if label else {})
             ),
             disable_shuffling=True,
         )
+
+    def _size_and_label(self) -> tuple[int, str]:
+        """What the configuration's name says: pixels, and what is the label, "" for none."""
+        size, _, label = self.builder_config.name.partition("_")
+        return int(size), label
 
     def _split_generators(self, dl_manager):
         """Three splits; nothing to download."""
@@ -109,9 +125,11 @@ class CaptionedShapes(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, split: str, count: int):
         """Pictures go as PNG bytes: TFDS encodes arrays through TensorFlow."""
-        size = int(self.builder_config.name)
+        size, label = self._size_and_label()
         for index in range(count):
             scene = scenes.make_scene(split, index)
+            if label and len(scene.things) > 1:
+                continue
             png = io.BytesIO()
             Image.fromarray(scenes.render(scene, size)).save(png, format="PNG", compress_level=1)
             yield (
@@ -123,7 +141,8 @@ class CaptionedShapes(tfds.core.GeneratorBasedBuilder):
                     "relation": scene.relation,
                     "template": scene.template,
                     "index": index,
-                },
+                }
+                | ({"label": getattr(scene.things[0], label)} if label else {}),
             )
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 from genjax.data import sources
 from genjax.data.builders import captioned_shapes, scenes
 
+SMALL = {"train": 60, "test": 20, "compositional": 20}
 COLOURS, SHAPES, SIZES = list(scenes.COLOURS), list(scenes.SHAPES), list(scenes.SIZES)
 
 
@@ -141,12 +142,12 @@ def test_held_out_pairs_appear_in_the_compositional_split_alone():
 
 @pytest.fixture(scope="module")
 def small_data_dir(tmp_path_factory):
-    """Both configurations prepared with few scenes."""
+    """Configurations prepared with few scenes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(captioned_shapes, "SPLITS", {"train": 60, "test": 20, "compositional": 20})
+        patch.setattr(captioned_shapes, "SPLITS", SMALL)
         folder = str(tmp_path_factory.mktemp("shapes"))
-        for size in ("32", "64"):
-            sources.open_source(f"captioned_shapes/{size}", "train", folder)
+        for name in ("32", "64", "32_shape", "64_colour"):
+            sources.open_source(f"captioned_shapes/{name}", "train", folder)
     return folder
 
 
@@ -164,6 +165,20 @@ def test_prepared_dataset_keeps_pictures_words_and_annotation(small_data_dir):
                 assert [int(value) for value in objects[field]] == [getattr(t, field) for t in scene.things]
             np.testing.assert_allclose(objects["center"], [(t.x, t.y) for t in scene.things], rtol=1e-6)
             np.testing.assert_array_equal(record["image"], scenes.render(scene, size))
+
+
+@pytest.mark.parametrize(("size", "label", "names"), [(32, "shape", SHAPES), (64, "colour", COLOURS)])
+def test_scenes_of_one_object_have_labels(small_data_dir, size, label, names):
+    for split, count in SMALL.items():
+        source = sources.open_source(f"captioned_shapes/{size}_{label}", split, small_data_dir)
+        assert list(source.spec.class_names) == names and source.spec.num_classes == len(names)
+        numbers = [index for index in range(count) if not scenes.make_scene(split, index).relation]
+        assert [int(source.records[at]["index"]) for at in range(len(source.records))] == numbers
+        for at, index in enumerate(numbers):
+            scene = scenes.make_scene(split, index)
+            assert source.records[at]["label"] == getattr(scene.things[0], label)
+            np.testing.assert_array_equal(source.records[at]["image"], scenes.render(scene, size))
+    assert len(sources.open_source(f"captioned_shapes/{size}_{label}", "train[:7]", small_data_dir).records) == 7
 
 
 def test_a_small_picture_is_the_mean_of_the_large_one():
