@@ -1,4 +1,4 @@
-"""The transformer of unCLIP's diffusion prior (arXiv:2204.06125, section 2.2): a noisy CLIP embedding in, a clean one out.
+"""The transformer of unCLIP's diffusion prior (arXiv:2204.06125, section 2.2): noisy CLIP embedding to clean one.
 
 One causal sequence,
 
