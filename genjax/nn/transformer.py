@@ -27,6 +27,7 @@ import jax.numpy as jnp
 
 from genjax.autoregressive import masking
 from genjax.nn.attention import split_heads
+from genjax.nn.sparse_attention import Pattern
 from genjax.typing import Array, Bool, Float, Int, Labels
 
 Sequence = Float[Array, "b s d"]
@@ -109,14 +110,28 @@ class Block(nn.Module):
         q, k, v = self._project(x)
         return self._finish(x, jax.nn.dot_product_attention(q, k, v, mask=_four_axes(mask)), train)
 
-    def extend(self, x: Sequence, cache: KeyValues, position: int | Int[Array, ""]) -> tuple[Sequence, KeyValues]:
-        """The causal pass of positions `position`, `position + 1`, .. of a sequence whose past is in the cache."""
+    def extend(
+        self,
+        x: Sequence,
+        cache: KeyValues,
+        position: int | Int[Array, ""],
+        mask: Bool[Array, "q k"] | None = None,
+    ) -> tuple[Sequence, KeyValues]:
+        """The causal pass of positions `position`, `position + 1`, .. of a sequence whose past is in the cache.
+
+        Args:
+            x: features of these positions.
+            cache: keys and values of those before them.
+            position: the first of them.
+            mask: true where one of them sees a position of the whole sequence; None: all up to its own.
+        """
         q, k, v = self._project(x)
         at = (0, position, 0, 0)
         keys = jax.lax.dynamic_update_slice(cache.keys, k.astype(cache.keys.dtype), at)
         values = jax.lax.dynamic_update_slice(cache.values, v.astype(cache.values.dtype), at)
-        seen = jnp.arange(keys.shape[1]) <= position + jnp.arange(x.shape[1])[:, None]
-        y = jax.nn.dot_product_attention(q, keys.astype(q.dtype), values.astype(q.dtype), mask=seen[None, None])
+        if mask is None:
+            mask = jnp.arange(keys.shape[1]) <= position + jnp.arange(x.shape[1])[:, None]
+        y = jax.nn.dot_product_attention(q, keys.astype(q.dtype), values.astype(q.dtype), mask=_four_axes(mask))
         return self._finish(x, y, train=False), KeyValues(keys, values)
 
     def _project(self, x):
@@ -140,6 +155,7 @@ class Transformer(nn.Module):
         depth: number of blocks.
         width, num_heads, mlp_ratio, dropout, activation, eps, dtype, param_dtype: of the blocks.
         remat: recompute each block in the backward pass, instead of keeping its inner features.
+        patterns: which positions see which, of each block; empty: as the caller's mask says, and causal in `extend`.
     """
 
     depth: int
@@ -152,6 +168,7 @@ class Transformer(nn.Module):
     dtype: Any = None
     param_dtype: Any = jnp.float32
     remat: bool = False
+    patterns: tuple[Pattern, ...] = ()
 
     def setup(self):
         block = nn.remat(Block, static_argnums=(3,)) if self.remat else Block
@@ -172,9 +189,19 @@ class Transformer(nn.Module):
 
     def __call__(self, x: Sequence, mask: Bool[Array, "..."] | None = None, train: bool = False) -> Sequence:
         """Features of each position; `mask` as in `Block`, `genjax.autoregressive.masking.causal` for a decoder."""
-        for block in self.blocks:
-            x = block(x, mask, train)
+        positions = jnp.arange(x.shape[1])
+        for block, seen in zip(self.blocks, self._masks(positions, positions, mask), strict=True):
+            x = block(x, seen, train)
         return self.norm_out(x)
+
+    def _masks(self, queries, keys, mask):
+        """The mask of each block: its pattern's, or the one for all."""
+        if not self.patterns:
+            return [mask] * self.depth
+        if mask is not None:
+            raise ValueError("a transformer with patterns takes no mask")
+        made = {pattern: pattern(queries, keys) for pattern in set(self.patterns)}
+        return [made[pattern] for pattern in self.patterns]
 
     def init_cache(self, batch: int, length: int) -> tuple[KeyValues, ...]:
         """Room for the keys and values of `length` positions in every block."""
@@ -186,9 +213,10 @@ class Transformer(nn.Module):
         self, x: Sequence, cache: tuple[KeyValues, ...], position: int | Int[Array, ""]
     ) -> tuple[Sequence, tuple[KeyValues, ...]]:
         """The causal pass of positions from `position` on; equal to those of `__call__` with a causal mask."""
+        queries, keys = position + jnp.arange(x.shape[1]), jnp.arange(cache[0].keys.shape[1])
         grown = []
-        for block, past in zip(self.blocks, cache, strict=True):
-            x, past = block.extend(x, past, position)
+        for block, past, seen in zip(self.blocks, cache, self._masks(queries, keys, None), strict=True):
+            x, past = block.extend(x, past, position, seen)
             grown.append(past)
         return self.norm_out(x), tuple(grown)
 
