@@ -36,10 +36,12 @@ setup(
         "scikit-learn>=1.9",
         "tensorboardX>=2.6.5",
         "tensorflow-datasets>=4.9.10",
+        "tokenizers>=0.23",
         "tqdm>=4.70",
     ],
     extras_require={
         "test": TEST,
+        "text": ["sentencepiece>=0.2.3"],
         "parity": ["torch>=2.13", "diffusers>=0.42", "transformers>=5.23"],
         "colab": ["ipywidgets>=8.1", "matplotlib>=3.10"],
     },

@@ -55,6 +55,7 @@ def base() -> ConfigDict:
     data.batch_size = 128  # over all devices and processes
     data.num_workers = 0  # loader processes; 0 = threads only
     data.read_threads = 2  # loader threads of each process
+    data.tokenizer = ConfigDict()  # how captions become tokens: bpe(...), clip(...), ...; empty: they don't
     data.encoded = ""  # a folder that launch/encode.py wrote: train on its codes, instead of encoding each batch anew
 
     config.model = ConfigDict()  # the family's own settings
@@ -75,6 +76,40 @@ def base() -> ConfigDict:
     log.num_samples = 64  # pictures in a grid
 
     config.sampling = ConfigDict()  # the family's defaults for sampling
+    return config
+
+
+def bpe(vocab_size: int = 512, length: int = 16, dropout: float = 0.0) -> ConfigDict:
+    """`config.data.tokenizer`: byte pairs trained on the captions of the training split."""
+    return _tokenizer("bpe", length, vocab_size=vocab_size, dropout=dropout)
+
+
+def clip(file: str, length: int = 77, dropout: float = 0.0) -> ConfigDict:
+    """`config.data.tokenizer`: OpenAI CLIP's, of 49,408 tokens; `file` is its bpe_simple_vocab_16e6.txt.gz."""
+    return _tokenizer("clip", length, file=file, dropout=dropout)
+
+
+def gpt2(file: str, length: int = 128, dropout: float = 0.0) -> ConfigDict:
+    """`config.data.tokenizer`: GPT-2's, of 50,257 tokens; `file` is its vocab.json, with merges.txt beside it."""
+    return _tokenizer("gpt2", length, file=file, dropout=dropout)
+
+
+def t5(file: str, length: int = 128) -> ConfigDict:
+    """`config.data.tokenizer`: T5's, of 32,100 tokens; `file` is its spiece.model."""
+    return _tokenizer("t5", length, file=file)
+
+
+def wordpiece(file: str = "", length: int = 32) -> ConfigDict:
+    """`config.data.tokenizer`: a BERT-style model's; `file` is its tokenizer.json, "" = all-MiniLM-L6-v2's."""
+    return _tokenizer("wordpiece", length, file=file)
+
+
+def _tokenizer(name: str, length: int, vocab_size: int = 0, file: str = "", dropout: float = 0.0) -> ConfigDict:
+    config = ConfigDict({"name": name})
+    config.length = length  # tokens of a text, with start, end and padding; longer ones are cut
+    config.vocab_size = vocab_size  # of bpe: tokens at most, at least 259
+    config.file = file  # of a published vocabulary; of bpe, one that was trained before
+    config.dropout = dropout  # of byte pairs, in training: share of the merges that is left out (BPE dropout)
     return config
 
 

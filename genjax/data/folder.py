@@ -329,3 +329,7 @@ class _FolderRecords:
         if self._has_text:
             record["text"] = entry.texts if len(entry.texts) > 1 else "".join(entry.texts)
         return record
+
+    def captions(self, index: int) -> tuple[str, ...]:
+        """Its captions alone."""
+        return self._entries[index].texts

@@ -18,18 +18,24 @@ processes or of workers.
     flip=False                 mirror half of the training pictures; wrong for digits, and for captions with left/right
     batch_size                 the global batch of all processes
     num_workers=0              worker processes that read ahead; 0 reads in threads of this process
+    tokenizer={}               how captions become tokens, see `genjax.data.tokenizers`; empty: they don't
     encoded=""                 a folder of `genjax.data.encoded`: its arrays instead of the pictures
 """
 
+import functools
+import json
+import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import grain
 import numpy as np
 from absl import flags
 
-from genjax.data import encoded, sources, transforms
+from genjax.data import encoded, sources, tokenizers, transforms
+from genjax.data.tokenizers import TextTokenizer
 from genjax.typing import Batch, DataSpec
 
 _CACHE_BYTES = 256 * 2**20
@@ -58,6 +64,7 @@ class _Fields(NamedTuple):
     batch_size: int = 0
     num_workers: int = 0
     read_threads: int = 2
+    tokenizer: Mapping[str, Any] = MappingProxyType({})
     encoded: str = ""
 
 
@@ -96,7 +103,62 @@ def describe(settings: Settings) -> DataSpec:
     """What a network has to know of the data: the shape of pictures as they leave here, classes, captions."""
     read = _read(settings)
     spec = sources.open_source(read.name, read.split, read.data_dir).spec
+    tokenizer = _tokenizer(read)
+    if tokenizer:
+        spec = spec._replace(text_length=tokenizer.length, vocab_size=tokenizer.vocab_size)
     return spec._replace(image_shape=(read.image_size, read.image_size, read.channels))
+
+
+def text_tokenizer(settings: Settings) -> TextTokenizer | None:
+    """What makes tokens of captions; None where `config.data.tokenizer` is empty.
+
+    Raises:
+        ValueError: as `genjax.data.tokenizers.make`, or for data without captions.
+    """
+    return _tokenizer(_read(settings))
+
+
+def captions(settings: Settings, split: str = "", count: int = 0) -> list[str]:
+    """The first caption of each example of a split, in its order; no picture is decoded.
+
+    Args:
+        settings: `config.data`.
+        split: the split; "" for `eval_split`.
+        count: of the first so many examples; 0 for all.
+
+    Raises:
+        ValueError: for data without captions.
+    """
+    read = _read(settings)
+    source = sources.open_source(read.name, split or read.eval_split, read.data_dir)
+    if not source.spec.has_text:
+        raise ValueError(f"{read.name!r} has no captions")
+    records = source.records
+    indices = range(min(count or len(records), len(records)))
+    return [next(iter(records.captions(index)), "") for index in indices]
+
+
+def _tokenizer(read: _Fields) -> TextTokenizer | None:
+    """The tokenizer of a dataset; of a file that hasn't changed, and of captions, it is made once."""
+    if not read.tokenizer:
+        return None
+    fields = dict(read.tokenizer)
+    path = fields.get("file", "")
+    stamp = os.stat(path).st_mtime_ns if path and os.path.exists(path) else 0
+    return _made_tokenizer(json.dumps(fields, sort_keys=True), read.name, read.split, read.data_dir, stamp)
+
+
+@functools.lru_cache(maxsize=8)
+def _made_tokenizer(fields: str, name: str, split: str, data_dir: str, stamp: int) -> TextTokenizer:
+    source = sources.open_source(name, split, data_dir)
+    if not source.spec.has_text:
+        raise ValueError(f"config.data.tokenizer is for captions, and {name!r} has none; leave it empty")
+
+    def every_caption() -> Iterator[str]:
+        for index in range(len(source.records)):
+            yield from source.records.captions(index)
+
+    return tokenizers.make(json.loads(fields), every_caption)
 
 
 def train_iterator(settings: Settings, seed: int, process_index: int = 0, process_count: int = 1) -> "TrainIterator":
@@ -110,7 +172,8 @@ def train_iterator(settings: Settings, seed: int, process_index: int = 0, proces
 
     Returns:
         An iterator of dicts: `image` float32 [b, h, w, c] in [-1, 1]; `label` int32 [b] and `text` str
-        objects [b] where the data has them; b = batch_size / process_count. Of encoded data, its int32 fields
+        objects [b] where the data has them, `tokens` int32 [b, s] of the texts where there is a tokenizer;
+        b = batch_size / process_count. Of encoded data, its int32 fields
         instead of `image`. It has `get_state`, `set_state` and `close`.
 
     Raises:
@@ -134,7 +197,7 @@ def train_iterator(settings: Settings, seed: int, process_index: int = 0, proces
         .seed(seed)
         .shuffle()
         .repeat(_ENDLESS // size)
-        .random_map(_Augment(read))
+        .random_map(_Augment(read, _tokenizer(read)))
         .batch(share, batch_fn=_collate)[process_index::process_count]
     )
     return TrainIterator(dataset, read.num_workers, read.read_threads)
@@ -225,7 +288,8 @@ def eval_batches(
     read = _read(settings)
     total = batch_size or read.batch_size
     share = _shard(total, process_index, process_count)
-    return _one_pass(_open(read, split or read.eval_split, training=False), total, share, process_index)
+    examples = _open(read, split or read.eval_split, training=False)
+    return _one_pass(examples, _tokenizer(read), total, share, process_index)
 
 
 def _open(read: _Fields, split: str, training: bool) -> "_Prepared | encoded.Records":
@@ -235,32 +299,37 @@ def _open(read: _Fields, split: str, training: bool) -> "_Prepared | encoded.Rec
     return _Prepared(sources.open_source(read.name, split, read.data_dir), read, training)
 
 
-def _one_pass(prepared: "_Prepared | encoded.Records", total: int, share: int, process_index: int) -> Iterator[Batch]:
-    padding = prepared.blank()
+def _one_pass(
+    prepared: "_Prepared | encoded.Records", tokenizer: TextTokenizer | None, total: int, share: int, process_index: int
+) -> Iterator[Batch]:
+    padding = _with_tokens(prepared.blank(), tokenizer)
     for start in range(0, len(prepared), total):
         first = start + process_index * share
-        real = _read_many(prepared, range(first, min(first + share, len(prepared))))
+        real = _read_many(prepared, tokenizer, range(first, min(first + share, len(prepared))))
         batch = _collate(real + [padding] * (share - len(real)))
         batch["mask"] = (np.arange(share) < len(real)).astype(np.float32)
         yield batch
 
 
-def _read_many(prepared: "_Prepared | encoded.Records", indices: range) -> list[dict[str, Any]]:
+def _read_many(
+    prepared: "_Prepared | encoded.Records", tokenizer: TextTokenizer | None, indices: range
+) -> list[dict[str, Any]]:
     """Examples with one caption each, decoded by as many threads as there are processors."""
     with ThreadPoolExecutor() as pool:
-        return [_first_caption(record) for record in pool.map(prepared.__getitem__, indices)]
+        return [_with_tokens(_first_caption(record), tokenizer) for record in pool.map(prepared.__getitem__, indices)]
 
 
 def load_arrays(settings: Settings, split: str = "") -> dict[str, np.ndarray]:
     """A whole split in memory, in its own order, without augmentation.
 
     Returns:
-        `image` uint8 [n, h, w, c]; `label` int32 [n] and `text` str objects [n] where the data has them.
+        `image` uint8 [n, h, w, c]; `label` int32 [n], `text` str objects [n] and `tokens` int32 [n, s] as in
+        batches.
     """
     read = _read(settings)
     source = sources.open_source(read.name, split or read.eval_split, read.data_dir)
     prepared = _Prepared(source, read, training=False)
-    return _stack(_read_many(prepared, range(len(prepared))))
+    return _stack(_read_many(prepared, _tokenizer(read), range(len(prepared))))
 
 
 class _Prepared:
@@ -308,24 +377,28 @@ class _Prepared:
 
 
 class _Augment:
-    """What is random in an example: crop, flip, and which of several captions."""
+    """What is random in an example: crop, flip, which of several captions, and how it falls into tokens."""
 
-    def __init__(self, read: _Fields):
+    def __init__(self, read: _Fields, tokenizer: TextTokenizer | None):
         self._size, self._crop, self._flip = read.image_size, read.crop == "random", read.flip
+        self._tokenizer = tokenizer
 
     def __call__(self, record: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-        if "image" not in record:
-            return record
-        pixels = record["image"]
-        if self._crop:
-            pixels = transforms.random_crop(pixels, self._size, rng)
-        if self._flip:
-            pixels = transforms.random_flip(pixels, rng)
-        augmented = record | {"image": pixels}
+        augmented = dict(record)
+        if "image" in record and self._crop:
+            augmented["image"] = transforms.random_crop(augmented["image"], self._size, rng)
+        if "image" in record and self._flip:
+            augmented["image"] = transforms.random_flip(augmented["image"], rng)
         captions = record.get("text")
         if isinstance(captions, tuple):
             augmented["text"] = captions[rng.integers(len(captions))] if captions else ""
-        return augmented
+        return _with_tokens(augmented, self._tokenizer, rng)
+
+
+def _with_tokens(
+    record: dict[str, Any], tokenizer: TextTokenizer | None, rng: np.random.Generator | None = None
+) -> dict[str, Any]:
+    return record | {"tokens": tokenizer.encode(record["text"], rng)} if tokenizer else record
 
 
 def _first_caption(record: dict[str, Any]) -> dict[str, Any]:

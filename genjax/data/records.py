@@ -22,6 +22,9 @@ class Records(Protocol):
 
     def __getitem__(self, index: int) -> Record: ...
 
+    def captions(self, index: int) -> tuple[str, ...]:
+        """The captions of an example, without decoding its picture; none where the data has no texts."""
+
 
 class Source(NamedTuple):
     """Examples and what is known of them.

@@ -321,6 +321,11 @@ class _TfdsRecords:
             record["text"] = _captions(example[self._text])
         return record
 
+    def captions(self, index: int) -> tuple[str, ...]:
+        """Its captions alone."""
+        found = _captions(self._data[index][self._text]) if self._text else ()
+        return (found,) if isinstance(found, str) else found
+
 
 def _captions(value: Any) -> str | tuple[str, ...]:
     """One caption as str, several as a tuple of str, from any of the shapes in which TFDS gives them."""

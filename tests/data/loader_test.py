@@ -229,6 +229,7 @@ def test_an_iterator_that_is_never_used_starts_nothing(photos):
 
 @pytest.mark.slow
 def test_worker_processes_give_the_same_batches_and_end(photos):
+    photos = photos | {"tokenizer": BPE | {"dropout": 0.5}}
     expected = draw(photos, 12)
     with loader.train_iterator(photos | {"num_workers": 2}, 0) as batches:
         assert_same(expected[:5], [next(batches) for _ in range(5)])
@@ -240,6 +241,44 @@ def test_worker_processes_give_the_same_batches_and_end(photos):
     halves = [draw(photos | {"num_workers": 1}, 3, process_index=p, process_count=2) for p in (0, 1)]
     for whole, one, other in zip(expected, *halves):
         np.testing.assert_array_equal(whole["image"], np.concatenate([one["image"], other["image"]]))
+
+
+BPE = {"name": "bpe", "length": 12, "vocab_size": 300}
+
+
+def test_captions_become_tokens_in_every_way_of_reading(photos):
+    settings = photos | {"tokenizer": BPE}
+    tokenizer = loader.text_tokenizer(settings)
+    spec = loader.describe(settings)
+    assert (spec.text_length, spec.vocab_size) == (12, tokenizer.vocab_size) and loader.text_tokenizer(photos) is None
+    evaluated = [{key: batch[key] for key in ("text", "tokens")} for batch in loader.eval_batches(settings, "all", 5)]
+    arrays = loader.load_arrays(settings, "all")
+    for batch in [*draw(settings, 4), *evaluated, arrays]:
+        assert batch["tokens"].dtype == np.int32
+        np.testing.assert_array_equal(batch["tokens"], [tokenizer.encode(text) for text in batch["text"]])
+    assert not evaluated[-1]["tokens"][2:].any(), "padding has no text"
+    assert loader.captions(settings, "all", 5) == arrays["text"][:5].tolist()
+    assert tokenizer.decode(arrays["tokens"][3]) == arrays["text"][3]
+
+
+def test_dropout_of_merges_is_of_training_alone_and_by_the_seed(photos):
+    settings = photos | {"tokenizer": BPE | {"dropout": 0.5}}
+    plain, tokenizer = draw(settings, 6), loader.text_tokenizer(settings)
+    assert_same(plain, draw(settings, 6))
+    parts = [draw(settings, 6, process_index=p, process_count=2) for p in range(2)]
+    joined = [{key: np.concatenate([batch[key] for batch in step]) for key in step[0]} for step in zip(*parts)]
+    assert_same(plain, joined)
+    texts, tokens = ([row for batch in plain for row in batch[key]] for key in ("text", "tokens"))
+    assert np.mean([(row != tokenizer.encode(text)).any() for text, row in zip(texts, tokens)]) > 0.5
+    for batch in loader.eval_batches(settings, "all", 12):
+        np.testing.assert_array_equal(batch["tokens"], [tokenizer.encode(text) for text in batch["text"]])
+
+
+def test_a_tokenizer_needs_captions(digits):
+    with pytest.raises(ValueError, match="config.data.tokenizer is for captions, and 'digits' has none"):
+        loader.describe(digits | {"tokenizer": BPE})
+    with pytest.raises(ValueError, match="'digits' has no captions"):
+        loader.captions(digits)
 
 
 @pytest.mark.parametrize(
