@@ -13,6 +13,9 @@ FAMILIES = {
     for name in (
         "autoencoder",
         "biggan",
+        "clip",
+        "clip_ar_prior",
+        "clip_prior",
         "code_prior",
         "diffusion",
         "distillation",
@@ -20,6 +23,7 @@ FAMILIES = {
         "gan",
         "noisy_classifier",
         "pixelcnnpp",
+        "text_encoder",
         "vae",
         "vqvae",
         "vqvae2",
