@@ -1,0 +1,19 @@
+"""Noisy CLIP of drawn scenes at 32 pixels: guides any diffusion model of them with the same cosine schedule.
+
+    python launch/train.py  --config=configs/clip_noisy_shapes.py --workdir=runs/clip_noisy_shapes
+    python launch/sample.py --workdir=runs/ddpm_shapes '--guide=text:runs/clip_noisy_shapes,a red circle:1'
+
+The variant "tiny" trains in seconds, for tests.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import clip_shapes, clips
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """The config; `variant` is "" or "tiny"."""
+    config = clip_shapes.get_config()
+    config.model.schedule = ConfigDict({"name": "cosine", "num_steps": 1000})
+    config.model.image.time = "sinusoids"
+    return clips.select(config, variant)

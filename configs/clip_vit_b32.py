@@ -1,0 +1,17 @@
+"""CLIP with a vision transformer B/32 (arXiv:2103.00020): 151,277,313 parameters, 87,849,216 in its image tower.
+
+    python launch/train.py --config=configs/clip_vit_b32.py --workdir=runs/clip_vit_b32 \\
+        --config.data.tokenizer.file=DIR/bpe_simple_vocab_16e6.txt.gz
+
+The variant "tiny" trains in seconds on drawn scenes, for tests.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import clips
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """The config; `variant` is "" or "tiny"."""
+    config = clips.vit(patch_size=32, width=768, depth=12, dim=512, text_width=512)
+    return clips.select(config, variant)

@@ -1,0 +1,66 @@
+"""The symmetric contrastive loss of pairs (InfoNCE, arXiv:1807.03748; of pictures and texts: CLIP, arXiv:2103.00020).
+
+Of b pairs of unit vectors x_i, y_i, each of either kind is to be told as the other half of its pair among all b,
+
+    logits_ij = scale * <x_i, y_j>
+    loss_i    = -1/2 (log softmax_j(logits_ij)[i] + log softmax_j(logits_ji)[i])            in nats; log b by guessing
+
+The optimum is a ratio: scale <x, y> = log p(x | y) / p(x) up to a constant of the batch, so that a caption which says
+more of the picture scores higher than a true one which says less.
+
+The batch is the global one: under `jit` on many devices the products are of all examples with all, and XLA gathers
+them. Accumulated gradients (`config.training.microbatches`) are another loss: each piece is a contest of its own.
+
+The scale is learned by its logarithm and held below a bound, CLIP's 100. CLIP cuts the parameter back after each step;
+here the loss sees min(log scale, bound) and the gradient above the bound only ever pulls down (`bounded`), which is the
+same without a step outside the loss.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from genjax.typing import Array, Float, PerExample
+
+
+def info_nce(
+    x: Float[Array, "b d"], y: Float[Array, "b d"], scale: Float[Array, ""] | float
+) -> tuple[PerExample, PerExample]:
+    """(loss of each pair in nats, share of its two questions that it answers right: 0, 1/2 or 1).
+
+    Args:
+        x, y: unit vectors of either kind; row i of both is a pair.
+        scale: what products are multiplied by, the inverse temperature.
+    """
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    logits = jnp.asarray(scale, wide) * jnp.einsum("id,jd->ij", x, y, preferred_element_type=wide)
+    own = jnp.arange(x.shape[0])
+    loss, right = 0.0, 0.0
+    for asked in (logits, logits.T):
+        loss = loss - 0.5 * jnp.diagonal(jax.nn.log_softmax(asked, axis=-1))
+        right = right + 0.5 * (jnp.argmax(asked, axis=-1) == own)
+    return loss, right
+
+
+def normalize(x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
+    """x at length 1, in float32 at least; its gradient is finite at 0 too, which stays 0."""
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return x * jax.lax.rsqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True) + 1e-12)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def bounded(x: Float[Array, ""], bound: float) -> Float[Array, ""]:
+    """min(x, bound). Above the bound a descent by its gradient can lower x, and never raise it further."""
+    return jnp.minimum(x, bound)
+
+
+def _bounded_forward(x, bound):
+    return jnp.minimum(x, bound), x
+
+
+def _bounded_backward(bound, x, gradient):
+    return (jnp.where((x <= bound) | (gradient > 0), gradient, 0.0),)
+
+
+bounded.defvjp(_bounded_forward, _bounded_backward)

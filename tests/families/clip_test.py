@@ -1,0 +1,165 @@
+"""CLIP's family: its loss, what it is told, its scale, its interface, and what it refuses."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding
+
+from configs import clip_noisy_shapes, clip_rn50, clip_shapes
+from genjax import sharding
+from genjax.families import registry
+from genjax.families.base import ImageTextEncoder, LossInputs, TextEncoder, Weights
+from genjax.typing import DataSpec
+
+SPEC = DataSpec((32, 32, 3), has_text=True, text_length=6, vocab_size=40)
+KEY = jax.random.key(0)
+
+
+def build(module=clip_shapes, spec=SPEC, **model):
+    config = module.get_config("tiny")
+    config.model.update(model)
+    return registry.build(config.family, config.model.to_dict(), {}, spec)
+
+
+def batch(count=8):
+    image = jax.random.uniform(KEY, (count, 32, 32, 3), minval=-1, maxval=1)
+    tokens = jax.random.randint(KEY, (count, 6), 3, 40) * (jnp.arange(6) < 4)
+    return {"image": image, "tokens": tokens.at[:, 3].set(2)}
+
+
+def made(family):
+    """Weights with nothing left at zero, so that every input matters."""
+    params, extra = jax.jit(family.init)(KEY, batch(1))
+    noise = np.random.default_rng(0)
+    noisy = jax.tree.map(lambda leaf: leaf + 0.1 * noise.standard_normal(leaf.shape, np.float32), params)
+    return Weights(noisy, extra, {})
+
+
+@pytest.fixture(scope="module")
+def clean():
+    family = build()
+    return family, made(family)
+
+
+@pytest.fixture(scope="module")
+def noisy():
+    family = build(clip_noisy_shapes)
+    return family, made(family)
+
+
+def inputs(family, weights, count=8, step=0):
+    return weights.params["model"], LossInputs({}, weights.extra, {}, batch(count), jax.random.key(step), jnp.int32(0))
+
+
+def test_loss_is_that_of_its_embeddings(clean):
+    family, weights = clean
+    interface = family.interface
+    assert isinstance(interface, ImageTextEncoder) and isinstance(interface.text, TextEncoder)
+    assert interface.schedule is None and (interface.text.length, interface.text.vocab_size) == (6, 40)
+    z_i = jax.jit(interface.encode_image)(weights, batch()["image"], None)
+    features = jax.jit(interface.text.encode)(weights, batch()["tokens"])
+    np.testing.assert_allclose(jnp.linalg.norm(z_i, axis=1), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(jnp.linalg.norm(features.pooled, axis=1), 1.0, rtol=1e-5)
+    np.testing.assert_array_equal(features.mask, batch()["tokens"] != 0)
+    assert features.states.shape == (8, 6, interface.text.dim)
+    scale = interface.logit_scale(weights)
+    np.testing.assert_allclose(scale, np.exp(weights.params["model"]["logit_scale"]), rtol=1e-5)
+    log_probs = [jax.nn.log_softmax(scale * z) for z in (z_i @ features.pooled.T, features.pooled @ z_i.T)]
+    expected = -0.5 * sum(jnp.diagonal(each) for each in log_probs)
+    values = jax.jit(family.evaluate)(weights, batch(), KEY)
+    np.testing.assert_allclose(values["loss"], expected, rtol=1e-4)
+    loss, outputs = jax.jit(family.players[0].loss)(*inputs(family, weights))
+    assert loss == pytest.approx(float(expected.mean()), rel=1e-4)
+    assert outputs.extra == {} and set(outputs.metrics) == {"accuracy", "logit_scale"}
+
+
+def test_scale_starts_at_the_temperature_and_stops_at_100(clean):
+    family, weights = clean
+    fresh = jax.eval_shape(family.init, KEY, batch(1))[0]["model"]
+    assert fresh["logit_scale"].shape == ()
+    gradient = jax.jit(jax.grad(lambda params, inputs: family.players[0].loss(params, inputs)[0]))
+    params, given = inputs(family, weights)
+    high = {**params, "logit_scale": jnp.log(500.0)}
+    scale = family.interface.logit_scale(Weights({"model": high}, {}, {}))
+    assert scale == pytest.approx(100.0, rel=1e-5)
+    assert gradient(high, given)["logit_scale"] > 0, "wrong pairs at random weights: the scale may fall"
+
+
+def test_gradients_on_eight_devices_are_those_on_one(clean):
+    family, weights = clean
+    params, given = inputs(family, weights, count=16)
+    run = jax.jit(jax.value_and_grad(family.players[0].loss, has_aux=True))
+    mesh = sharding.make_mesh()
+    cut = jax.device_put(given.batch, NamedSharding(mesh, sharding.BATCH_SPEC))
+    (one, _), grads = run(params, given)
+    (eight, _), others = run(params, given._replace(batch=cut))
+    assert one == pytest.approx(float(eight), rel=1e-5)
+    for a, b in zip(jax.tree.leaves(grads), jax.tree.leaves(others), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)
+
+
+def test_noisy_clip_is_told_the_time(noisy):
+    family, weights = noisy
+    interface, images = family.interface, batch()["image"]
+    encode = jax.jit(interface.encode_image)
+    t = jnp.linspace(0.0, 999.0, 8)
+    assert interface.schedule.num_steps == 1000
+    assert jnp.abs(encode(weights, images, t) - encode(weights, images, t[::-1])).max() > 1e-3
+    with pytest.raises(ValueError, match="needs their times t"):
+        interface.encode_image(weights, images, None)
+    losses = [jax.jit(family.players[0].loss)(*inputs(family, weights, step=step))[0] for step in (0, 1)]
+    assert losses[0] != losses[1], "other noise, other times"
+    values = jax.jit(family.evaluate)(weights, batch(), KEY)
+    assert set(values) == {"loss", "accuracy", *(f"accuracy_q{i}" for i in (1, 2, 3, 4))}
+    assert all(value.shape == (8,) for value in values.values())
+
+
+def test_residual_tower_keeps_its_statistics():
+    family = build(clip_rn50)
+    weights = made(family)
+    loss, outputs = jax.jit(family.players[0].loss)(*inputs(family, weights))
+    assert jnp.isfinite(loss)
+    before, after = (jax.tree.leaves(stats) for stats in (weights.extra, outputs.extra))
+    assert len(before) == len(after) > 0 and all(jnp.abs(a - b).max() > 0 for a, b in zip(before, after))
+    encode = jax.jit(family.interface.encode_image)
+    alone = encode(weights, batch()["image"][:1], None)
+    np.testing.assert_allclose(encode(weights, batch()["image"], None)[:1], alone, rtol=1e-4, atol=1e-6)
+
+
+def test_pictures_are_normalised_by_channel():
+    """Twice the spread around another mean is the same picture to a network of doubled numbers."""
+    family, other = build(), build(mean=(0.1, 0.2, 0.3), std=(1.0, 1.0, 1.0))
+    weights, images = made(family), batch()["image"]
+    mean = jnp.array([0.1, 0.2, 0.3])
+    same = 2 * (images / 2 + mean) - 1  # (same + 1) / 2 - mean = images / 2; half of what the first one sees, doubled
+    patches = weights.params["model"]["image"]["patches"]
+    doubled = {**weights.params["model"]["image"], "patches": {"kernel": 2 * patches["kernel"]}}
+    adapted = Weights({"model": {**weights.params["model"], "image": doubled}}, {}, {})
+    expected = jax.jit(family.interface.encode_image)(weights, images, None)
+    np.testing.assert_allclose(jax.jit(other.interface.encode_image)(adapted, same, None), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"spec": SPEC._replace(text_length=0)}, "needs captions as tokens"),
+        ({"image": {"name": "perceptron"}}, "unknown image tower 'perceptron'"),
+        ({"colour": "red"}, r"clip family: unknown \['colour'\]"),
+        ({"module": clip_rn50, "schedule": {"name": "cosine"}}, "image.name='vit' can be"),
+        ({"schedule": {"name": "cosine"}}, "image.time='sinusoids'"),
+        ({"mean": (0.1, 0.2)}, r"mean=\(0.1, 0.2\) and std=\(0.5,\)"),
+        ({"text": {"vocab_size": 10}}, "no room for the data's 40 different tokens"),
+    ],
+)
+def test_refusals(changes, words):
+    with pytest.raises(ValueError, match=words):
+        build(**changes)
+
+
+def test_it_is_no_sampler(clean):
+    family, weights = clean
+    with pytest.raises(ValueError, match="draws no pictures.*--guide=clip"):
+        family.sample(weights, {"index": jnp.arange(2)}, KEY)
+    with pytest.raises(ValueError, match=r"\(32, 32, 3\), not of \(16, 16, 3\)"):
+        family.interface.encode_image(weights, jnp.zeros((1, 16, 16, 3)), None)
