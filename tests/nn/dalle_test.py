@@ -1,4 +1,4 @@
-"""The stream of text and codes: what each logit depends on, the cache, padding, and the parameters of the paper's size."""
+"""The stream of text and codes: what each logit depends on, the cache, and padding."""
 
 import flax.linen as nn
 import jax
