@@ -17,6 +17,7 @@ FAMILIES = {
         "clip_ar_prior",
         "clip_prior",
         "code_prior",
+        "dalle",
         "diffusion",
         "distillation",
         "dvae",
