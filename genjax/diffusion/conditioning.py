@@ -1,4 +1,5 @@
-"""What a network is told beside x_t and t: a class, a small picture to enlarge; and how a share of it is left out.
+"""What a network is told beside x_t and t: a class, a text, a small picture to enlarge, a picture known in part; and
+how a share of it is left out.
 
 A super-resolution model draws x0 from p(x0 | z, s), where in training the small picture z is made of x0 itself,
 
@@ -13,8 +14,12 @@ itself. Before the network sees it, z is enlarged by bilinear interpolation and 
 Training on crops (unCLIP, arXiv:2204.06125, appendix C) cuts x0 at whole pixels of z: the small picture of a crop is
 the crop of the small picture.
 
+An inpainting model sees, beside x_t, what is known of x0 and where (GLIDE, arXiv:2112.10741, section 2.5): the channels
+[x0 m, m] with a mask m of 0 or 1, 1 = known. In training the region that isn't known is drawn at random.
+
 Deviations: noise and blur act on z as it is, before it is enlarged. CDM states s as a step of its own schedule; here it
-is the time of a continuous cosine schedule in [0, 1], as in Imagen.
+is the time of a continuous cosine schedule in [0, 1], as in Imagen. GLIDE says "random regions"; here they are
+rectangles, and for a share of the examples the whole picture.
 """
 
 from collections.abc import Mapping
@@ -27,7 +32,21 @@ from genjax.core import images as images_lib
 from genjax.core import rng
 from genjax.core.numerics import expand_to
 from genjax.diffusion import process
-from genjax.typing import Array, Float, Image, Key, Labels, PerExample
+from genjax.typing import Array, Bool, Float, Image, Key, Labels, PerExample, PyTree
+
+
+class Told(NamedTuple):
+    """What a text, or an embedding, becomes for a network; None = nothing of the kind.
+
+    Attributes:
+        context: features of each token, which attention looks at beside the picture's own.
+        context_mask: true at tokens that attention sees; None = all of them.
+        vector: of the example as a whole, to be added to the embedding of time.
+    """
+
+    context: Float[Array, "b s d"] | None = None
+    context_mask: Bool[Array, "b s"] | None = None
+    vector: Float[Array, "b d2"] | None = None
 
 
 class Cond(NamedTuple):
@@ -37,11 +56,15 @@ class Cond(NamedTuple):
         label: its class.
         low_res: its small picture, enlarged to the size of x_t.
         aug_level: s, of the noise on the small picture.
+        known: what is known of x0, and the mask that says where [b, h, w, c + 1].
+        told: a `Told`; before it is encoded, what it is to be made of, a tree of arrays [b, ...].
     """
 
     label: Labels | None = None
     low_res: Image | None = None
     aug_level: PerExample | None = None
+    known: Image | None = None
+    told: PyTree = None
 
 
 class LowRes(NamedTuple):
@@ -63,6 +86,19 @@ class LowRes(NamedTuple):
     max_aug_level: float = 0.0
     crop_fraction: float = 1.0
     dropout: float = 0.0
+
+
+class Inpaint(NamedTuple):
+    """What is erased in training.
+
+    Attributes:
+        min_side, max_side: between which height and width of the rectangle are drawn, in those of the picture.
+        everything: share of the examples of which nothing is known, so that the model goes on to draw whole pictures.
+    """
+
+    min_side: float = 0.2
+    max_side: float = 0.8
+    everything: float = 0.25
 
 
 def check(settings: LowRes, image_shape: tuple[int, int, int], aug_level: float = 0.0) -> tuple[int, int, int]:
@@ -214,7 +250,7 @@ def given(settings: LowRes, image_shape: tuple[int, int, int], conditions: Mappi
     if not settings.max_aug_level:
         if "aug_level" in conditions:
             raise ValueError("an aug_level needs a model trained with config.model.low_res.max_aug_level > 0")
-        return Cond(None, enlarge(low_res, image_shape[:2]))
+        return Cond(low_res=enlarge(low_res, image_shape[:2]))
     aug_level = jnp.broadcast_to(jnp.asarray(conditions.get("aug_level", 0.0), low_res.dtype), low_res.shape[:1])
     return Cond(None, enlarge(augment(low_res, aug_level, key), image_shape[:2]), aug_level)
 
@@ -235,4 +271,64 @@ def leave_out(
         label = jnp.where(chance < label_dropout, null_label, label)
     if low_res is not None:
         low_res = jnp.where(expand_to(chance, low_res) < low_res_dropout, 0.0, low_res)
-    return Cond(label, low_res, cond.aug_level)
+    return cond._replace(label=label, low_res=low_res)
+
+
+def check_inpaint(settings: Inpaint) -> None:
+    """Refuses settings that aren't possible.
+
+    Raises:
+        ValueError: for sides or a share outside [0, 1], or a least side above the greatest.
+    """
+    if not 0 < settings.min_side <= settings.max_side <= 1:
+        raise ValueError(
+            f"config.model.inpaint.min_side={settings.min_side} and max_side={settings.max_side} must be in (0, 1], "
+            "in this order"
+        )
+    if not 0 <= settings.everything <= 1:
+        raise ValueError(f"config.model.inpaint.everything={settings.everything} must be in [0, 1]")
+
+
+def random_mask(settings: Inpaint, images: Image, key: Key) -> Float[Array, "b h w 1"]:
+    """Masks to train with: 0 in a rectangle of each picture, or, in a share of them, everywhere; 1 elsewhere."""
+    count, *size, _ = images.shape
+    sides = jax.random.uniform(
+        rng.stream(key, "sides"), (count, 2), minval=settings.min_side, maxval=settings.max_side
+    )
+    corners = jax.random.uniform(rng.stream(key, "corners"), (count, 2)) * (1 - sides)
+    within = []
+    for axis, length in enumerate(size):
+        centers = (jnp.arange(length) + 0.5) / length
+        low, high = corners[:, axis, None], (corners + sides)[:, axis, None]
+        within.append((low <= centers) & (centers < high))
+    hole = within[0][:, :, None] & within[1][:, None, :]
+    whole = jax.random.bernoulli(rng.stream(key, "everything"), settings.everything, (count, 1, 1))
+    return 1.0 - (hole | whole)[..., None].astype(images.dtype)
+
+
+def known_channels(known: Image, mask: Float[Array, "b h w 1"]) -> Float[Array, "b h w c2"]:
+    """[known * mask, mask]: what an inpainting model sees beside x_t."""
+    return jnp.concatenate([known * mask, jnp.broadcast_to(mask, (*known.shape[:3], 1))], axis=-1)
+
+
+def given_known(conditions: Mapping[str, Any], shape: tuple[int, ...]) -> Float[Array, "b h w c2"]:
+    """Those channels for "known" and "mask" of the conditions; zeros, "nothing is known", where there are none.
+
+    Args:
+        conditions: of sampling.
+        shape: (b, h, w, c) of the pictures.
+    """
+    if "known" not in conditions:
+        return jnp.zeros((*shape[:3], shape[3] + 1))
+    return known_channels(conditions["known"], conditions["mask"])
+
+
+def widen_input(kernel: Float[Array, "k k2 c d"], channels: int) -> Float[Array, "k k2 c2 d"]:
+    """The first convolution's kernel of a model that is to learn to inpaint: zeros for [known, mask], after x_t.
+
+    Args:
+        kernel: of the model as it is, whose input is x_t and perhaps a small picture.
+        channels: of a picture.
+    """
+    zeros = jnp.zeros((*kernel.shape[:2], channels + 1, kernel.shape[3]), kernel.dtype)
+    return jnp.concatenate([kernel[:, :, :channels], zeros, kernel[:, :, channels:]], axis=2)

@@ -244,16 +244,18 @@ def slerp(
 def start(
     denoise: Denoiser, levels: NoiseLevel, conditions: Mapping[str, Array], keys: Key, shape: tuple[int, ...]
 ) -> Float[Array, "b ..."]:
-    """x_T: noise, or what the pictures among the conditions are at the first level.
+    """x_T: noise, or what the pictures among the conditions are at the first level, or x_T itself where it is given.
 
     Args:
         denoise: the denoiser that will be sampled with.
         levels: the grid, or its tail.
         conditions: "source" [b, ...] to start from it; with "target" [b, ...] and "weight" [b] too, between the latents
-            of both.
+            of both; "latent" [b, ...], x_T.
         keys: one an example [b].
         shape: of one example.
     """
+    if "latent" in conditions:
+        return conditions["latent"]
     if "target" in conditions:
         ends = jnp.stack([conditions["source"], conditions["target"]])
         latents = jax.lax.map(lambda x0: invert(denoise, levels, x0, keys, INVERSION_REFINEMENTS), ends)

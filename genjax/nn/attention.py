@@ -8,6 +8,10 @@ softmax is taken in float32.
 **Order of the channels of the joint q, k, v projection.** It can't be seen in the shapes and differs between
 releases. *Legacy* (Improved DDPM, ADM 128-512): cut into heads first, each head into [q, k, v]. *New*
 (ADM-64, `new_order=True`): [q, k, v] first, each cut into heads. With one head they are the same.
+
+**A text's tokens** go before the pixels among the keys and values, under one softmax (GLIDE, arXiv:2112.10741): each
+pixel looks at all pixels and all tokens. `[k, v] = Dense(context)` is a projection of each block's own, in the same
+order of channels.
 """
 
 from typing import Any
@@ -17,43 +21,58 @@ import jax
 import jax.numpy as jnp
 
 from genjax.nn.norm import GroupNorm
-from genjax.typing import Array, Float
+from genjax.typing import Array, Bool, Float
 
-HeadFeatures = Float[Array, "b s heads d"]
+HeadFeatures = Float[Array, "parts b s heads d"]
 
 LOGICAL_AXES = [
     (r"qkv/kernel$", ("embed", "heads")),
+    (r"encoder_kv/kernel$", ("embed", "heads")),
     (r"proj_out/kernel$", ("heads", "embed")),
     (r"positions$", (None, "embed")),
 ]
 
 
 def attend(
-    q: Float[Array, "b q heads d"], k: Float[Array, "b k heads d"], v: Float[Array, "b k heads d"]
+    q: Float[Array, "b q heads d"],
+    k: Float[Array, "b k heads d"],
+    v: Float[Array, "b k heads d"],
+    mask: Bool[Array, "b k"] | None = None,
 ) -> Float[Array, "b q heads d"]:
-    """`softmax(<q, k> / sqrt(d)) v` by head; softmax in float32 at least, products in the dtype of q."""
+    """`softmax(<q, k> / sqrt(d)) v` by head; softmax in float32 at least, products in the dtype of q.
+
+    The mask is true at keys that are seen; None = all. At least one key of each example has to be.
+    """
     scale = q.shape[-1] ** -0.25
     wide = jnp.promote_types(q.dtype, jnp.float32)
     logits = jnp.einsum("bqhd,bkhd->bhqk", q * scale, k * scale, preferred_element_type=wide)
+    if mask is not None:
+        logits = jnp.where(mask[:, None, None], logits, jnp.finfo(wide).min)
     weights = jax.nn.softmax(logits, axis=-1).astype(v.dtype)
     return jnp.einsum("bhqk,bkhd->bqhd", weights, v)
 
 
-def split_heads(
-    qkv: Float[Array, "b s c"], num_heads: int, new_order: bool
-) -> tuple[HeadFeatures, HeadFeatures, HeadFeatures]:
-    """Queries, keys and values of each head, out of a joint projection in legacy or new order of channels."""
-    batch, length, _ = qkv.shape
+def split_heads(joint: Float[Array, "b s c"], num_heads: int, new_order: bool, parts: int = 3) -> HeadFeatures:
+    """Queries, keys and values of each head, out of a joint projection in legacy or new order of channels.
+
+    Args:
+        joint: the projection.
+        num_heads: number of heads.
+        new_order: see the module.
+        parts: 3, or 2 for a projection to keys and values alone.
+
+    Returns:
+        An array [parts, b, s, heads, d], to be unpacked.
+    """
+    batch, length, _ = joint.shape
     if new_order:
-        q, k, v = jnp.moveaxis(qkv.reshape(batch, length, 3, num_heads, -1), 2, 0)
-    else:
-        q, k, v = jnp.moveaxis(qkv.reshape(batch, length, num_heads, 3, -1), 3, 0)
-    return q, k, v
+        return jnp.moveaxis(joint.reshape(batch, length, parts, num_heads, -1), 2, 0)
+    return jnp.moveaxis(joint.reshape(batch, length, num_heads, parts, -1), 3, 0)
 
 
 class AttentionBlock(nn.Module):
-    """Residual self-attention between all positions of x. The last layer starts at zero: the block at
-    identity.
+    """Residual attention of all positions of x to each other, and to a text's tokens where there are such. The last
+    layer starts at zero: the block at identity.
 
     Attributes:
         num_heads: number of heads.
@@ -73,8 +92,18 @@ class AttentionBlock(nn.Module):
     param_dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    def __call__(
+        self,
+        x: Float[Array, "b h w c"],
+        context: Float[Array, "b s d"] | None = None,
+        context_mask: Bool[Array, "b s"] | None = None,
+    ) -> Float[Array, "b h w c"]:
         """x plus what each position gathers from all of them.
+
+        Args:
+            x: features of each pixel.
+            context: features of each token.
+            context_mask: true at tokens that are seen; None = all of them.
 
         Raises:
             ValueError: if the heads don't divide the channels.
@@ -84,7 +113,15 @@ class AttentionBlock(nn.Module):
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         h = GroupNorm(self.num_groups, self.eps, name="norm", **dtypes)(x).reshape(batch, -1, channels)
         qkv = nn.Dense(3 * channels, kernel_init=self.kernel_init, name="qkv", **dtypes)(h)
-        h = attend(*split_heads(qkv, self.num_heads, self.new_order)).reshape(batch, height, width, channels)
+        q, k, v = split_heads(qkv, self.num_heads, self.new_order)
+        mask = None
+        if context is not None:
+            joint = nn.Dense(2 * channels, kernel_init=self.kernel_init, name="encoder_kv", **dtypes)(context)
+            of_text = split_heads(joint, self.num_heads, self.new_order, parts=2)
+            k, v = jnp.concatenate([of_text.astype(k.dtype), jnp.stack([k, v])], axis=2)
+        if context_mask is not None:
+            mask = jnp.concatenate([context_mask, jnp.ones((batch, height * width), bool)], axis=1)
+        h = attend(q, k, v, mask).reshape(batch, height, width, channels)
         return x + nn.Dense(channels, kernel_init=nn.initializers.zeros_init(), name="proj_out", **dtypes)(h)
 
 

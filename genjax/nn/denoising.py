@@ -34,12 +34,14 @@ def make(name: str, **fields: Any) -> nn.Module:
 
 
 def inputs(x: Image, c_noise: PerExample, cond: Cond) -> tuple:
-    """What a network is called with: x beside the small pictures, times, labels, and levels of noise where it has them.
+    """What a network is called with: x beside what is known and the small pictures, times, labels, levels of noise, and
+    what was made of texts.
 
     Args:
         x: c_in * x_t.
         c_noise: the time that the network is shown.
         cond: what is told of the pictures.
     """
-    x = x if cond.low_res is None else jnp.concatenate([x, cond.low_res], axis=-1)
-    return x, c_noise, cond.label, *(() if cond.aug_level is None else (cond.aug_level,))
+    beside = [channels.astype(x.dtype) for channels in (cond.known, cond.low_res) if channels is not None]
+    x = jnp.concatenate([x, *beside], axis=-1) if beside else x
+    return x, c_noise, cond.label, cond.aug_level, cond.told

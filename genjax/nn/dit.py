@@ -30,6 +30,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genjax.diffusion.conditioning import Told
 from genjax.nn import embeddings
 from genjax.nn.attention import attend, split_heads
 from genjax.nn.embeddings import LabelEmbedding, TimeEmbedding
@@ -122,6 +123,8 @@ class DiT(nn.Module):
         x: Float[Array, "b h w c"],
         t: Float[Array, " b"],
         label: Int[Array, " b"] | None = None,
+        aug_level: Float[Array, " b"] | None = None,
+        told: Told | None = None,
         *,
         train: bool = False,
     ) -> Float[Array, "b h w c2"]:
@@ -131,13 +134,14 @@ class DiT(nn.Module):
             x: images, already scaled by c_in.
             t: time of each, in the schedule's own unit (steps for discrete schedules).
             label: class of each; needed if and only if `num_classes` > 0.
+            aug_level, told: not known here, as the U-Net does; None.
             train: without effect, for there is no dropout.
 
         Raises:
             ValueError: for sizes that the patches don't divide, a width that the heads or 4 don't, or a label missing
-                or not asked for.
+                or not asked for, or anything told that only the U-Net knows.
         """
-        self._check(x, label)
+        self._check(x, label, aug_level, told)
         small = nn.initializers.normal(0.02)
         c = TimeEmbedding(TIME_FEATURES, self.width, "adm", small, self.param_dtype, name="time_embed")(
             self.time_scale * t
@@ -164,7 +168,9 @@ class DiT(nn.Module):
         init = nn.initializers.zeros_init() if zero else nn.initializers.xavier_uniform()
         return nn.Dense(features, dtype=dtype, param_dtype=self.param_dtype, kernel_init=init, name=name)
 
-    def _check(self, x, label) -> None:
+    def _check(self, x, label, aug_level, told) -> None:
+        if aug_level is not None or told is not None:
+            raise ValueError("a DiT takes no text and no level of noise; set config.model.network.name to unet")
         if x.shape[1] % self.patch_size or x.shape[2] % self.patch_size:
             raise ValueError(
                 f"patches of {self.patch_size} pixels don't divide images of {x.shape[1]}x{x.shape[2]}; "

@@ -5,8 +5,8 @@
 
 Each level has `num_res_blocks` blocks on the way down, whose results, with those of the first convolution and
 of each downsampling, are concatenated to the inputs of the `num_res_blocks + 1` blocks on the way up. The
-embedding of time, plus that of the class and of the noise on a small picture where there are such, reaches every
-residual block.
+embedding of time, plus that of the class, of a text and of the noise on a small picture where there are such, reaches
+every residual block; the tokens of a text reach every attention (GLIDE, arXiv:2112.10741).
 
 What the papers differ in, and the fields that say it:
 
@@ -32,10 +32,11 @@ Any image whose height and width are divisible by 2^(levels - 1) goes, square or
 import flax.linen as nn
 import jax.numpy as jnp
 
+from genjax.diffusion.conditioning import Told
 from genjax.nn import unet_trunk
 from genjax.nn.embeddings import LabelEmbedding
 from genjax.nn.norm import GroupNorm
-from genjax.nn.unet_trunk import Trunk
+from genjax.nn.unet_trunk import NOTHING, Trunk
 from genjax.typing import Array, Float, Int
 
 LOGICAL_AXES = unet_trunk.LOGICAL_AXES
@@ -66,6 +67,7 @@ class UNet(Trunk):
         t: Float[Array, " b"],
         label: Int[Array, " b"] | None = None,
         aug_level: Float[Array, " b"] | None = None,
+        told: Told | None = None,
         *,
         train: bool = False,
     ) -> Float[Array, "b h w c2"]:
@@ -76,14 +78,16 @@ class UNet(Trunk):
             t: time of each, in the schedule's own unit (steps for discrete schedules).
             label: class of each; needed if and only if `num_classes` > 0.
             aug_level: in [0, 1]; needed if and only if `aug_embed`.
+            told: what was made of a text; its vector has 4 `width` features.
             train: dropout on; needs the random stream "dropout".
 
         Raises:
             ValueError: for sizes that the strides don't divide, an `attention_resolutions` entry that no
-                level has, an unknown variant, or a label or level missing or not asked for.
+                level has, an unknown variant, a label or level missing or not asked for, or a vector of another size.
         """
         self._check(x)
-        self._check_conditions(label, aug_level)
+        told = told or NOTHING
+        self._check_conditions(label, aug_level, told)
         attention_strides = self._attention_strides(x)
         embedding = self._embed_time(t)
         if label is not None:
@@ -91,30 +95,38 @@ class UNet(Trunk):
         if aug_level is not None:
             embedding = embedding + self._embed_sinusoids(AUG_SCALE * aug_level, "aug_level_embed")
 
-        skips = self._way_down(x, embedding, train)
-        h = self._middle(skips[-1], embedding, train)
+        if told.vector is not None:
+            embedding = embedding + told.vector.astype(embedding.dtype)
+
+        skips = self._way_down(x, embedding, train, told)
+        h = self._middle(skips[-1], embedding, train, told)
 
         for level, channels in reversed(list(enumerate(self._widths))):
             for i in range(self.num_res_blocks + 1):
                 h = jnp.concatenate([h, skips.pop()], axis=-1)
                 h = self._res_block(channels, f"up_{level}_{i}", train)(h, embedding)
                 if 2**level in attention_strides:
-                    h = self._attention(channels, f"up_{level}_{i}_attention")(h)
+                    h = self._attention(channels, f"up_{level}_{i}_attention")(h, told.context, told.context_mask)
             if level != 0:
                 h = self._resample(h, embedding, "up", f"up_{level}_resample", train)
 
         h = GroupNorm(self.num_groups, self._eps, True, x.dtype, self.param_dtype, name="norm_out")(h)
         return self._conv(self.out_channels, "conv_out", x.dtype, zero=True)(h)
 
-    def _check_conditions(self, label, aug_level) -> None:
+    def _check_conditions(self, label, aug_level, told) -> None:
         if (label is None) == (self.num_classes > 0):
             given = "no labels were" if label is None else "labels were"
             raise ValueError(f"{given} given to a U-Net with num_classes={self.num_classes}")
         if (aug_level is None) == self.aug_embed:
             given = "no aug_level was" if aug_level is None else "an aug_level was"
             raise ValueError(f"{given} given to a U-Net with aug_embed={self.aug_embed}")
+        if told.vector is not None and told.vector.shape[-1] != self.embedding_dim:
+            raise ValueError(
+                f"a vector of {told.vector.shape[-1]} features can't be added to the U-Net's embedding of time, which "
+                f"has {self.embedding_dim}"
+            )
 
     def _embed_label(self, label) -> Float[Array, "b d"]:
-        dim = 4 * self.width
+        dim = self.embedding_dim
         table = LabelEmbedding(self.num_classes, dim, self.null_class, self.param_dtype, name="label_embed")
         return table(label)

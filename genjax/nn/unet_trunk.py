@@ -15,6 +15,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from genjax.diffusion.conditioning import Told
 from genjax.nn import attention, blocks, conv, embeddings, norm
 from genjax.nn.attention import AttentionBlock
 from genjax.nn.blocks import Downsample, ResBlock, Upsample
@@ -33,6 +34,7 @@ INITIALIZERS = {
 
 Features = Float[Array, "b _h _w _c"]
 Embedding = Float[Array, "b d"]
+NOTHING = Told()
 
 
 class Trunk(nn.Module):
@@ -109,14 +111,19 @@ class Trunk(nn.Module):
             )
         return {strides[resolution] for resolution in self.attention_resolutions}
 
+    @property
+    def embedding_dim(self) -> int:
+        """Features of the embedding of time, and of what is added to it."""
+        return 4 * self.width
+
     def _embed_time(self, t: Float[Array, " b"]) -> Embedding:
         return self._embed_sinusoids(self.time_scale * t, "time_embed")
 
     def _embed_sinusoids(self, values: Float[Array, " b"], name: str) -> Embedding:
-        init, dim = INITIALIZERS[self.variant], 4 * self.width
+        init, dim = INITIALIZERS[self.variant], self.embedding_dim
         return TimeEmbedding(self.width, dim, self.variant, init, self.param_dtype, name=name)(values)
 
-    def _way_down(self, x: Features, embedding: Embedding, train: bool) -> list[Features]:
+    def _way_down(self, x: Features, embedding: Embedding, train: bool, told: Told = NOTHING) -> list[Features]:
         """The results of the first convolution, of each residual block and of each change of resolution."""
         attention_strides = self._attention_strides(x)
         h = x if self.dtype is None else x.astype(self.dtype)
@@ -129,14 +136,14 @@ class Trunk(nn.Module):
             for i in range(self.num_res_blocks):
                 h = self._res_block(channels, f"down_{level}_{i}", train)(h, embedding)
                 if 2**level in attention_strides:
-                    h = self._attention(channels, f"down_{level}_{i}_attention")(h)
+                    h = self._attention(channels, f"down_{level}_{i}_attention")(h, told.context, told.context_mask)
                 results.append(h)
         return results
 
-    def _middle(self, h: Features, embedding: Embedding, train: bool) -> Features:
+    def _middle(self, h: Features, embedding: Embedding, train: bool, told: Told = NOTHING) -> Features:
         """Residual block, attention, residual block, at the least size."""
         h = self._res_block(self._widths[-1], "middle_0", train)(h, embedding)
-        h = self._attention(self._widths[-1], "middle_attention")(h)
+        h = self._attention(self._widths[-1], "middle_attention")(h, told.context, told.context_mask)
         return self._res_block(self._widths[-1], "middle_1", train)(h, embedding)
 
     @property
