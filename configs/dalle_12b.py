@@ -8,8 +8,8 @@ internet aren't public: COCO's captions stand in for them.
 
     python launch/plan.py --config=configs/dalle_12b.py --devices=256
 
-shows how it is cut up. 62 heads don't divide by more than 2: `tensor` is 2, all else `fsdp`. The variant "tiny" trains in
-seconds on drawn scenes.
+shows how it is cut up. 62 heads don't divide by more than 2: `tensor` is 2, all else `fsdp`. The variant "tiny" trains
+in seconds on drawn scenes.
 """
 
 from ml_collections import ConfigDict

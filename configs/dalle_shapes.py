@@ -17,7 +17,7 @@ def get_config(variant: str = "") -> ConfigDict:
     """The config; `variant` is "" or "tiny"."""
     config = dalles.dalle()
     config.data.update(name="captioned_shapes/32", batch_size=64)
-    config.data.tokenizer = common.bpe(vocab_size=512, length=14)
+    config.data.tokenizer = common.bpe(vocab_size=512, length=13)
     config.model.network.update(width=128, depth=5, num_heads=4, activation="gelu_tanh")
     config.optimizer.model.update(learning_rate=2e-3, warmup_steps=100, clip_norm=1.0, schedule="cosine", b2=0.98)
     config.training.num_steps = 2_000
