@@ -12,6 +12,7 @@ FAMILIES = {
     name: f"genjax.families.{name}"
     for name in (
         "autoencoder",
+        "beit",
         "biggan",
         "clip",
         "clip_ar_prior",
@@ -22,6 +23,8 @@ FAMILIES = {
         "distillation",
         "dvae",
         "gan",
+        "glide",
+        "image_classifier",
         "noisy_classifier",
         "pixelcnnpp",
         "text_encoder",

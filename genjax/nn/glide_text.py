@@ -1,0 +1,62 @@
+"""GLIDE's text encoder, trained with the U-Net that it tells (arXiv:2112.10741, section 2.4 and the release).
+
+    x_i     = embed(token_i) + positions_i         where there is a token,      padding_i      where there is none
+    y       = norm(transformer(x))                 all positions see all others, padding too
+    context = y                                    tokens of every attention of the U-Net
+    vector  = Dense(y_last)                        added to its embedding of time
+
+Each position has a padding vector of its own. The last position, whose features become the vector, is padding unless
+the text fills all its places, so it is a learned query of the text. The empty text, all padding, is the null text of
+guidance.
+
+The blocks are those of `genjax.nn.transformer` with the exact GELU. Deviation: fresh tables are normal with standard
+deviation .02 (the release says nothing of its own).
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from genjax.diffusion.conditioning import Told
+from genjax.nn import transformer
+from genjax.nn.transformer import Transformer
+from genjax.typing import Tokens
+
+LOGICAL_AXES = (*transformer.LOGICAL_AXES, (r"padding$", (None, "embed")), (r"vector/kernel$", ("embed", "mlp")))
+
+
+class GlideText(nn.Module):
+    """Tokens to what a U-Net is told; see the module.
+
+    Attributes:
+        vocab_size: tokens are 0..vocab_size-1, 0 = padding.
+        length: tokens of a text, padding included.
+        vector_dim: features of the vector, those of the U-Net's embedding of time.
+        width, depth, num_heads: of the transformer.
+        dtype: of the computation; None for float32.
+        param_dtype: of the parameters.
+        remat: recompute each block in the backward pass.
+    """
+
+    vocab_size: int
+    length: int
+    vector_dim: int
+    width: int = 512
+    depth: int = 16
+    num_heads: int = 8
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+    remat: bool = False
+
+    @nn.compact
+    def __call__(self, tokens: Tokens) -> Told:
+        """What the U-Net is told: no mask, for padding is seen as well."""
+        small = nn.initializers.normal(0.02)
+        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        positions = self.param("positions", small, (self.length, self.width), self.param_dtype)
+        padding = self.param("padding", small, (self.length, self.width), self.param_dtype)
+        x = nn.Embed(self.vocab_size, self.width, embedding_init=small, name="embed", **dtypes)(tokens)
+        x = jnp.where((tokens != 0)[..., None], x + positions.astype(x.dtype), padding.astype(x.dtype))
+        y = Transformer(self.depth, self.width, self.num_heads, remat=self.remat, name="trunk", **dtypes)(x)
+        return Told(context=y, vector=nn.Dense(self.vector_dim, name="vector", **dtypes)(y[:, -1]))
