@@ -61,6 +61,7 @@ class Trunk(nn.Module):
             norms, softmax, and the layers after the last residual block stay in float32.
         param_dtype: of the parameters.
         remat: recompute each block's inner results in the backward pass instead of keeping them in memory.
+        middle_attention: whether there is attention at the least size; not in unCLIP's upsamplers, which have none.
     """
 
     out_channels: int
@@ -81,6 +82,7 @@ class Trunk(nn.Module):
     dtype: Any = None
     param_dtype: Any = jnp.float32
     remat: bool = False
+    middle_attention: bool = True
 
     def _check(self, x: Features) -> None:
         """Refuses sizes that the strides don't divide, and unknown variants."""
@@ -141,9 +143,10 @@ class Trunk(nn.Module):
         return results
 
     def _middle(self, h: Features, embedding: Embedding, train: bool, told: Told = NOTHING) -> Features:
-        """Residual block, attention, residual block, at the least size."""
+        """Residual block, attention unless there is none, residual block, at the least size."""
         h = self._res_block(self._widths[-1], "middle_0", train)(h, embedding)
-        h = self._attention(self._widths[-1], "middle_attention")(h, told.context, told.context_mask)
+        if self.middle_attention:
+            h = self._attention(self._widths[-1], "middle_attention")(h, told.context, told.context_mask)
         return self._res_block(self._widths[-1], "middle_1", train)(h, embedding)
 
     @property
