@@ -156,6 +156,7 @@ def low_res(size: int, **settings) -> ConfigDict:
     config.max_aug_level = 0.0  # greatest level of noise on the small picture in training, at most 1; 0 = no noise
     config.crop_fraction = 1.0  # side of the crops that are trained on, in the picture's
     config.dropout = 0.0  # share of small pictures replaced by grey, for classifier-free guidance
+    config.bsr = False  # whether small pictures are degraded as in BSRGAN: by blur, resizing, noise, JPEG
     config.update(settings)
     return config
 

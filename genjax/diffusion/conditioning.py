@@ -31,7 +31,7 @@ import jax.numpy as jnp
 from genjax.core import images as images_lib
 from genjax.core import rng
 from genjax.core.numerics import expand_to
-from genjax.diffusion import process
+from genjax.diffusion import degradation, process
 from genjax.typing import Array, Bool, Float, Image, Key, Labels, PerExample, PyTree
 
 
@@ -78,6 +78,7 @@ class LowRes(NamedTuple):
         max_aug_level: levels of noise are drawn between 0 and this, at most 1; 0 = no noise, and no level is told.
         crop_fraction: height and width of the crops that are trained on, in those of the picture; .25 in unCLIP.
         dropout: share of the examples whose small picture is replaced by grey, for classifier-free guidance.
+        bsr: whether it is degraded at random, `genjax.diffusion.degradation`, as in unCLIP's second upsampler.
     """
 
     size: int
@@ -86,6 +87,7 @@ class LowRes(NamedTuple):
     max_aug_level: float = 0.0
     crop_fraction: float = 1.0
     dropout: float = 0.0
+    bsr: bool = False
 
 
 class Inpaint(NamedTuple):
@@ -221,6 +223,8 @@ def training_pair(settings: LowRes, x0: Image, key: Key) -> tuple[Float[Array, "
         std = jax.random.uniform(rng.stream(key, "blur"), (count,), minval=low, maxval=high)
         blurred = jax.random.bernoulli(rng.stream(key, "blurred"), settings.blur_share, (count,))
         low_res = gaussian_blur(low_res, jnp.where(blurred, std, 0.0))
+    if settings.bsr:
+        low_res = degradation.bsr(low_res, factor, rng.stream(key, "bsr"))
     aug_level = None
     if settings.max_aug_level:
         aug_level = jax.random.uniform(rng.stream(key, "aug_level"), (count,), maxval=settings.max_aug_level)

@@ -109,3 +109,12 @@ def test_a_level_that_was_not_trained_is_refused():
     assert conditioning.check(LowRes(4, max_aug_level=0.5), SHAPE, 0.5) == (4, 4, 1)
     with pytest.raises(ValueError, match="aug_level=0.6 is none of the levels .*max_aug_level=0.5"):
         conditioning.check(LowRes(4, max_aug_level=0.5), SHAPE, 0.6)
+
+
+def test_small_pictures_may_be_degraded_in_training():
+    settings = LowRes(size=8, bsr=True)
+    x0 = jax.random.uniform(jax.random.key(0), (2, 16, 16, 3), minval=-1, maxval=1)
+    pair = jax.jit(lambda settings_key: conditioning.training_pair(settings, x0, settings_key))
+    worse = pair(jax.random.key(1))[1].low_res
+    clean = conditioning.enlarge(conditioning.shrink(x0, (8, 8, 3)), (16, 16))
+    assert worse.shape == clean.shape and jnp.abs(worse - clean).mean() > 0.02
