@@ -56,7 +56,8 @@ def base() -> ConfigDict:
     data.num_workers = 0  # loader processes; 0 = threads only
     data.read_threads = 2  # loader threads of each process
     data.tokenizer = ConfigDict()  # how captions become tokens: bpe(...), clip(...), ...; empty: they don't
-    data.encoded = ""  # a folder that launch/encode.py wrote: train on its codes, instead of encoding each batch anew
+    data.encoded = ""  # a folder that launch/encode.py wrote: train on that, instead of encoding each batch anew
+    data.keep_pictures = False  # with codes of data.encoded, also give the pictures
 
     config.model = ConfigDict()  # the family's own settings
     config.optimizer = ConfigDict()  # a player's name -> adam(...)

@@ -1,19 +1,31 @@
-"""Pictures that a stage has already encoded: arrays of fixed shape, kept as ArrayRecord.
+"""Pictures and captions that a stage has already encoded: arrays of fixed shape, kept as ArrayRecord.
 
 A folder holds `SPLIT-PROCESS-of-PROCESSES.array_record` files and, once everything is written, `manifest.json`: the
-fields of a record with their shapes, how many there are in each split, what pictures were encoded, and by which
-checkpoint of which stage. A record is the bytes of its fields one after the other, as numpy lays out a structured
-array, so it is read without parsing.
+fields of a record with their shapes and types, how many there are in each split, what pictures were encoded, and by
+which checkpoint of which stage. A record is the bytes of its fields one after the other, as numpy lays out a structured
+array, so it is read without parsing. What follows them are the captions, which are kept as they are: a stage that reads
+them makes its own tokens of them.
 
-Pictures are encoded as they are evaluated: cropped at the centre, without flips.
+Fields and what they mean to who trains on them:
+
+    codes_0, codes_1, ..       of a tokenizer; they stand for the picture
+    image_embed, text_embed    of a CLIP; they come beside the picture
+    text_states, text_pooled   of a frozen language model; they come beside the picture
+    label                      of the picture, where it has one
+
+Pictures are encoded as they are evaluated: cropped at the centre, without flips. Of several captions all are kept
+beside codes, and only the first, which is the one that was read, beside what was made of a text. Numbers of less than
+32 bits come back as float32, exactly as they were rounded.
 """
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from genjax.core.files import write_json
@@ -22,17 +34,24 @@ from genjax.data.records import DatasetNotFound, Record
 MANIFEST = "manifest.json"
 PICTURES = ("name", "image_size", "channels")
 """The fields of `config.data` that say which pictures were encoded."""
+TEXT = "text"
+"""The captions among what is written and read."""
+_BETWEEN = "\0"
+_INT, _FLOAT = "int32", "float32"
 
 
 class Manifest(NamedTuple):
     """What a folder holds.
 
     Attributes:
-        fields: name -> shape of each array of a record; all are int32.
+        fields: name -> shape of each array of a record.
         counts: split -> number of records.
         pictures: which pictures: fields `PICTURES` of `config.data`.
         stage: which checkpoint encoded them: {"step": ..., "checksum": ...}.
         processes: number of files a split.
+        dtypes: name -> float32, float16 or bfloat16, of the fields that aren't int32.
+        texts: whether the captions follow the arrays.
+        batch_size: of the batches of all processes, which tells where in their files the n-th example is.
     """
 
     fields: Mapping[str, list[int]]
@@ -40,11 +59,42 @@ class Manifest(NamedTuple):
     pictures: Mapping[str, Any]
     stage: Mapping[str, int]
     processes: int = 1
+    dtypes: Mapping[str, str] = MappingProxyType({})
+    texts: bool = False
+    batch_size: int = 0
 
     @property
     def dtype(self) -> np.dtype:
-        """A record as a structured dtype."""
-        return np.dtype([(name, "<i4", tuple(shape)) for name, shape in self.fields.items()])
+        """The arrays of a record as a structured dtype."""
+        return np.dtype(
+            [
+                (name, jnp.dtype(self.dtypes.get(name, _INT)).newbyteorder("<"), tuple(shape))
+                for name, shape in self.fields.items()
+            ]
+        )
+
+    @property
+    def has_codes(self) -> bool:
+        """Whether the records stand for the pictures; else they come beside them."""
+        return any(name.startswith("codes_") for name in self.fields)
+
+    @property
+    def of_pictures(self) -> bool:
+        """Whether anything in them was made of a picture."""
+        return self.has_codes or any(name.startswith("image_") for name in self.fields)
+
+    @property
+    def of_texts(self) -> bool:
+        """Whether anything in them was made of a caption."""
+        return any(name.startswith("text_") for name in self.fields)
+
+
+def describe(batch: Mapping[str, Any]) -> Manifest:
+    """The part of a manifest that a batch tells of: fields, types, and whether there are texts."""
+    arrays = {name: array for name, array in batch.items() if name != TEXT}
+    dtypes = {name: str(array.dtype) for name, array in arrays.items() if str(array.dtype) != _INT}
+    shapes = {name: list(array.shape[1:]) for name, array in arrays.items()}
+    return Manifest(shapes, {}, {}, {}, dtypes=dtypes, texts=TEXT in batch)
 
 
 def pictures_of(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,14 +103,15 @@ def pictures_of(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_split(
-    folder: Path, split: str, batches: Iterable[Mapping[str, np.ndarray]], process_index: int = 0, processes: int = 1
-) -> tuple[dict[str, list[int]], int]:
-    """Write one process's share of a split, batch by batch; returns the shapes of the fields and the count.
+    folder: Path, split: str, batches: Iterable[Mapping[str, Any]], process_index: int = 0, processes: int = 1
+) -> tuple[Manifest, int]:
+    """Write one process's share of a split, batch by batch; returns what it says of the records, and their count.
 
     Args:
         folder: where; made if need be.
         split: its name.
-        batches: field -> int32 [n, ...], the same fields in each.
+        batches: field -> array [n, ...] of int32 or of a float type, and under "text" the captions of each example.
+            The same fields in each batch.
         process_index: which process this is.
         processes: how many write files of this split.
     """
@@ -69,18 +120,19 @@ def write_split(
     folder.mkdir(parents=True, exist_ok=True)
     path = _path(folder, split, process_index, processes)
     part = path.with_name(path.name + ".part")
-    writer, fields, count = ArrayRecordWriter(str(part), "group_size:1"), {}, 0
+    writer, what, count = ArrayRecordWriter(str(part), "group_size:1"), Manifest({}, {}, {}, {}), 0
     for batch in batches:
-        fields = {name: list(array.shape[1:]) for name, array in batch.items()}
-        records = np.empty(len(next(iter(batch.values()))), Manifest(fields, {}, {}, {}).dtype)
-        for name, array in batch.items():
-            records[name] = array
-        for record in records:
-            writer.write(record.tobytes())
+        what = describe(batch)
+        records = np.empty(len(next(iter(batch.values()))), what.dtype)
+        for name in what.fields:
+            records[name] = batch[name]
+        for number, record in enumerate(records):
+            texts = _BETWEEN.join(batch[TEXT][number]) if what.texts else ""
+            writer.write(record.tobytes() + texts.encode())
         count += len(records)
     writer.close()
     os.replace(part, path)
-    return fields, count
+    return what, count
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -103,12 +155,13 @@ def read_manifest(folder: str | Path) -> Manifest:
 
 
 class Records:
-    """Random access to the records of a split: field -> int32 array, scalars as int.
+    """Random access to the records of a split, in the dataset's order: field -> int32 or float32 array, and captions.
 
     Args:
         folder: the folder.
         split: one of its splits.
-        settings: `config.data`: has to name the pictures that were encoded.
+        settings: `config.data`: has to name the pictures that were encoded. What was made of captions alone, only
+            their number and their words have to fit, which is for the reader to check.
 
     Raises:
         DatasetNotFound: if there are none.
@@ -118,26 +171,51 @@ class Records:
     def __init__(self, folder: str | Path, split: str, settings: Mapping[str, Any]):
         from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-        manifest = read_manifest(folder)
+        self.manifest = manifest = read_manifest(folder)
         if split not in manifest.counts:
             raise ValueError(f"{folder} has the splits {sorted(manifest.counts)}, not {split!r}")
         wanted, found = pictures_of(settings), dict(manifest.pictures)
-        if wanted != found:
+        if manifest.of_pictures and wanted != found:
             raise ValueError(f"config.data.encoded={folder} holds codes of {found}, and config.data asks for {wanted}")
         self._dtype = manifest.dtype
         paths = [_path(Path(folder), split, index, manifest.processes) for index in range(manifest.processes)]
         self._source = ArrayRecordDataSource([str(path) for path in paths])
+        self._places = _places(len(self._source), manifest)
 
     def __len__(self) -> int:
         return len(self._source)
 
     def __getitem__(self, index: int) -> Record:
-        record = np.frombuffer(self._source[index], self._dtype)[0]
-        return {name: np.array(record[name], np.int32) for name in self._dtype.names}
+        contents = self._source[int(self._places[index])]
+        record = np.frombuffer(contents, self._dtype, count=1)[0]
+        read = {name: _wide(record[name]) for name in self._dtype.names}
+        if self.manifest.texts:
+            captions = tuple(contents[self._dtype.itemsize :].decode().split(_BETWEEN))
+            read[TEXT] = captions if len(captions) > 1 else captions[0]
+        return read
 
     def blank(self) -> Record:
-        """A record that stands for nothing: zeros."""
-        return {name: np.zeros(self._dtype[name].shape, np.int32) for name in self._dtype.names}
+        """A record that stands for nothing: zeros, and no words."""
+        blank = {name: _wide(np.zeros(self._dtype[name].shape, self._dtype[name].base)) for name in self._dtype.names}
+        return blank | ({TEXT: ""} if self.manifest.texts else {})
+
+
+def _wide(array: Any) -> np.ndarray:
+    """An array of its own, as int32 or float32."""
+    array = np.asarray(array)
+    return np.array(array, _INT if array.dtype.kind == "i" else _FLOAT)
+
+
+def _places(count: int, manifest: Manifest) -> Sequence[int] | np.ndarray:
+    """The place of each example in the files, one file after the other: process p wrote the p-th part of each batch."""
+    total, processes = manifest.batch_size, manifest.processes
+    if processes == 1 or not total:
+        return range(count)
+    share, index = total // processes, np.arange(count)
+    writer = index % total // share
+    lengths = np.bincount(writer, minlength=processes)
+    first = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    return first[writer] + index // total * share + index % share
 
 
 def _path(folder: Path, split: str, process_index: int, processes: int) -> Path:

@@ -330,6 +330,6 @@ class _FolderRecords:
             record["text"] = entry.texts if len(entry.texts) > 1 else "".join(entry.texts)
         return record
 
-    def captions(self, index: int) -> tuple[str, ...]:
-        """Its captions alone."""
-        return self._entries[index].texts
+    def captions(self, indices: Sequence[int]) -> list[tuple[str, ...]]:
+        """The captions of examples, without their pictures."""
+        return [self._entries[index].texts for index in indices]

@@ -19,72 +19,38 @@ processes or of workers.
     batch_size                 the global batch of all processes
     num_workers=0              worker processes that read ahead; 0 reads in threads of this process
     tokenizer={}               how captions become tokens, see `genjax.data.tokenizers`; empty: they don't
-    encoded=""                 a folder of `genjax.data.encoded`: its arrays instead of the pictures
+    encoded=""                 a folder of `genjax.data.encoded`: its codes instead of the pictures, or its embeddings
+                               beside them
+    keep_pictures=False        with codes, the pictures too
 """
 
-import functools
-import json
-import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any
 
 import grain
 import numpy as np
 from absl import flags
 
-from genjax.data import encoded, sources, tokenizers, transforms
+from genjax.data import sources
+from genjax.data.examples import (
+    Augment,
+    Examples,
+    Prepared,
+    Settings,
+    collate,
+    first_caption,
+    open_split,
+    read_fields,
+    stack,
+    tokenizer_of,
+    with_tokens,
+)
 from genjax.data.tokenizers import TextTokenizer
 from genjax.typing import Batch, DataSpec
 
-_CACHE_BYTES = 256 * 2**20
 # Examples until a run would end: grain's own endless repetition overflows with batches of one.
 _ENDLESS = 2**52
-
-
-@runtime_checkable
-class Settings(Protocol):
-    """`config.data`: a dict, or a ConfigDict of ml_collections (which is no `Mapping`)."""
-
-    def __contains__(self, field: str) -> bool: ...
-
-    def __getitem__(self, field: str) -> Any: ...
-
-
-class _Fields(NamedTuple):
-    name: str
-    image_size: int
-    channels: int = 3
-    split: str = "train"
-    eval_split: str = "test"
-    data_dir: str = ""
-    crop: str = "center"
-    flip: bool = False
-    batch_size: int = 0
-    num_workers: int = 0
-    read_threads: int = 2
-    tokenizer: Mapping[str, Any] = MappingProxyType({})
-    encoded: str = ""
-
-
-def _read(settings: Settings) -> _Fields:
-    """The fields of `config.data` that this module knows, checked."""
-    missing = [field for field in ("name", "image_size") if field not in settings]
-    if missing:
-        raise ValueError(f"config.data lacks {missing}")
-    read = _Fields(**{field: settings[field] for field in _Fields._fields if field in settings})
-    if read.image_size < 1:
-        raise ValueError(f"config.data.image_size must be at least 1 pixel, not {read.image_size}")
-    if read.channels not in (1, 3):
-        raise ValueError(f"config.data.channels must be 1 (grey) or 3 (RGB), not {read.channels}")
-    if read.crop not in transforms.CROPS:
-        raise ValueError(f"config.data.crop must be one of {transforms.CROPS}, not {read.crop!r}")
-    if read.num_workers < 0:
-        raise ValueError(f"config.data.num_workers must be 0 or more, not {read.num_workers}")
-    if read.read_threads < 1:
-        raise ValueError(f"config.data.read_threads must be 1 or more, not {read.read_threads}")
-    return read
 
 
 def _shard(batch_size: int, process_index: int, process_count: int) -> int:
@@ -101,9 +67,9 @@ def _shard(batch_size: int, process_index: int, process_count: int) -> int:
 
 def describe(settings: Settings) -> DataSpec:
     """What a network has to know of the data: the shape of pictures as they leave here, classes, captions."""
-    read = _read(settings)
+    read = read_fields(settings)
     spec = sources.open_source(read.name, read.split, read.data_dir).spec
-    tokenizer = _tokenizer(read)
+    tokenizer = tokenizer_of(read)
     if tokenizer:
         spec = spec._replace(text_length=tokenizer.length, vocab_size=tokenizer.vocab_size)
     return spec._replace(image_shape=(read.image_size, read.image_size, read.channels))
@@ -115,11 +81,11 @@ def text_tokenizer(settings: Settings) -> TextTokenizer | None:
     Raises:
         ValueError: as `genjax.data.tokenizers.make`, or for data without captions.
     """
-    return _tokenizer(_read(settings))
+    return tokenizer_of(read_fields(settings))
 
 
-def captions(settings: Settings, split: str = "", count: int = 0) -> list[str]:
-    """The first caption of each example of a split, in its order; no picture is decoded.
+def captions(settings: Settings, split: str = "", count: int = 0) -> list[tuple[str, ...]]:
+    """The captions of each example of a split, one or several, in its order; no picture is decoded.
 
     Args:
         settings: `config.data`.
@@ -129,36 +95,12 @@ def captions(settings: Settings, split: str = "", count: int = 0) -> list[str]:
     Raises:
         ValueError: for data without captions.
     """
-    read = _read(settings)
+    read = read_fields(settings)
     source = sources.open_source(read.name, split or read.eval_split, read.data_dir)
     if not source.spec.has_text:
         raise ValueError(f"{read.name!r} has no captions")
-    records = source.records
-    indices = range(min(count or len(records), len(records)))
-    return [next(iter(records.captions(index)), "") for index in indices]
-
-
-def _tokenizer(read: _Fields) -> TextTokenizer | None:
-    """The tokenizer of a dataset; of a file that hasn't changed, and of captions, it is made once."""
-    if not read.tokenizer:
-        return None
-    fields = dict(read.tokenizer)
-    path = fields.get("file", "")
-    stamp = os.stat(path).st_mtime_ns if path and os.path.exists(path) else 0
-    return _made_tokenizer(json.dumps(fields, sort_keys=True), read.name, read.split, read.data_dir, stamp)
-
-
-@functools.lru_cache(maxsize=8)
-def _made_tokenizer(fields: str, name: str, split: str, data_dir: str, stamp: int) -> TextTokenizer:
-    source = sources.open_source(name, split, data_dir)
-    if not source.spec.has_text:
-        raise ValueError(f"config.data.tokenizer is for captions, and {name!r} has none; leave it empty")
-
-    def every_caption() -> Iterator[str]:
-        for index in range(len(source.records)):
-            yield from source.records.captions(index)
-
-    return tokenizers.make(json.loads(fields), every_caption)
+    total = len(source.records)
+    return source.records.captions(range(min(count or total, total)))
 
 
 def train_iterator(settings: Settings, seed: int, process_index: int = 0, process_count: int = 1) -> "TrainIterator":
@@ -173,16 +115,16 @@ def train_iterator(settings: Settings, seed: int, process_index: int = 0, proces
     Returns:
         An iterator of dicts: `image` float32 [b, h, w, c] in [-1, 1]; `label` int32 [b] and `text` str
         objects [b] where the data has them, `tokens` int32 [b, s] of the texts where there is a tokenizer;
-        b = batch_size / process_count. Of encoded data, its int32 fields
-        instead of `image`. It has `get_state`, `set_state` and `close`.
+        b = batch_size / process_count. Of encoded data, its fields
+        beside `image`, or instead of it. It has `get_state`, `set_state` and `close`.
 
     Raises:
         ValueError: a batch that the processes can't share equally or that is larger than the dataset, or a
             negative seed.
     """
-    read = _read(settings)
+    read = read_fields(settings)
     share = _shard(read.batch_size, process_index, process_count)
-    examples = _open(read, read.split, training=True)
+    examples = open_split(read, read.split, training=True)
     size = len(examples)
     if seed < 0:
         raise ValueError(f"config.seed must be 0 or more, not {seed}")
@@ -197,8 +139,8 @@ def train_iterator(settings: Settings, seed: int, process_index: int = 0, proces
         .seed(seed)
         .shuffle()
         .repeat(_ENDLESS // size)
-        .random_map(_Augment(read, _tokenizer(read)))
-        .batch(share, batch_fn=_collate)[process_index::process_count]
+        .random_map(Augment(read, tokenizer_of(read)))
+        .batch(share, batch_fn=collate)[process_index::process_count]
     )
     return TrainIterator(dataset, read.num_workers, read.read_threads)
 
@@ -285,38 +227,31 @@ def eval_batches(
         Batches as in training, and `mask` float32 [b]: 1 for an example, 0 for padding in the last batch
         (black pictures with label 0 and no text).
     """
-    read = _read(settings)
+    read = read_fields(settings)
     total = batch_size or read.batch_size
     share = _shard(total, process_index, process_count)
-    examples = _open(read, split or read.eval_split, training=False)
-    return _one_pass(examples, _tokenizer(read), total, share, process_index)
-
-
-def _open(read: _Fields, split: str, training: bool) -> "_Prepared | encoded.Records":
-    """The examples of a split, from pictures or as they were encoded."""
-    if read.encoded:
-        return encoded.Records(read.encoded, split, read._asdict())
-    return _Prepared(sources.open_source(read.name, split, read.data_dir), read, training)
+    examples = open_split(read, split or read.eval_split, training=False)
+    return _one_pass(examples, tokenizer_of(read), total, share, process_index)
 
 
 def _one_pass(
-    prepared: "_Prepared | encoded.Records", tokenizer: TextTokenizer | None, total: int, share: int, process_index: int
+    prepared: Examples, tokenizer: TextTokenizer | None, total: int, share: int, process_index: int
 ) -> Iterator[Batch]:
-    padding = _with_tokens(prepared.blank(), tokenizer)
+    padding = with_tokens(prepared.blank(), tokenizer)
     for start in range(0, len(prepared), total):
         first = start + process_index * share
         real = _read_many(prepared, tokenizer, range(first, min(first + share, len(prepared))))
-        batch = _collate(real + [padding] * (share - len(real)))
+        batch = collate(real + [padding] * (share - len(real)))
         batch["mask"] = (np.arange(share) < len(real)).astype(np.float32)
         yield batch
 
 
 def _read_many(
-    prepared: "_Prepared | encoded.Records", tokenizer: TextTokenizer | None, indices: range
+    prepared: Examples, tokenizer: TextTokenizer | None, indices: range
 ) -> list[dict[str, Any]]:
     """Examples with one caption each, decoded by as many threads as there are processors."""
     with ThreadPoolExecutor() as pool:
-        return [_with_tokens(_first_caption(record), tokenizer) for record in pool.map(prepared.__getitem__, indices)]
+        return [with_tokens(first_caption(record), tokenizer) for record in pool.map(prepared.__getitem__, indices)]
 
 
 def load_arrays(settings: Settings, split: str = "") -> dict[str, np.ndarray]:
@@ -326,96 +261,9 @@ def load_arrays(settings: Settings, split: str = "") -> dict[str, np.ndarray]:
         `image` uint8 [n, h, w, c]; `label` int32 [n], `text` str objects [n] and `tokens` int32 [n, s] as in
         batches.
     """
-    read = _read(settings)
+    read = read_fields(settings)
     source = sources.open_source(read.name, split or read.eval_split, read.data_dir)
-    prepared = _Prepared(source, read, training=False)
-    return _stack(_read_many(prepared, _tokenizer(read), range(len(prepared))))
+    prepared = Prepared(source, read, training=False)
+    return stack(_read_many(prepared, tokenizer_of(read), range(len(prepared))))
 
 
-class _Prepared:
-    """Records after everything that isn't random: channels, and centre crop unless a random one follows.
-
-    Small training data, if the whole of it fits into 256 MiB, is kept in memory once prepared: no picture is
-    decoded twice.
-    """
-
-    def __init__(self, source: sources.Source, read: _Fields, training: bool):
-        self._records = source.records
-        self._spec = source.spec
-        self._size, self._channels = read.image_size, read.channels
-        self._crop = not (training and read.crop == "random")
-        fits = len(source.records) * read.image_size**2 * read.channels <= _CACHE_BYTES
-        self._cache: dict[int, dict[str, Any]] | None = {} if training and fits and self._crop else None
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        if self._cache is not None and index in self._cache:
-            return self._cache[index]
-        record = self._records[index]
-        pixels = transforms.to_channels(record["image"], self._channels)
-        if self._crop:
-            pixels = transforms.center_crop(pixels, self._size)
-        prepared = {"image": pixels} | {key: record[key] for key in ("label", "text") if key in record}
-        if self._cache is not None:
-            self._cache[index] = prepared
-        return prepared
-
-    def __getstate__(self) -> dict[str, Any]:
-        """A worker process starts with an empty cache."""
-        return self.__dict__ | {"_cache": None if self._cache is None else {}}
-
-    def blank(self) -> dict[str, Any]:
-        """An example that stands for nothing."""
-        blank = {"image": np.zeros((self._size, self._size, self._channels), np.uint8)}
-        if self._spec.num_classes:
-            blank["label"] = 0
-        if self._spec.has_text:
-            blank["text"] = ""
-        return blank
-
-
-class _Augment:
-    """What is random in an example: crop, flip, which of several captions, and how it falls into tokens."""
-
-    def __init__(self, read: _Fields, tokenizer: TextTokenizer | None):
-        self._size, self._crop, self._flip = read.image_size, read.crop == "random", read.flip
-        self._tokenizer = tokenizer
-
-    def __call__(self, record: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-        augmented = dict(record)
-        if "image" in record and self._crop:
-            augmented["image"] = transforms.random_crop(augmented["image"], self._size, rng)
-        if "image" in record and self._flip:
-            augmented["image"] = transforms.random_flip(augmented["image"], rng)
-        captions = record.get("text")
-        if isinstance(captions, tuple):
-            augmented["text"] = captions[rng.integers(len(captions))] if captions else ""
-        return _with_tokens(augmented, self._tokenizer, rng)
-
-
-def _with_tokens(
-    record: dict[str, Any], tokenizer: TextTokenizer | None, rng: np.random.Generator | None = None
-) -> dict[str, Any]:
-    return record | {"tokens": tokenizer.encode(record["text"], rng)} if tokenizer else record
-
-
-def _first_caption(record: dict[str, Any]) -> dict[str, Any]:
-    captions = record.get("text")
-    return record | {"text": captions[0] if captions else ""} if isinstance(captions, tuple) else record
-
-
-def _stack(records: list[dict[str, Any]]) -> dict[str, np.ndarray]:
-    """Examples as arrays: uint8 images, int32 labels and codes, captions as str objects."""
-    dtypes = {"image": np.uint8, "text": object}
-    return {
-        name: np.stack([np.asarray(record[name], dtypes.get(name, np.int32)) for record in records])
-        for name in records[0]
-    }
-
-
-def _collate(records: list[dict[str, Any]]) -> dict[str, np.ndarray]:
-    """Examples as a batch: as `_stack`, with images as float32 in [-1, 1]."""
-    arrays = _stack(records)
-    return arrays | ({"image": transforms.to_float(arrays["image"])} if "image" in arrays else {})

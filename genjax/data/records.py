@@ -1,5 +1,6 @@
 """What every source of data gives: records by number, and what is known of all of them."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from genjax.typing import DataSpec
@@ -22,8 +23,8 @@ class Records(Protocol):
 
     def __getitem__(self, index: int) -> Record: ...
 
-    def captions(self, index: int) -> tuple[str, ...]:
-        """The captions of an example, without decoding its picture; none where the data has no texts."""
+    def captions(self, indices: Sequence[int]) -> list[tuple[str, ...]]:
+        """The captions of examples, without decoding their pictures; none where the data has no texts."""
 
 
 class Source(NamedTuple):

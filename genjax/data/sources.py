@@ -21,7 +21,7 @@ import io
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,6 +37,8 @@ EMBEDDED = {
     "captioned_shapes": ("genjax.data.builders.captioned_shapes", "CaptionedShapes"),
 }
 """Datasets of our own: name -> (module, TFDS builder class)."""
+
+_READ_AT_ONCE = 256
 
 
 def open_source(name: str, split: str, data_dir: str = "", download: bool = False) -> Source:
@@ -242,11 +244,12 @@ def _open_prepared(name: str, place, split: str) -> Source:
             f"dataset {name!r} in {place} is stored as {builder.info.file_format.value}, which can't "
             "be read without TensorFlow: prepare it again with file_format='array_record'"
         ) from error
-    return _source(name, builder.info, data)
+    text = _text_key(features)
+    return _source(name, builder.info, data, tfds.features.FeaturesDict({text: features[text]}) if text else None)
 
 
-def _source(name: str, info, data) -> Source:
-    """Wrap a TFDS data source, knowing from its features which field is what."""
+def _source(name: str, info, data, parse_text=None) -> Source:
+    """Wrap a TFDS data source, knowing from its features which field is what; `parse_text` reads captions alone."""
     features = info.features
     image, label, text = _image_key(name, features), _label_key(info), _text_key(features)
     shape = features[image].shape
@@ -259,7 +262,7 @@ def _source(name: str, info, data) -> Source:
         num_examples=len(data),
         has_text=bool(text),
     )
-    return Source(_TfdsRecords(data, image, label, text), spec)
+    return Source(_TfdsRecords(data, image, label, text, parse_text), spec)
 
 
 def _image_key(name: str, features) -> str:
@@ -302,8 +305,9 @@ def _text_key(features) -> str:
 class _TfdsRecords:
     """TFDS examples as records: picture decoded here, class as int, captions as str, the rest as it comes."""
 
-    def __init__(self, data, image: str, label: str, text: str):
+    def __init__(self, data, image: str, label: str, text: str, parse_text=None):
         self._data, self._image, self._label, self._text = data, image, label, text
+        self._parse_text = parse_text
 
     def __len__(self) -> int:
         return len(self._data)
@@ -321,10 +325,20 @@ class _TfdsRecords:
             record["text"] = _captions(example[self._text])
         return record
 
-    def captions(self, index: int) -> tuple[str, ...]:
-        """Its captions alone."""
-        found = _captions(self._data[index][self._text]) if self._text else ()
-        return (found,) if isinstance(found, str) else found
+    def captions(self, indices: Sequence[int]) -> list[tuple[str, ...]]:
+        """The captions of examples, without their pictures: where it can be, only this field is parsed."""
+        if not self._text:
+            return [() for _ in indices]
+        found = []
+        for start in range(0, len(indices), _READ_AT_ONCE):
+            part = indices[start : start + _READ_AT_ONCE]
+            if self._parse_text is None:
+                found += [self._data[index][self._text] for index in part]
+            else:
+                raw = self._data.data_source.__getitems__(list(part))
+                found += [self._parse_text.deserialize_example_np(record)[self._text] for record in raw]
+        captions = [_captions(value) for value in found]
+        return [(caption,) if isinstance(caption, str) else caption for caption in captions]
 
 
 def _captions(value: Any) -> str | tuple[str, ...]:

@@ -1,11 +1,20 @@
 """What is written comes back, and the wrong folder is refused."""
 
+from pathlib import Path
+
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from genjax.data import encoded, loader
 
+STAGE = {"step": 3, "checksum": 7}
 SETTINGS = {"name": "digits", "image_size": 8, "channels": 1, "batch_size": 4}
+
+
+def finish(what, counts, settings=SETTINGS, **fields):
+    return what._replace(counts=counts, pictures=encoded.pictures_of(settings), stage=STAGE, **fields)
 
 
 @pytest.fixture
@@ -17,17 +26,16 @@ def codes(tmp_path):
     for process, part in enumerate((slice(0, 6), slice(6, 11))):
         batches = [{name: array[part][:3] for name, array in everything.items()}]
         batches.append({name: array[part][3:] for name, array in everything.items()})
-        fields, count = encoded.write_split(tmp_path, "train", batches, process, 2)
+        what, count = encoded.write_split(tmp_path, "train", batches, process, 2)
         assert count == (6, 5)[process]
-    manifest = encoded.Manifest(fields, {"train": 11}, encoded.pictures_of(SETTINGS), {"step": 3, "checksum": 7}, 2)
-    encoded.write_manifest(tmp_path, manifest)
+    encoded.write_manifest(tmp_path, finish(what, {"train": 11}, processes=2))
     return tmp_path, everything
 
 
 def test_records_come_back(codes):
     folder, everything = codes
     records = encoded.Records(folder, "train", SETTINGS)
-    assert len(records) == 11 and encoded.read_manifest(folder).stage == {"step": 3, "checksum": 7}
+    assert len(records) == 11 and encoded.read_manifest(folder).stage == STAGE
     for index in range(11):
         for name, array in everything.items():
             np.testing.assert_array_equal(records[index][name], array[index])
@@ -54,3 +62,100 @@ def test_what_does_not_fit_is_refused(codes, tmp_path):
         encoded.Records(folder, "train", SETTINGS | {"image_size": 16})
     with pytest.raises(ValueError, match="no encoded pictures in .*nothing.*launch/encode.py"):
         encoded.Records(tmp_path / "nothing", "train", SETTINGS)
+
+def write(folder, settings, fields, split="test", texts=None, batch=5, processes=1):
+    """Write arrays as an encoding run of several processes would."""
+    folder = Path(folder)
+    count = len(next(iter(fields.values())))
+    for process in range(processes):
+        share = batch // processes
+        batches = []
+        for start in range(0, count, batch):
+            part = slice(start + process * share, min(start + (process + 1) * share, count))
+            rows = {name: array[part] for name, array in fields.items()}
+            batches.append(rows | ({"text": texts[part]} if texts else {}))
+        what, _ = encoded.write_split(folder, split, batches, process, processes)
+    encoded.write_manifest(folder, finish(what, {split: count}, settings, processes=processes, batch_size=batch))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_floats_come_back_as_they_were_rounded(tmp_path, dtype):
+    rng = np.random.default_rng(0)
+    rounded = rng.normal(size=(11, 3, 4)).astype(jnp.dtype(dtype))
+    fields = {"image_embed": rounded, "label": np.arange(11, dtype=np.int32)}
+    for processes in (1, 3):
+        write(tmp_path, SETTINGS, fields, batch=6, processes=processes)
+        records = encoded.Records(tmp_path, "test", SETTINGS)
+        assert records.manifest.dtypes == {"image_embed": dtype}
+        for index in range(11):
+            record = records[index]
+            assert record["label"] == index and record["image_embed"].dtype == np.float32
+            np.testing.assert_array_equal(record["image_embed"], rounded[index].astype(np.float32))
+        assert records.blank()["image_embed"].shape == (3, 4)
+
+
+@pytest.fixture
+def captioned(tmp_path):
+    """Settings of twelve pictures with one or two captions each, and these."""
+    captions = [(f"a red {n}", "two ü") if n % 2 else (f"a red {n}",) for n in range(12)]
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for n, texts in enumerate(captions):
+        Image.fromarray(np.full((8, 8, 3), n, np.uint8)).save(folder / f"{n:02}.png")
+        (folder / f"{n:02}.txt").write_text("\n".join(texts))
+    tokenizer = {"name": "bpe", "length": 16, "vocab_size": 300, "dropout": 0.0}
+    settings = {"name": f"folder:{folder}", "split": "all", "eval_split": "all", "tokenizer": tokenizer}
+    return SETTINGS | settings | {"channels": 3, "encoded": str(tmp_path / "encoded")}, captions
+
+
+def with_dropout(settings, share):
+    return settings | {"tokenizer": settings["tokenizer"] | {"dropout": share}}
+
+
+def test_texts_are_kept_beside_codes_and_become_tokens(captioned):
+    settings, captions = captioned
+    write(settings["encoded"], settings, {"codes_0": np.arange(12, dtype=np.int32)[:, None]}, "all", captions)
+    tokenizer = loader.text_tokenizer(settings)
+    with loader.train_iterator(with_dropout(settings, 0.5), 0) as batches:
+        seen = [next(batches) for _ in range(36)]
+    assert set(seen[0]) == {"codes_0", "text", "tokens"}
+    for batch in seen:
+        for code, text, tokens in zip(batch["codes_0"][:, 0], batch["text"], batch["tokens"]):
+            assert text in captions[code] and tokenizer.decode(tokens) == text
+    assert len({text for batch in seen for text in batch["text"]}) == 13, "of two captions both are drawn"
+    (first, *_) = loader.eval_batches(settings, batch_size=12)
+    assert first["text"].tolist() == [texts[0] for texts in captions]
+    write(settings["encoded"], settings, {"codes_0": np.arange(12, dtype=np.int32)[:, None]}, "all")
+    with pytest.raises(ValueError, match="was written without captions; run launch/encode.py again"):
+        loader.train_iterator(settings, 0)
+
+
+def test_embeddings_come_beside_the_pictures(captioned):
+    settings, captions = captioned
+    settings = settings | {"flip": True}
+    states = np.random.default_rng(0).normal(size=(12, 3)).astype(np.float16)
+    first = [texts[:1] for texts in captions]
+    write(settings["encoded"], settings, {"text_states": states}, "all", first)
+    with loader.train_iterator(settings | {"image_size": 4}, 0) as batches:
+        batch = next(batches)
+    assert batch["image"].shape == (4, 4, 4, 3) and batch["text_states"].dtype == np.float32
+    numbers = np.round((batch["image"][:, 0, 0, 0] + 1) * 127.5).astype(int)
+    assert batch["text"].tolist() == [captions[n][0] for n in numbers], "the caption that was read"
+    np.testing.assert_array_equal(batch["text_states"], states[numbers])
+    with pytest.raises(ValueError, match="dropout=0.1 gives other tokens than those that config.data.encoded"):
+        loader.train_iterator(with_dropout(settings, 0.1), 0)
+    with pytest.raises(ValueError, match="example 0 has 'a red 0', not 'a lie'"):
+        write(settings["encoded"], settings, {"text_states": states}, "all", [("a lie",)] * 12)
+        list(loader.eval_batches(settings))
+    with pytest.raises(ValueError, match="holds 11 examples, and .* has 12"):
+        write(settings["encoded"], settings, {"text_states": states[:11]}, "all", first)
+        loader.eval_batches(settings)
+
+
+def test_pictures_can_be_kept_with_their_codes(captioned):
+    settings, captions = captioned
+    write(settings["encoded"], settings, {"codes_0": np.arange(12, dtype=np.int32)[:, None]}, "all", captions)
+    (first, *_) = loader.eval_batches(settings | {"keep_pictures": True})
+    assert first["image"].shape == (4, 8, 8, 3) and first["codes_0"][:, 0].tolist() == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match="made of pictures without flips"):
+        loader.train_iterator(settings | {"keep_pictures": True, "flip": True}, 0)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from genjax.data import loader, sources, transforms
+from genjax.data import examples, loader, sources, transforms
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -257,7 +257,8 @@ def test_captions_become_tokens_in_every_way_of_reading(photos):
         assert batch["tokens"].dtype == np.int32
         np.testing.assert_array_equal(batch["tokens"], [tokenizer.encode(text) for text in batch["text"]])
     assert not evaluated[-1]["tokens"][2:].any(), "padding has no text"
-    assert loader.captions(settings, "all", 5) == arrays["text"][:5].tolist()
+    captions = loader.captions(settings, "all", 5)
+    assert [texts[0] for texts in captions] == arrays["text"][:5].tolist() and len(captions[2]) == 3
     assert tokenizer.decode(arrays["tokens"][3]) == arrays["text"][3]
 
 
@@ -364,5 +365,5 @@ def test_arrays_of_a_whole_split(digits, photos):
 
 def test_large_data_is_not_kept_in_memory(digits, monkeypatch):
     expected = draw(digits, 30)
-    monkeypatch.setattr(loader, "_CACHE_BYTES", 0)
+    monkeypatch.setattr(examples, "_CACHE_BYTES", 0)
     assert_same(expected, draw(digits, 30))

@@ -110,6 +110,7 @@ def test_several_captions_and_sizes(tmp_path):
         assert spec.has_text and spec.num_classes == 0 and spec.image_shape == (0, 0, 0)
         assert records[0]["text"] == ("ein Löwe", "a lion") and records[1]["text"] == ("ein Löwe",)
         assert records[0]["image"].shape == (9, 7, 3) and records[1]["image"].shape == (8, 8, 1)
+        assert records.captions([1, 0]) == [("ein Löwe",), ("ein Löwe", "a lion")]
 
 
 @pytest.mark.parametrize("key", ["text", "caption"])

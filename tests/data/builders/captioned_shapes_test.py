@@ -156,6 +156,8 @@ def test_prepared_dataset_keeps_pictures_words_and_annotation(small_data_dir):
         source = sources.open_source(f"captioned_shapes/{size}", split, small_data_dir)
         assert source.spec.image_shape == (size, size, 3)
         assert source.spec.has_text and source.spec.num_classes == 0
+        captions = source.records.captions(range(len(source.records)))
+        assert captions == [(scenes.make_scene(split, index).caption,) for index in range(len(captions))]
         for index in range(len(source.records)):
             record, scene = source.records[index], scenes.make_scene(split, index)
             assert record["text"] == scene.caption and type(record["text"]) is str
