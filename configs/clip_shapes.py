@@ -18,12 +18,12 @@ def get_config(variant: str = "") -> ConfigDict:
     config.data.tokenizer = common.bpe()
     model = config.model
     model.dim = 128
-    model.image.update(patch_size=4, width=96, depth=3, num_heads=4)
+    model.image.update(patch_size=8, width=96, depth=3, num_heads=4)
     model.text.update(width=96, depth=2, num_heads=4)
     config.optimizer.model = common.adam(
         1e-3, name="adamw", weight_decay=0.1, warmup_steps=100, clip_norm=1.0, schedule="cosine"
     )
-    config.training.num_steps = 3_000
+    config.training.num_steps = 1_500
     config.training.ema.decay = 0.99
     config.checkpoint.every = 500
     config.log.update(every=50, eval_every=500)
