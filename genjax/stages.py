@@ -7,6 +7,7 @@ Nothing else has to be said than where the workdir is. A stage that builds on ot
 """
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -17,13 +18,15 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from genjax import sharding
-from genjax.data import encoded, loader
+from genjax.data import encoded, loader, tokenizers
+from genjax.data.tokenizers import TextTokenizer
 from genjax.families import registry
 from genjax.families.base import Family, Weights
+from genjax.pretrained import registry as pretrained
 from genjax.training import loop, optim, workdir
 from genjax.training import state as state_lib
 from genjax.training.checkpoint import Checkpoints
-from genjax.typing import DataSpec
+from genjax.typing import DataSpec, Params
 
 
 class Stage(NamedTuple):
@@ -37,6 +40,7 @@ class Stage(NamedTuple):
         step: the step of the checkpoint.
         checksum: of the weights, uint32: what tells them from any others; 0 of those that come from no checkpoint.
         parents: interfaces of the upstream stages, by name; their weights are in `weights.frozen`.
+        tokenizer: how its texts become tokens; None of a run without texts.
     """
 
     family: Family
@@ -46,6 +50,7 @@ class Stage(NamedTuple):
     step: int
     checksum: int = 0
     parents: Mapping[str, Any] = MappingProxyType({})
+    tokenizer: TextTokenizer | None = None
 
     @property
     def record(self) -> dict[str, int]:
@@ -53,17 +58,20 @@ class Stage(NamedTuple):
         return {"step": self.step, "checksum": self.checksum}
 
 
-def build(config: ConfigDict, parents: Mapping[str, Stage] = MappingProxyType({})) -> tuple[Family, DataSpec]:
+def build(
+    config: ConfigDict, parents: Mapping[str, Stage] = MappingProxyType({}), spec: DataSpec | None = None
+) -> tuple[Family, DataSpec]:
     """The family that a config describes, and what its data is.
 
     Args:
         config: of the run.
         parents: the upstream stages that `config.stages` names.
+        spec: what the data is; by default the data is asked.
 
     Raises:
         ValueError: for an unknown family or settings that it refuses, or data that isn't there.
     """
-    spec = loader.describe(config.data.to_dict())
+    spec = spec or loader.describe(config.data.to_dict())
     interfaces = {name: stage.family.interface for name, stage in parents.items()}
     family = registry.build(config.family, config.model.to_dict(), config.sampling.to_dict(), spec, interfaces)
     return family, spec
@@ -73,10 +81,13 @@ def train(config: ConfigDict, folder: Path) -> None:
     """Train what a config describes in the workdir `folder`, on the upstream stages that it names.
 
     Raises:
-        ValueError: as `load_parents`, `build` and `training.loop.train`, or for codes of another tokenizer.
+        ValueError: as `load_parents`, `build` and `training.loop.train`, for codes of another tokenizer, or for a
+            parent that reads captions otherwise.
     """
     parents = load_parents(config, folder, sharding.make_mesh(**config.mesh))
-    family, _ = build(config, parents)
+    data = workdir.data_settings(folder, config)
+    family, _ = build(config, parents, loader.describe(data))
+    _check_vocabulary(loader.text_tokenizer(data), parents)
     if config.data.encoded:
         _check_encoded(config.data.encoded, parents)
     loop.train(
@@ -85,8 +96,26 @@ def train(config: ConfigDict, folder: Path) -> None:
         folder,
         frozen={name: stage.weights for name, stage in parents.items()},
         stages={name: stage.record for name, stage in parents.items()},
-        load_initial=(lambda: dict(load(config.init_from).weights.params)) if config.init_from else None,
+        load_initial=partial(_initial, config) if config.init_from else None,
     )
+
+
+def _initial(config: ConfigDict) -> dict[str, Params]:
+    """The parameters that `config.init_from` names: of a public checkpoint, or of a run."""
+    if pretrained.is_named(config.init_from):
+        return pretrained.convert(config.init_from, config.model.network.to_dict())
+    return dict(load(config.init_from).weights.params)
+
+
+def _check_vocabulary(tokenizer: TextTokenizer | None, parents: Mapping[str, Stage]) -> None:
+    """The tokens of a batch have to mean to the parents what they mean to the run."""
+    for name, parent in parents.items():
+        if tokenizer and parent.tokenizer and parent.tokenizer.checksum != tokenizer.checksum:
+            settings = {field: value for field, value in parent.config.data.tokenizer.items() if field != "file"}
+            raise ValueError(
+                f"config.stages.{name}.workdir makes other tokens of captions than config.data.tokenizer: set it to "
+                f"the parent's, {settings}, of the same captions"
+            )
 
 
 def _check_encoded(folder: str, parents: Mapping[str, Stage]) -> None:
@@ -149,7 +178,8 @@ def load(
         config.sampling[name] = value
     mesh = mesh or sharding.make_mesh()
     parents = load_parents(config, folder, mesh)
-    family, spec = build(config, parents)
+    config.data.update(workdir.data_settings(folder, config))
+    family, spec = build(config, parents, workdir.read_spec(folder))
     optimizers = optim.make_optimizers(config.optimizer.to_dict(), family, config.training.num_steps)
     init = state_lib.make_init(family, optimizers, keep_ema=config.training.ema.decay > 0)
     shapes = jax.eval_shape(init, jax.random.key(config.seed), example_batch(spec))
@@ -165,7 +195,15 @@ def load(
     weights = Weights(dict(state.ema or state.params), state.extra, frozen)
     checksum = sum(sums[name] for name in fields[1:]) % 2**32
     interfaces = {name: stage.family.interface for name, stage in parents.items()}
-    return Stage(family, weights, config, spec, int(state.step), checksum, interfaces)
+    return Stage(family, weights, config, spec, int(state.step), checksum, interfaces, _tokenizer(config))
+
+
+def _tokenizer(config: ConfigDict) -> TextTokenizer | None:
+    """How the texts of a run become tokens: by the vocabulary that its workdir keeps, for which no data is needed."""
+    settings = config.data.get("tokenizer")
+    if not settings:
+        return None
+    return tokenizers.make(settings.to_dict()) if settings.file else loader.text_tokenizer(config.data.to_dict())
 
 
 def _restore(checkpoints: Checkpoints, folder: Path, shapes, shardings, fields, step: int | None):

@@ -43,16 +43,23 @@ def downsample(x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 c"]:
 
 
 class Upsample(nn.Module):
-    """Nearest-neighbour doubling, then a 3x3 convolution."""
+    """Nearest-neighbour doubling, then a 3x3 convolution.
 
+    Attributes:
+        features: channels of the result; None = those of x.
+        kernel_init, dtype, param_dtype: of the convolution.
+    """
+
+    features: int | None = None
     kernel_init: Any = nn.initializers.lecun_normal()
     dtype: Any = None
     param_dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w c"]:
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w c2"]:
         """x at twice its size."""
-        conv = Conv3x3(x.shape[-1], self.kernel_init, self.dtype, self.param_dtype, name="conv")
+        features = self.features or x.shape[-1]
+        conv = Conv3x3(features, self.kernel_init, self.dtype, self.param_dtype, name="conv")
         return conv(upsample(x))
 
 
@@ -61,19 +68,22 @@ class Downsample(nn.Module):
 
     Attributes:
         pad_end_only: pads below and to the right only, as TensorFlow's SAME does in DDPM; ADM pads all sides.
+        features: channels of the result; None = those of x.
         kernel_init, dtype, param_dtype: of the convolution.
     """
 
     pad_end_only: bool = False
+    features: int | None = None
     kernel_init: Any = nn.initializers.lecun_normal()
     dtype: Any = None
     param_dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 c"]:
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 c2"]:
         """x at half its size."""
         pad = (0, 1) if self.pad_end_only else (1, 1)
-        conv = nn.Conv(x.shape[-1], (3, 3), strides=(2, 2), padding=(pad, pad), kernel_init=self.kernel_init,
+        features = self.features or x.shape[-1]
+        conv = nn.Conv(features, (3, 3), strides=(2, 2), padding=(pad, pad), kernel_init=self.kernel_init,
                        name="conv", dtype=self.dtype, param_dtype=self.param_dtype)
         return conv(x)
 

@@ -7,10 +7,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from genjax.diffusion.conditioning import Cond
-from genjax.nn import dit, unet
+from genjax.nn import dit, efficient_unet, unet
 from genjax.typing import Image, PerExample
 
-NETWORKS = {"dit": dit.DiT, "unet": unet.UNet}
+NETWORKS = {"dit": dit.DiT, "efficient_unet": efficient_unet.EfficientUNet, "unet": unet.UNet}
 LOGICAL_AXES = (*unet.LOGICAL_AXES, *dit.LOGICAL_AXES)
 
 

@@ -89,14 +89,7 @@ class UNet(Trunk):
         told = told or NOTHING
         self._check_conditions(label, aug_level, told)
         attention_strides = self._attention_strides(x)
-        embedding = self._embed_time(t)
-        if label is not None:
-            embedding = embedding + self._embed_label(label)
-        if aug_level is not None:
-            embedding = embedding + self._embed_sinusoids(AUG_SCALE * aug_level, "aug_level_embed")
-
-        if told.vector is not None:
-            embedding = embedding + told.vector.astype(embedding.dtype)
+        embedding = self._embedding(t, label, aug_level, told)
 
         skips = self._way_down(x, embedding, train, told)
         h = self._middle(skips[-1], embedding, train, told)
@@ -112,6 +105,17 @@ class UNet(Trunk):
 
         h = GroupNorm(self.num_groups, self._eps, True, x.dtype, self.param_dtype, name="norm_out")(h)
         return self._conv(self.out_channels, "conv_out", x.dtype, zero=True)(h)
+
+    def _embedding(self, t, label, aug_level, told) -> Float[Array, "b d"]:
+        """The embedding of time, plus those of class, text and noise on a small picture, what there is of them."""
+        embedding = self._embed_time(t)
+        if label is not None:
+            embedding = embedding + self._embed_label(label)
+        if aug_level is not None:
+            embedding = embedding + self._embed_sinusoids(AUG_SCALE * aug_level, "aug_level_embed")
+        if told.vector is not None:
+            embedding = embedding + told.vector.astype(embedding.dtype)
+        return embedding
 
     def _check_conditions(self, label, aug_level, told) -> None:
         if (label is None) == (self.num_classes > 0):

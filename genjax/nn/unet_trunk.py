@@ -88,7 +88,7 @@ class Trunk(nn.Module):
         """Refuses sizes that the strides don't divide, and unknown variants."""
         if self.variant not in INITIALIZERS:
             raise ValueError(f"unknown variant {self.variant!r} of a U-Net; known: {', '.join(INITIALIZERS)}")
-        divisor = 2 ** (len(self.channel_mult) - 1)
+        divisor = self._strides[-1]
         if x.shape[1] % divisor or x.shape[2] % divisor:
             raise ValueError(
                 f"a U-Net of {len(self.channel_mult)} levels can't take images of {x.shape[1]}x{x.shape[2]} "
@@ -101,10 +101,15 @@ class Trunk(nn.Module):
         """Channels of each level."""
         return [int(self.width * mult) for mult in self.channel_mult]
 
+    @property
+    def _strides(self) -> list[int]:
+        """How many times smaller than the picture each level is."""
+        return [2**level for level in range(len(self.channel_mult))]
+
     def _attention_strides(self, x: Features) -> set[int]:
         """The strides at which attention is asked for."""
         size = self.image_size or min(x.shape[1:3])
-        strides = {size // 2**level: 2**level for level in range(len(self.channel_mult))}
+        strides = {size // stride: stride for stride in self._strides}
         missing = [resolution for resolution in self.attention_resolutions if resolution not in strides]
         if missing:
             raise ValueError(

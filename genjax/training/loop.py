@@ -3,8 +3,10 @@
 Where a run starts:
 
 1. the newest whole checkpoint in its workdir, with the loader where it stood;
-2. else the parameters of the run named by `config.init_from`, at step 0;
+2. else the parameters that `config.init_from` names, of another run or of a public checkpoint, at step 0;
 3. else scratch.
+
+A run of no steps saves what it starts from: so public checkpoints become workdirs.
 
 SIGTERM and Ctrl-C save a checkpoint first and then end the program. In several processes, all agree on the step.
 """
@@ -70,7 +72,8 @@ class Run:
         self.config, self.family, self.frozen = config, family, frozen
         self.mesh = sharding.make_mesh(**config.mesh)
         self.key = jax.random.key(config.seed)
-        self.data = config.data.to_dict()
+        self.data = workdir.data_settings(folder, config)
+        self.tokenizer = loader.text_tokenizer(self.data)
         _check_batch_size(config, self.mesh)
         self.batches = loader.train_iterator(self.data, config.seed, jax.process_index(), jax.process_count())
         self.checkpoints = Checkpoints(folder / "checkpoints", config.checkpoint.keep)
@@ -120,7 +123,7 @@ class Run:
         return {f"eval/{name}": value for name, value in values.items()}
 
     def draw_grid(self, state: TrainState) -> generate.Pictures:
-        """The pictures of the sample grid, of the same noise and labels at every step.
+        """The pictures of the sample grid, of the same noise and labels, or held-out captions, at every step.
 
         A family that draws none, but encodes and decodes, shows held-out pictures, each with its reconstruction.
         """
@@ -131,13 +134,20 @@ class Run:
             return generate.Pictures(both.reshape(-1, *images.shape[1:]), None)
         interface = self.family.interface
         classes = getattr(interface, "num_classes", 0)
-        each = {"label": generate.class_labels(count, classes)} if classes else {"index": np.arange(count)}
+        each = {"label": generate.class_labels(count, classes)} if classes else {}
+        captions = None
+        if getattr(interface, "text_length", 0):
+            found = loader.captions(self.data, self.config.data.eval_split, count)
+            captions = tuple(" ".join(found[number % len(found)][:1]) for number in range(count))
+            each["tokens"] = np.stack([self.tokenizer.encode(caption) for caption in captions])
+        each = each or {"index": np.arange(count)}
         shared = (
             generate.options(interface, self.config.sampling.to_dict(), {})
             if isinstance(interface, ImageSampler)
             else {}
         )
-        return self.generate(weights, each, shared, self.key, self.config.sampling.get("batch_size", count))
+        drawn = self.generate(weights, each, shared, self.key, self.config.sampling.get("batch_size", count))
+        return drawn._replace(captions=captions)
 
 
 def train(
@@ -166,9 +176,11 @@ def train(
     workdir.check_config(folder, config)
     run = Run(config, family, folder, dict(frozen))
     state = run.start(load_initial)
-    workdir.claim(folder, config, family.interface, stages)
+    workdir.claim(folder, config, family.interface, stages, loader.describe(run.data), run.tokenizer)
     logger = Logger(folder, int(state.step), config.training.num_steps, config.data.batch_size)
     try:
+        if not config.training.num_steps:
+            run.checkpoints.save(state, run.batches.get_state())
         with Signals() as signals:
             for step in range(int(state.step) + 1, config.training.num_steps + 1):
                 batch = evaluators.to_device(next(run.batches), run.mesh)
@@ -210,7 +222,7 @@ def after_step(run: Run, state: TrainState, logger: Logger, step: int, stopping:
         logger.write(step, run.evaluate_held_out(state))
     if drawing:
         pictures = run.draw_grid(state)
-        logger.images(step, pictures.images, pictures.trajectory)
+        logger.images(step, pictures.images, pictures.trajectory, pictures.captions)
     if saving or evaluating or drawing:
         logger.restart_clock()
 
@@ -230,6 +242,7 @@ def _with_params(state: TrainState, params: dict[str, Params], family: Family, s
     params = family.adopt(state.params, params) if family.adopt else params
     shapes = [jax.tree.map(jnp.shape, tree) for tree in (state.params, params)]
     if shapes[0] != shapes[1]:
-        raise ValueError("config.init_from names a run whose parameters have other names or shapes than this config's")
+        raise ValueError("config.init_from names parameters with other names or shapes than this config's")
+    params = jax.tree.map(lambda given, own: given.astype(own.dtype), params, state.params)
     params = jax.device_put(params, shardings.params)
     return state._replace(params=params, ema=jax.tree.map(jnp.copy, params) if state.ema else {})

@@ -41,7 +41,7 @@ def make_init(family: Family, optimizers: dict[str, optax.GradientTransformation
 
     def init(key: Key, batch: Batch) -> TrainState:
         params, extra = family.init(rng.stream(key, "init"), batch)
-        opt_state = {name: optimizers[name].init(params[name]) for name in params}
+        opt_state = {name: optimizer.init(params[name]) for name, optimizer in optimizers.items()}
         ema = jax.tree.map(jnp.copy, params) if keep_ema else {}
         return TrainState(jnp.zeros((), jnp.int32), params, opt_state, ema, extra)
 

@@ -1,0 +1,112 @@
+"""Imagen: pictures from what a frozen language model says of their captions (arXiv:2205.11487).
+
+The language model is an upstream stage, a `TextEncoder`, and is never trained. Its states, or those that
+`launch/encode.py` has kept of it, become features that the network's attention looks at and a vector that joins its
+embedding of time (`genjax.nn.text_conditioning`). A share of the captions is replaced by the empty one, so that one
+network is both halves of classifier-free guidance,
+
+    x0 = x0(x_t, empty) + w (x0(x_t, text) - x0(x_t, empty))            (section 2.2)
+
+All else is that of the other diffusion models (`genjax.families.base_diffusion`), of which these are settings here:
+dynamic thresholding, which keeps pictures in range under large weights (section 2.3, `config.sampling.threshold`); and
+with `low_res` a model that enlarges, whose small picture is noised by a level that it is told of (section 2.4). Each
+stage of the cascade reads the text and has a weight of guidance of its own.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from genjax.families import base_diffusion
+from genjax.families.base import Family, TextEncoder, Weights, expect_parent, read_settings
+from genjax.families.base_diffusion_model import Conditioner, left_out, read_tokens
+from genjax.nn import text_conditioning
+from genjax.nn.text_conditioning import ReadStates, TextStates
+from genjax.typing import DataSpec, Key
+
+TEXT = "text"
+"""The name of the stage that reads captions."""
+
+
+class Text(NamedTuple):
+    """`config.model.text`.
+
+    Attributes:
+        width: features that the states are projected to, for attention.
+        num_heads: of the pool.
+        dropout: share of the captions replaced by the empty one, for classifier-free guidance; .1 in the paper.
+    """
+
+    width: int
+    num_heads: int = 1
+    dropout: float = 0.1
+
+
+def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
+    """The family for the settings of a config.
+
+    Args:
+        model: fields of `base_diffusion_model.Settings`, and "text", those of `Text`.
+        sampling: fields of `base_diffusion_model.Sampling`.
+        spec: shape and tokens of the data.
+        parents: "text", a `TextEncoder`.
+
+    Raises:
+        ValueError: for unknown names, data without tokens or with other ones than the language model's, or no such
+            parent.
+    """
+    reader = expect_parent(parents, TEXT, TextEncoder, "imagen")
+    text = read_settings(Text, model.get(TEXT, {}), "config.model.text of the imagen family")
+    shared = {name: value for name, value in model.items() if name != TEXT}
+    conditioner = make_conditioner(text, reader, spec, 4 * shared["network"]["width"], shared.get("dtype", "float32"))
+    return base_diffusion.build("imagen", shared, sampling, spec, conditioner, tuple(text_conditioning.LOGICAL_AXES))
+
+
+def make_conditioner(text: Text, reader: TextEncoder, spec: DataSpec, vector_dim: int, dtype: str) -> Conditioner:
+    """What the network is told: states of a frozen language model.
+
+    Args:
+        text: settings.
+        reader: the language model.
+        spec: of the data.
+        vector_dim: features of the network's embedding of time.
+        dtype: of the computation.
+
+    Raises:
+        ValueError: for tokens that aren't the language model's, or a share outside [0, 1].
+    """
+    if spec.text_length != reader.length or spec.vocab_size > reader.vocab_size:
+        raise ValueError(
+            f"the language model in config.stages.{TEXT} reads {reader.length} of {reader.vocab_size} tokens, and "
+            f"captions here have {spec.text_length} of {spec.vocab_size}; set config.data.tokenizer to its own"
+        )
+    if not 0 <= text.dropout <= 1:
+        raise ValueError(f"config.model.text.dropout={text.dropout} must be in [0, 1]")
+
+    def read(frozen: Mapping[str, Weights], given: Mapping[str, Any]) -> TextStates:
+        tokens = read_tokens(given, reader.length)
+        if "text_states" in given:
+            return TextStates(given["text_states"], tokens != 0)
+        features = reader.encode(frozen[TEXT], tokens)
+        return TextStates(features.states, features.mask)
+
+    def null(texts: TextStates) -> TextStates:
+        return jax.tree.map(jnp.zeros_like, texts)
+
+    def drop(texts: TextStates, key: Key) -> TextStates:
+        return left_out(texts, null(texts), jax.random.bernoulli(key, text.dropout, texts.mask.shape[:1]))
+
+    return Conditioner(
+        read=read,
+        shapes=TextStates(
+            jax.ShapeDtypeStruct((1, reader.length, reader.dim), jnp.float32),
+            jax.ShapeDtypeStruct((1, reader.length), jnp.bool_),
+        ),
+        module=ReadStates(text.width, vector_dim, text.num_heads, dtype=dtype),
+        drop=drop,
+        null=null if text.dropout else None,
+        text_length=reader.length,
+        parents=(TEXT,),
+    )

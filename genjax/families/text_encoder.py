@@ -1,0 +1,114 @@
+"""A frozen language model as a stage: T5 or a BERT-style encoder that reads captions for others (Imagen, 2205.11487).
+
+It has parameters and no players, so nothing of it is ever trained: its weights come from a public checkpoint, by
+`config.init_from` (`minilm:`, `t5:/path`) in a run of no steps, which `launch/convert.py` makes too. Later stages see a
+`TextEncoder`:
+
+    states_i = network(tokens)_i at tokens, 0 at padding;      pooled = mean_i states_i, of length 1 if `unit_pooled`
+
+so that the null text, which is all padding, has no states, and zeros as its pooled vector. Deviation: a language model
+proper would read its start and end there.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from genjax.families.base import (
+    Conditions,
+    Family,
+    Samples,
+    TextEncoder,
+    TextFeatures,
+    Weights,
+    read_settings,
+    refuse_parents,
+)
+from genjax.losses import contrastive
+from genjax.nn import bert, t5
+from genjax.typing import Array, Batch, DataSpec, Float, Key, Params, Tokens
+
+NETWORKS = {"bert": bert.BertEncoder, "t5": t5.T5Encoder}
+
+
+class Settings(NamedTuple):
+    """`config.model`: see `configs.text_encoders` for each field."""
+
+    network: Mapping[str, Any]
+    unit_pooled: bool = False
+    dtype: str = "float32"
+
+
+class Model(NamedTuple):
+    """The pieces that the settings name, ready to use."""
+
+    network: Any
+    unit_pooled: bool
+    length: int
+
+
+def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
+    """The family for the settings of a config.
+
+    Args:
+        model: fields of `Settings`.
+        sampling: not read, since nothing is sampled.
+        spec: says how long texts are, and of how many tokens.
+        parents: none.
+
+    Raises:
+        ValueError: for unknown names, texts that aren't tokenized, or tokens that the network doesn't know.
+    """
+    refuse_parents(parents, "text_encoder")
+    settings = read_settings(Settings, model, "config.model of the text_encoder family")
+    network = dict(settings.network)
+    name = network.pop("name")
+    if name not in NETWORKS:
+        raise ValueError(f"unknown network {name!r}; config.model.network.name is one of {sorted(NETWORKS)}")
+    if not spec.text_length:
+        raise ValueError("a text_encoder reads tokens: set config.data.tokenizer to the vocabulary of its checkpoint")
+    pieces = Model(NETWORKS[name](dtype=settings.dtype, **network), settings.unit_pooled, spec.text_length)
+    if spec.vocab_size > pieces.network.vocab_size:
+        raise ValueError(
+            f"config.data.tokenizer has {spec.vocab_size} tokens, and config.model.network.vocab_size is "
+            f"{pieces.network.vocab_size}; a checkpoint has to be read with the vocabulary that it was trained with"
+        )
+    width = pieces.network.width
+    return Family(
+        init=partial(init, pieces),
+        players=(),
+        sample=_draws_nothing,
+        evaluate=_measures_nothing,
+        interface=TextEncoder(partial(encode, pieces), pieces.length, pieces.network.vocab_size, width, width),
+        logical_axes=(*t5.LOGICAL_AXES, *bert.LOGICAL_AXES),
+    )
+
+
+def init(model: Model, key: Key, batch: Batch) -> tuple[dict[str, Params], tuple]:
+    """Random parameters, those of a language model that knows nothing; and no other state."""
+    tokens = jnp.ones((1, model.length), jnp.int32)
+    return {"model": model.network.init(key, tokens)["params"]}, ()
+
+
+def encode(model: Model, weights: Weights, tokens: Tokens) -> TextFeatures:
+    """What the network makes of texts, in float32; see the module."""
+    mask = tokens != 0
+    states = model.network.apply({"params": weights.params["model"]}, tokens, mask).astype(jnp.float32)
+    states = jnp.where(mask[..., None], states, 0.0)
+    return TextFeatures(states, mask, pool(states, mask.sum(axis=1), model.unit_pooled))
+
+
+def pool(states: Float[Array, "b s d"], count: Array, unit: bool) -> Float[Array, "b d"]:
+    """The mean of the states of `count` [b] tokens, of length 1 where asked; zeros of no tokens."""
+    pooled = states.sum(axis=1) / jnp.maximum(count, 1)[:, None]
+    return contrastive.normalize(pooled) if unit else pooled
+
+
+def _draws_nothing(weights: Weights, conditions: Conditions, key: Key) -> Samples:
+    raise ValueError("a text_encoder draws no pictures; it reads captions for the stages that name it")
+
+
+def _measures_nothing(weights: Weights, batch: Batch, key: Key) -> dict[str, Array]:
+    raise ValueError("a text_encoder is not trained here, so that there is nothing to measure of it")

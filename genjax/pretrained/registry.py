@@ -1,0 +1,72 @@
+"""Public checkpoints by name: `KIND:PATH` -> parameters of a family, for `config.init_from` and `launch/convert.py`.
+
+PATH is a file or a folder, see `genjax.pretrained.files`. `minilm:` alone is the checkpoint of the installed package.
+A converter takes the arrays and the fields of the network, `config.model.network`; what it makes must be what the
+family's `init` makes, which who starts from it checks.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import numpy as np
+
+from genjax.nn.bert import BertEncoder
+from genjax.nn.encoder_unet import EncoderUNet
+from genjax.nn.t5 import T5Encoder
+from genjax.nn.unet import UNet
+from genjax.pretrained import diffusers_unet, files, guided_diffusion, minilm, t5
+from genjax.typing import Params
+
+Converter = Callable[[Mapping[str, np.ndarray], Mapping[str, Any]], Params]
+
+
+def _network(module: type[nn.Module], fields: Mapping[str, Any]) -> nn.Module:
+    """The module with the fields of a config; those that only the family knows don't matter to a converter."""
+    needed = {
+        field.name: 0
+        for field in dataclasses.fields(module)
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    }
+    return module(**{**needed, **{name: value for name, value in fields.items() if name != "name"}})
+
+
+def _of_guided_diffusion(arrays: Mapping[str, np.ndarray], fields: Mapping[str, Any]) -> Params:
+    if fields["name"] == "encoder_unet":
+        return guided_diffusion.encoder_params(arrays, _network(EncoderUNet, fields))
+    return guided_diffusion.unet_params(arrays, _network(UNet, fields))
+
+
+KINDS: dict[str, Converter] = {
+    "diffusers": lambda arrays, fields: diffusers_unet.unet_params(arrays, _network(UNet, fields)),
+    "guided_diffusion": _of_guided_diffusion,
+    "minilm": lambda arrays, fields: minilm.encoder_params(arrays, _network(BertEncoder, fields)),
+    "t5": lambda arrays, fields: t5.encoder_params(arrays, _network(T5Encoder, fields)),
+}
+"""Origin of a checkpoint -> (its arrays, `config.model.network`) -> parameters of "model", the player or network."""
+
+
+def is_named(source: str) -> bool:
+    """Whether a text names a public checkpoint rather than a workdir."""
+    return source.partition(":")[0] in KINDS and ":" in source
+
+
+def convert(source: str, fields: Mapping[str, Any]) -> dict[str, Params]:
+    """The parameters {"model": ...} of a public checkpoint, as numpy arrays.
+
+    Args:
+        source: `KIND:PATH`, KIND one of `KINDS`.
+        fields: `config.model.network`, with those that the checkpoint was trained with.
+
+    Raises:
+        ValueError: for an unknown kind, a file that isn't there or can't be read, or one of other settings.
+    """
+    kind, _, path = source.partition(":")
+    if not is_named(source):
+        raise ValueError(f"{source!r} is no public checkpoint: say KIND:PATH, KIND one of {', '.join(sorted(KINDS))}")
+    if not path and kind != "minilm":
+        raise ValueError(f"{source!r} says no file: {kind}:/path/to/the/checkpoint")
+    arrays = files.read_arrays(Path(path) if path else minilm.package())
+    return {"model": KINDS[kind](arrays, fields)}

@@ -1,0 +1,33 @@
+"""A workdir out of a public checkpoint: `launch/convert.py --config=configs/text_minilm.py --workdir=runs/minilm`.
+
+The workdir is like that of any run: it can be sampled, be a stage of another one, and be trained further, where the
+config says more than no steps. `--checkpoint=guided_diffusion:256x256_diffusion.pt` names another one than the config.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from genjax import launcher, stages
+from genjax.pretrained import registry
+
+_CONFIG = launcher.define_config()
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run that it becomes.")
+_CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", None, f"KIND:PATH, KIND one of {', '.join(sorted(registry.KINDS))}; default: config.init_from."
+)
+flags.mark_flags_as_required(["config", "workdir"])
+
+
+def main():
+    config = _CONFIG.value.copy_and_resolve_references()
+    config.init_from = _CHECKPOINT.value or config.init_from
+    config.training.num_steps = 0
+    if not registry.is_named(config.init_from):
+        raise ValueError(f"config.init_from={config.init_from!r} is no public checkpoint; --checkpoint=KIND:PATH is")
+    stages.train(config, Path(_WORKDIR.value))
+    print(f"converted {config.init_from} to {_WORKDIR.value}")
+
+
+if __name__ == "__main__":
+    launcher.run(main)
