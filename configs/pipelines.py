@@ -4,15 +4,20 @@ from ml_collections import ConfigDict
 
 
 def chain(
-    stages: dict[str, ConfigDict], encode: tuple[str, ...] = (), samples: int = 100, sampling: str = "last"
+    stages: dict[str, ConfigDict],
+    encode: tuple[str, ...] = (),
+    samples: int = 100,
+    sampling: str = "last",
+    cascade: tuple[str, ...] = (),
 ) -> ConfigDict:
     """A chain of runs.
 
     Args:
         stages: name -> config of a run, in the order of training.
-        encode: names of the tokenizers whose codes are written before the next stage.
+        encode: names of the stages whose codes, or states of captions, are written before the next stage.
         samples: pictures that are drawn at the end.
-        sampling: "last": from the last stage; "cascade": from the first, enlarged by all others.
+        sampling: "last": from the last stage; "cascade": from the first of `cascade`, enlarged by all others.
+        cascade: names of the stages that make up the cascade.
     """
     config = ConfigDict()
     config.stages = ConfigDict(stages)
@@ -20,6 +25,7 @@ def chain(
     config.encode = encode
     config.samples = samples
     config.sampling = sampling
+    config.cascade = cascade
     return config
 
 
@@ -28,6 +34,18 @@ def tokenizer_and_prior(tokenizer: ConfigDict, prior: ConfigDict) -> ConfigDict:
     return chain({"tokenizer": tokenizer, "prior": prior}, encode=("tokenizer",))
 
 
-def cascade(stages: dict[str, ConfigDict], samples: int = 100) -> ConfigDict:
-    """A generator of small pictures, and super-resolution models that enlarge them one after the other."""
-    return chain(stages, samples=samples, sampling="cascade")
+def cascade(
+    stages: dict[str, ConfigDict],
+    samples: int = 100,
+    before: dict[str, ConfigDict] | None = None,
+    encode: tuple[str, ...] = (),
+) -> ConfigDict:
+    """A generator of small pictures, and super-resolution models that enlarge them one after the other.
+
+    Args:
+        stages: of the cascade, the base first.
+        samples: pictures that are drawn at the end.
+        before: what these build on: a language model.
+        encode: names of those among them whose states are written before the next stage.
+    """
+    return chain({**(before or {}), **stages}, encode, samples, "cascade", tuple(stages))

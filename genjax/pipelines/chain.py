@@ -1,11 +1,13 @@
-"""A chain of runs, trained one after the other: tokenizer, its codes, the prior over them.
+"""A chain of runs, trained one after the other: tokenizer, its codes, the prior over them. A public checkpoint may be
+one of them: a run of no steps that starts from it.
 
 The config of a chain (`configs/vqvae_digits_pipeline.py`) has
 
     stages    name -> config of a run, in the order of training
     order     the names in this order
-    encode    the names of the tokenizers whose codes are written before the next stage
+    encode    the names of the stages whose codes, or states of captions, are written before the next stage
     sampling  "last": pictures are drawn from the last stage; "cascade": from the first, enlarged by all others
+    cascade   the names of the stages of the cascade, the base first; the others are what these build on
     samples   how many are drawn at the end
 
 and its folder gets one workdir a stage, by the same names. A stage that builds on another of the chain says so by its
@@ -45,9 +47,10 @@ def run(config: ConfigDict, folder: Path) -> Path:
         if name in config.encode:
             encoding.encode(stages.load(folder / name), folder / name / encoding.FOLDER)
     if jax.process_index() == 0:
-        write_json(folder / workdir.PIPELINE, {"stages": list(config.order), "sampling": config.sampling})
+        chain = {"stages": list(config.order), "sampling": config.sampling, "cascade": list(config.cascade)}
+        write_json(folder / workdir.PIPELINE, chain)
     if config.sampling == cascade.KIND:
-        stage = cascade.load([folder / name for name in config.order])
+        stage = cascade.load(folder)
     else:
         stage = stages.load(folder / config.order[-1])
     drawn = images.draw(stage, config.samples)
@@ -72,9 +75,12 @@ def wire(stage: ConfigDict, config: ConfigDict, folder: Path) -> ConfigDict:
 
 
 def _check(config: ConfigDict) -> None:
-    missing = [name for name in (*config.order, *config.encode) if name not in config.stages]
+    named = (*config.order, *config.encode, *config.cascade)
+    missing = [name for name in named if name not in config.stages]
     if missing or not config.order:
-        raise ValueError(f"config.order and config.encode name {missing}; config.stages has {sorted(config.stages)}")
+        raise ValueError(
+            f"config.order, config.encode and config.cascade name {missing}; config.stages has {sorted(config.stages)}"
+        )
     if config.sampling not in SAMPLING:
         raise ValueError(f"unknown config.sampling={config.sampling!r} of a chain; it is one of {SAMPLING}")
 
