@@ -129,6 +129,7 @@ def diffusion() -> ConfigDict:
     model.conditional = False  # on the class label
     model.label_dropout = 0.0  # share of labels replaced by the null class, for classifier-free guidance
     model.low_res = ConfigDict()  # what the model enlarges: low_res(...); empty: nothing, it draws
+    model.inpaint = ConfigDict()  # what is erased in training, to be filled in: inpaint(...); empty: nothing
     model.dtype = "float32"  # of the network's computation; parameters stay float32
     model.network = ConfigDict({"name": "unet"})
     config.optimizer = ConfigDict({"model": adam(2e-4)})
@@ -145,6 +146,7 @@ def diffusion() -> ConfigDict:
     sampling.strength = 1.0  # share of the steps that are made when starting from a picture (SDEdit)
     sampling.aug_level = 0.0  # of a super-resolution model: noise on the small picture, up to its max_aug_level
     sampling.resamples = 1  # times that each stretch is walked when inpainting; RePaint: 10
+    sampling.noise_scale = 1.0  # times the noise that sampling starts from; GLIDE's upsampler: .997
     return config
 
 
@@ -158,6 +160,16 @@ def low_res(size: int, **settings) -> ConfigDict:
     config.crop_fraction = 1.0  # side of the crops that are trained on, in the picture's
     config.dropout = 0.0  # share of small pictures replaced by grey, for classifier-free guidance
     config.bsr = False  # whether small pictures are degraded as in BSRGAN: by blur, resizing, noise, JPEG
+    config.update(settings)
+    return config
+
+
+def inpaint(**settings) -> ConfigDict:
+    """`config.model.inpaint`: what is erased in training, see `genjax.diffusion.conditioning.Inpaint`."""
+    config = ConfigDict()
+    config.min_side = 0.2  # least side of the rectangle that is erased, in the picture's
+    config.max_side = 0.8  # greatest
+    config.everything = 0.25  # share of the examples of which nothing is left
     config.update(settings)
     return config
 
