@@ -18,10 +18,10 @@ def get_config(variant: str = "") -> ConfigDict:
     if variant not in ("", "tiny"):
         raise ValueError(f"unknown variant {variant!r} of vqvae_shapes; known: none, tiny")
     config = codebooks.vqvae()
-    config.data.update(name="captioned_shapes/32", batch_size=64)
-    config.model.update(width=64, num_res_blocks=2, res_width=32, data_variance=0.144)
+    config.data.update(name="captioned_shapes/32", batch_size=32)
+    config.model.update(width=32, num_res_blocks=2, res_width=32, data_variance=0.144)
     config.model.codebook.update(num_codes=256, dim=16, restart_threshold=0.02, decay=0.98)
-    config.optimizer.model.update(learning_rate=2e-3, warmup_steps=100, clip_norm=1.0, schedule="cosine")
+    config.optimizer.model.update(learning_rate=3e-3, warmup_steps=100, clip_norm=1.0, schedule="cosine")
     config.training.num_steps = 3_000
     config.checkpoint.every = 1_000
     config.log.update(every=100, sample_every=1_000, eval_every=1_000)
