@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
+from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped, UInt8
 
 Key = jax.Array
 """A jax PRNG key (`jax.random.key`)."""
@@ -51,6 +51,7 @@ __all__ = [
     "Params",
     "PerExample",
     "PyTree",
+    "Shaped",
     "Tokens",
     "UInt8",
 ]

@@ -3,10 +3,10 @@
 import jax
 import jax.numpy as jnp
 
-from genjax.typing import Array, Float
+from genjax.typing import Array, Float, Shaped
 
 
-def expand_to(values: Float[Array, "*b"] | float, like: Float[Array, "..."]) -> Float[Array, "..."]:
+def expand_to(values: Shaped[Array, "*b"] | float, like: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
     """`values` with singleton dimensions appended until it has as many as `like`, to broadcast over examples."""
     values = jnp.asarray(values)
     return values.reshape(values.shape + (1,) * (like.ndim - values.ndim))

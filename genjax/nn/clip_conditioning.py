@@ -1,0 +1,106 @@
+"""What unCLIP's decoder makes of a picture's CLIP embedding, beside a text (arXiv:2204.06125, section 2.1).
+
+    vector   = Dense(z_i) + vector of the text             added to the embedding of time
+    context  = [tokens of z_i, tokens of the text]         for attention
+
+The tokens of z_i are one projection of it, to `num_tokens` times the context's width, cut so that the tokens vary
+fastest, as in Karlo. Where there is no z_i, a learned vector stands for it. The text is read by a module of its own:
+GLIDE's transformer, trained along, as in the paper (`genjax.nn.glide_text`), or, as in Karlo, what CLIP's frozen text
+tower makes of it (`CaptionStates`).
+
+Embeddings have length 1 and are multiplied by the square root of their dimension first, so that each is about 1.
+"""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from genjax.diffusion.conditioning import Told
+from genjax.nn import glide_text
+from genjax.typing import Array, Bool, Float, PyTree
+
+LOGICAL_AXES = (
+    *glide_text.LOGICAL_AXES,
+    (r"(image_tokens|states_proj)/kernel$", ("vocab", "embed")),
+    (r"(image_vector|text_vector)/kernel$", ("embed", "mlp")),
+)
+
+
+class ClipTold(NamedTuple):
+    """What the decoder is told.
+
+    Attributes:
+        text: of the text, whatever its module takes.
+        image_embed: z_i.
+        has_image: false where z_i is left out.
+    """
+
+    text: PyTree
+    image_embed: Float[Array, "b d"]
+    has_image: Bool[Array, " b"]
+
+
+class CaptionStates(nn.Module):
+    """(states of tokens, mask, embedding of the whole) of CLIP's text tower to a `Told`: context and vector.
+
+    Attributes:
+        width: features of the context.
+        vector_dim: features of the vector.
+        dtype: of the computation; None for that of the input.
+        param_dtype: of the parameters.
+    """
+
+    width: int
+    vector_dim: int
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, caption: tuple[Array, Array, Array]) -> Told:
+        """What is told of captions: the mask hides padding."""
+        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        states, mask, embed = caption
+        context = nn.Dense(self.width, name="states_proj", **dtypes)(states)
+        context = nn.LayerNorm(1e-5, use_fast_variance=False, name="norm", **dtypes)(context)
+        return Told(context, mask, nn.Dense(self.vector_dim, name="text_vector", **dtypes)(_scaled(embed)))
+
+
+class ClipConditioning(nn.Module):
+    """`ClipTold` to `Told`; see the module.
+
+    Attributes:
+        text: module of the text.
+        vector_dim: features of the vector: those of the embedding of time.
+        num_tokens: of the embedding.
+        dtype: of the computation; None for that of the input.
+        param_dtype: of the parameters.
+    """
+
+    text: nn.Module
+    vector_dim: int
+    num_tokens: int = 4
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, raw: ClipTold) -> Told:
+        """What is told of embeddings and texts."""
+        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        batch, dim = raw.image_embed.shape
+        nothing = self.param("no_image", nn.initializers.normal(0.02), (dim,), self.param_dtype)
+        embed = _scaled(jnp.where(raw.has_image[:, None], raw.image_embed, nothing))
+        of_text = self.text(raw.text)
+        width = of_text.context.shape[-1]
+        tokens = nn.Dense(self.num_tokens * width, name="image_tokens", **dtypes)(embed)
+        tokens = tokens.reshape(batch, width, self.num_tokens).swapaxes(1, 2)
+        mask = of_text.context_mask
+        if mask is not None:
+            mask = jnp.concatenate([jnp.ones((batch, self.num_tokens), bool), mask], axis=1)
+        context = jnp.concatenate([tokens.astype(of_text.context.dtype), of_text.context], axis=1)
+        vector = nn.Dense(self.vector_dim, name="image_vector", **dtypes)(embed)
+        return Told(context, mask, vector + of_text.vector)
+
+
+def _scaled(embed: Float[Array, "b d"]) -> Float[Array, "b d"]:
+    return embed * embed.shape[-1] ** 0.5
