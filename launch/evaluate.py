@@ -18,6 +18,7 @@ _SAMPLES = flags.DEFINE_string("samples", None, "A samples.npz to measure, inste
 _LIKELIHOOD = flags.DEFINE_string(
     "likelihood", "", "Also a diffusion model's likelihood of the held-out pictures: bound (of all steps), or ode."
 )
+_PROBE = flags.DEFINE_multi_string("probe_data", [], "Labelled data to probe features with, NAME or NAME@train[:500].")
 
 
 def main():
@@ -27,7 +28,7 @@ def main():
     else:
         drawn = _SAMPLING.draw(stage) if isinstance(stage.family.interface, ImageSampler) else None
     if jax.process_index() == 0:
-        result = evaluation.evaluate(stage, _SAMPLING.workdir, drawn, likelihood=_LIKELIHOOD.value)
+        result = evaluation.evaluate(stage, _SAMPLING.workdir, drawn, 0, _LIKELIHOOD.value, _PROBE.value)
         report.write_report(_SAMPLING.workdir / "evaluation.json", result)
         print(evaluation.format_result(result))
 

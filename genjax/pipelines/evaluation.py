@@ -3,34 +3,37 @@
 Pictures are compared in the features of a small net that is trained on the stage's own training split and kept in the
 workdir, so that every evaluation of a run is made with the same net; its hash is in the report's receipt. A family that
 encodes and decodes but draws nothing is judged by its reconstructions, which bound what a prior over its codes can do;
-one that is trained for its features by a linear probe, with and without noise on the pictures.
+one that is trained for its features by linear probes (`genjax.pipelines.probing`).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from genjax import sharding
 from genjax.data import loader
 from genjax.families.base import FeatureExtractor
-from genjax.metrics import feature_net, linear_probe, report
-from genjax.pipelines import images
+from genjax.metrics import feature_net, report
+from genjax.pipelines import images, probing
 from genjax.pipelines.images import Drawn
 from genjax.stages import Stage
 from genjax.training import evaluators
 
 COUNT = 1000
 """Pictures that are reconstructed, at most."""
-NOISES = (0.0, 0.5, 1.0)
-"""Standard deviations of the noise on pictures in [-1, 1] under which features are probed."""
-DRAWS = 3
-"""Draws of that noise; their scores are averaged."""
 
 
-def evaluate(stage: Stage, folder: Path, drawn: Drawn | None, seed: int = 0, likelihood: str = "") -> dict[str, Any]:
+def evaluate(
+    stage: Stage,
+    folder: Path,
+    drawn: Drawn | None,
+    seed: int = 0,
+    likelihood: str = "",
+    probe_data: Sequence[str] = (),
+) -> dict[str, Any]:
     """Everything that can be measured of a stage; see `genjax.metrics.report` for rows and columns.
 
     Args:
@@ -39,19 +42,26 @@ def evaluate(stage: Stage, folder: Path, drawn: Drawn | None, seed: int = 0, lik
         drawn: samples, with labels if they were asked for; None of a family that draws none.
         seed: of the feature net, the subsets, the rival and the noise.
         likelihood: also measure this one of the stage's costly likelihoods.
+        probe_data: labelled datasets to probe features with beside the stage's own, see `probing.probe_other`.
 
     Returns:
         "held_out": metric -> mean over the held-out split; with pictures to judge also "rows" and "receipt", with
         features also "linear_probe": share of held-out pictures whose class is read from them.
 
     Raises:
-        ValueError: for data without labels, or samples of another size than the data's.
+        ValueError: for data without labels, samples of another size than the data's, or a probe of a family that has no
+            features.
     """
     result: dict[str, Any] = {"held_out": held_out(stage, seed)}
     if likelihood:
         result["held_out"] |= {f"{likelihood}/{name}": x for name, x in held_out(stage, seed, likelihood).items()}
     if isinstance(stage.family.interface, FeatureExtractor):
-        return result | {"linear_probe": probe(stage, seed)}
+        figures = probing.probe(stage, seed) if stage.spec.num_classes else {}
+        for data in probe_data:
+            figures |= probing.probe_other(stage, data, seed)
+        return result | {"linear_probe": figures}
+    if probe_data:
+        raise ValueError(f"a run of the family {stage.config.family!r} gives no features to probe")
     if drawn is None and stage.family.reconstruct:
         train = loader.load_arrays(_pictures(stage), stage.config.data.split)["image"]
         chosen = np.random.default_rng(seed).permutation(len(train))[:COUNT]
@@ -86,23 +96,6 @@ def held_out(stage: Stage, seed: int = 0, likelihood: str = "") -> dict[str, flo
 def held_out_images(stage: Stage) -> np.ndarray:
     """The pictures of the held-out split, uint8."""
     return loader.load_arrays(_pictures(stage), stage.config.data.eval_split)["image"]
-
-
-def probe(stage: Stage, seed: int = 0) -> dict[str, float]:
-    """What a linear classifier reads from a stage's features, and from the pixels themselves, under noise."""
-    settings = _pictures(stage)
-    train, test = (loader.load_arrays(settings, settings[split]) for split in ("split", "eval_split"))
-    network = jax.jit(stage.family.interface.features)
-    rivals = {"features": lambda x: network(stage.weights, jnp.asarray(x)), "pixels": linear_probe.pixels}
-    splits = tuple((arrays["image"], arrays["label"]) for arrays in (train, test))
-    figures = {}
-    for sigma in NOISES:
-        for fit_clean in (False, True) if sigma else (False,):
-            for name, read in rivals.items():
-                scores = [linear_probe.probe_noisy(read, *splits, sigma, seed + n, fit_clean) for n in range(DRAWS)]
-                title = f"{name}, noise {sigma:g}" + (", fitted without" if fit_clean else "")
-                figures[title] = float(np.mean(scores))
-    return figures
 
 
 def _pictures(stage: Stage) -> dict[str, Any]:

@@ -1,0 +1,98 @@
+"""What a linear classifier reads from the features of a stage, beside what it reads from its rivals.
+
+The rivals are the pixels themselves, and the same network with the random weights that training started from: what they
+give is not the training's merit. On the stage's own labels all of them also meet noise on the pictures
+(`genjax.metrics.linear_probe`); other labelled datasets, such as those that a network for features is meant for, are
+probed without.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genjax.core import rng
+from genjax.data import loader
+from genjax.families.base import Weights
+from genjax.metrics import linear_probe
+from genjax.stages import Stage, example_batch
+
+NOISES = (0.0, 0.5, 1.0)
+"""Standard deviations of the noise on pictures in [-1, 1] under which features are probed."""
+DRAWS = 3
+"""Draws of that noise; their scores are averaged."""
+BATCH = 250
+"""Pictures whose features are computed at once."""
+
+
+def probe(stage: Stage, seed: int = 0) -> dict[str, float]:
+    """Of the stage's own labels, without noise and with: rival and noise -> share of held-out pictures told right."""
+    settings = stage.config.data.to_dict() | {"encoded": ""}
+    splits = [_labelled(settings, settings[split]) for split in ("split", "eval_split")]
+    figures = {}
+    for sigma in NOISES:
+        for fit_clean in (False, True) if sigma else (False,):
+            for name, read in rivals(stage, seed).items():
+                draws = range(seed, seed + (DRAWS if sigma else 1))
+                scores = [linear_probe.probe_noisy(read, *splits, sigma, draw, fit_clean) for draw in draws]
+                title = f"{name}, noise {sigma:g}" + (", fitted without" if fit_clean else "")
+                figures[title] = float(np.mean(scores))
+    return figures
+
+
+def probe_other(stage: Stage, data: str, seed: int = 0) -> dict[str, float]:
+    """Of the labels of another dataset: "DATA: rival" -> share of its held-out pictures told right.
+
+    Args:
+        stage: a stage whose interface is a `FeatureExtractor`.
+        data: NAME or NAME@SPLIT, what the classifier is fitted to: "captioned_shapes/32_shape@train[:500]" for 500
+            labels; by default the split "train". The held-out split is that of the stage, by its name.
+        seed: of the random weights.
+
+    Raises:
+        ValueError: for a dataset that isn't there, or has no labels.
+    """
+    name, _, split = data.partition("@")
+    settings = stage.config.data.to_dict() | {"encoded": "", "name": name}
+    splits = [_labelled(settings, split) for split in (split or "train", settings["eval_split"])]
+    return {f"{data}: {rival}": linear_probe.probe_noisy(read, *splits) for rival, read in rivals(stage, seed).items()}
+
+
+def rivals(stage: Stage, seed: int = 0) -> dict[str, linear_probe.Features]:
+    """The stage's features, those of random weights, and pixels."""
+    network = jax.jit(stage.family.interface.features)
+
+    def read(weights: Weights) -> linear_probe.Features:
+        return lambda images: _in_batches(lambda part: network(weights, part), images)
+
+    return {
+        "features": read(stage.weights),
+        "random weights": read(random_weights(stage, seed)),
+        "pixels": linear_probe.pixels,
+    }
+
+
+def random_weights(stage: Stage, seed: int = 0) -> Weights:
+    """Fresh parameters of a stage's family; upstream stages keep theirs."""
+    batch = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), example_batch(stage.spec))
+    params, extra = jax.jit(stage.family.init)(rng.stream(jax.random.key(seed), "random weights"), batch)
+    return Weights(params, extra, stage.weights.frozen)
+
+
+def _labelled(settings: Mapping[str, Any], split: str) -> tuple[np.ndarray, np.ndarray]:
+    """(pictures, labels) of a split."""
+    arrays = loader.load_arrays(settings, split)
+    if "label" not in arrays:
+        raise ValueError(f"the dataset {settings['name']!r} has no labels to probe features with")
+    return arrays["image"], arrays["label"]
+
+
+def _in_batches(network: Callable, images: np.ndarray) -> np.ndarray:
+    """The features of many pictures; the last batch is filled up, so that there is one compilation."""
+    size, parts = min(BATCH, len(images)), []
+    for start in range(0, len(images), size):
+        chosen = np.minimum(np.arange(start, start + size), len(images) - 1)
+        parts.append(np.asarray(network(jnp.asarray(images[chosen]))))
+    return np.concatenate(parts)[: len(images)]
