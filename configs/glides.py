@@ -1,8 +1,9 @@
 """What GLIDE's configs share (arXiv:2112.10741): the fields of the family, one recipe, and the `tiny` variant of all.
 
 Sizes and schedules are those of the published "filtered" models, github.com/openai/glide-text2im. How these were
-trained was not published; learning rate and batch are ADM's. Their data, pictures with captions from the internet, isn't
-public either: `data.name` is a stand-in. The vocabulary is GPT-2's, whose files `data.tokenizer.file` has to name.
+trained was not published: steps and batches are those of the paper's larger model, the learning rate is ADM's. Their
+data, pictures with captions from the internet, isn't public either: `data.name` is a stand-in. The vocabulary is
+GPT-2's, whose files `data.tokenizer.file` has to name.
 """
 
 from ml_collections import ConfigDict
