@@ -15,7 +15,7 @@ from absl import app, flags, logging
 from ml_collections.config_flags import config_flags
 
 from genjax import stages
-from genjax.pipelines import cascade, editing, evaluation, images, rejection
+from genjax.pipelines import cascade, editing, evaluation, images, prompts, rejection
 from genjax.pipelines.guides import registry as guides
 from genjax.training import workdir
 
@@ -102,6 +102,13 @@ class SamplingFlags:
         self._workdir = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
         self._num_samples = flags.DEFINE_integer("num_samples", num_samples, "Number of pictures.")
         self._label = flags.DEFINE_integer("label", None, "Class; by default all classes in equal shares.")
+        self._prompts = flags.DEFINE_multi_string(
+            "prompt", None, "What a text model is to draw; several times for several. Default: held-out captions."
+        )
+        self._prompts_file = flags.DEFINE_string("prompts_file", None, "A file of prompts, one a line.")
+        self._samples_per_prompt = flags.DEFINE_integer(
+            "samples_per_prompt", 1, "Pictures of each prompt, or of each held-out caption."
+        )
         self._options = {
             name: flags.DEFINE_float(name, None, f"{usage}; default: the config's.") for name, usage in OPTIONS.items()
         }
@@ -150,13 +157,22 @@ class SamplingFlags:
         """The pictures that were asked for.
 
         Raises:
-            ValueError: for an edit that needs a class and has none.
+            ValueError: for an edit that needs a class or a prompt and has none.
         """
-        edit, count = self._edit(), self._num_samples.value
+        asked = self.prompts()
+        edit, count = self._edit(), len(asked) if asked else self._num_samples.value
         if edit and edit.one_label and stage.family.interface.num_classes and self._label.value is None:
             raise ValueError("this edit of a class-conditional model needs one class for all pictures; add --label")
+        reads = getattr(stage.family.interface, "text_length", 0)
+        if edit and edit.one_label and reads and len(set(asked or ())) != 1:
+            raise ValueError("this edit of a text model needs one prompt for all pictures; add --prompt")
+        if asked is None and reads and self._samples_per_prompt.value > 1:
+            each = self._samples_per_prompt.value
+            captions = prompts.for_pictures(stage, -(-count // each))
+            asked = [captions[number // each] for number in range(count)]
         settings = {
             "label": self._label.value,
+            "prompts": asked,
             "options": {name: flag.value for name, flag in self._options.items() if flag.value is not None},
             "seed": self.seed,
         }
@@ -165,6 +181,22 @@ class SamplingFlags:
         if edit:
             raise ValueError("--keep chooses among samples, not among edits of a picture; leave one of the two out")
         return rejection.draw_best(stage, rejection.train_classifier(stage), count, self._keep.value, **settings)
+
+    def prompts(self) -> list[str] | None:
+        """The prompts that were asked for, each as often as pictures of it; None if there are none.
+
+        Raises:
+            ValueError: for two ways of saying how many pictures, or a file without prompts.
+        """
+        each = self._samples_per_prompt.value
+        if each < 1:
+            raise ValueError(f"--samples_per_prompt={each} must be at least 1")
+        found = list(self._prompts.value or [])
+        if self._prompts_file.value:
+            found += prompts.read_file(self._prompts_file.value)
+        if found and flags.FLAGS["num_samples"].present:
+            raise ValueError("the prompts say how many pictures there are: set --samples_per_prompt, not --num_samples")
+        return [prompt for prompt in found for _ in range(each)] or None
 
     def _edit(self) -> editing.Edit | None:
         """The edit that was asked for."""

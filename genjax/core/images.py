@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -65,6 +66,56 @@ def make_grid(
         grid[y : y + h, x : x + w] = np.broadcast_to(picture, (h, w, 3)) if c == 1 else picture[..., :3]
     scale = scale or max(1, 48 // h)
     return grid.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def make_captioned_grid(
+    pixels: UInt8[np.ndarray, "n h w c"], captions: Sequence[str], columns: int | None = None, width: int = 128
+) -> UInt8[np.ndarray, "H W 3"]:
+    """Pictures with their captions, on white: pictures in a row that have the same caption share it, above them.
+
+    Args:
+        pixels: uint8 pictures with 1 or 3 channels.
+        captions: of each.
+        columns: strips side by side; by default the grid is about square.
+        width: pixels that a picture is at least wide, so that a person can read its caption.
+    """
+    n, h, w, _ = pixels.shape
+    starts = [index for index in range(n) if not index or captions[index] != captions[index - 1]]
+    strips = [pixels[start:end] for start, end in zip(starts, [*starts[1:], n])]
+    longest = max(map(len, strips))
+    scale = max(1, -(-width // w))
+    columns = columns or max(1, round(math.sqrt(len(strips) / longest)))
+    drawn = [make_grid(strip, longest, pad=1, scale=scale) for strip in strips]
+    wide, high = drawn[0].shape[1], drawn[0].shape[0]
+    titles = [_write(captions[start], wide) for start in starts]
+    rows = []
+    for start in range(0, len(strips), columns):
+        tallest = max(title.shape[0] for title in titles[start : start + columns])
+        cells = []
+        for title, strip in zip(titles[start : start + columns], drawn[start : start + columns]):
+            cell = np.full((tallest + high, wide, 3), 255, np.uint8)
+            cell[tallest - title.shape[0] : tallest], cell[tallest:] = title, strip
+            cells.append(cell)
+        blank = [np.full_like(cells[0], 255)] * (columns - len(cells))
+        rows.append(np.concatenate(cells + blank, axis=1))
+    return np.concatenate(rows)
+
+
+def _write(text: str, width: int) -> UInt8[np.ndarray, "h w 3"]:
+    """A text in black on white, in as many lines of `width` pixels as it needs."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    font, lines, margin = ImageFont.load_default(13), [""], 3
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) > width - 2 * margin and lines[-1]:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    line = 16
+    canvas = Image.new("RGB", (width, line * len(lines) + margin), "white")
+    ImageDraw.Draw(canvas).multiline_text((margin, margin), "\n".join(lines), "black", font, spacing=2)
+    return np.asarray(canvas)
 
 
 def make_film(

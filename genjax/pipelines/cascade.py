@@ -26,6 +26,7 @@ from ml_collections import ConfigDict
 from genjax import stages
 from genjax.core import images as images_lib
 from genjax.core import rng
+from genjax.data.tokenizers import TextTokenizer
 from genjax.families.base import Conditions, ImageSampler, Samples, SuperResolver, Weights
 from genjax.stages import Stage
 from genjax.training import generate, workdir
@@ -60,7 +61,8 @@ def load(
     if isinstance(folder, (str, Path)):
         if not is_cascade(folder):
             raise ValueError(f"{folder} is not the folder of a cascade; train one with launch/pipeline.py")
-        names = workdir.read_pipeline(Path(folder))["stages"]
+        pipeline = workdir.read_pipeline(Path(folder))
+        names = pipeline.get("cascade") or pipeline["stages"]
         folder = [Path(folder) / name for name in names]
     folders = {Path(one).name: Path(one) for one in folder}
     if not folders or len(folders) < len(folder):
@@ -80,12 +82,15 @@ def load(
 def join(members: Mapping[str, Stage]) -> Stage:
     """Stages, by name and the base first, as one.
 
-    Its data, its held-out metrics and its batches are the last stage's; its classes and options the base's.
+    Its data, its held-out metrics and its batches are the last stage's; its classes and options the base's. Every stage
+    that asks for a text is told the same one.
 
     Raises:
-        ValueError: if the base draws no pictures, or another one doesn't enlarge what the one before it draws.
+        ValueError: if the base draws no pictures, or another one doesn't enlarge what the one before it draws, or if
+            they make different tokens of a text.
     """
     check(members)
+    tokenizer = text_tokenizer(members)
     names, interfaces = list(members), {name: stage.family.interface for name, stage in members.items()}
     base, last = members[names[0]], members[names[-1]]
     constants = {
@@ -112,11 +117,26 @@ def join(members: Mapping[str, Stage]) -> Stage:
         source = last if option in SHARED else base
         if option in source.config.sampling:
             config.sampling[option] = source.config.sampling[option]
-    interface = ImageSampler(sample, last.spec.image_shape, interfaces[names[0]].num_classes, options)
+    classes, text_length = interfaces[names[0]].num_classes, tokenizer.length if tokenizer else 0
+    interface = ImageSampler(sample, last.spec.image_shape, classes, options, text_length=text_length)
     family = last.family._replace(players=(), sample=sample, evaluate=evaluate, interface=interface, reconstruct=None)
     weights = Weights({}, (), {name: stage.weights for name, stage in members.items()})
     checksum = sum(stage.checksum for stage in members.values()) % 2**32
-    return last._replace(family=family, weights=weights, config=config, checksum=checksum)
+    return last._replace(family=family, weights=weights, config=config, checksum=checksum, tokenizer=tokenizer)
+
+
+def text_tokenizer(members: Mapping[str, Stage]) -> TextTokenizer | None:
+    """What makes tokens of a text for all stages that ask for one; None where none does.
+
+    Raises:
+        ValueError: if they make different tokens of it.
+    """
+    reading = {name: stage.tokenizer for name, stage in members.items() if stage.family.interface.text_length}
+    if len({tokenizer.checksum for tokenizer in reading.values()}) > 1:
+        raise ValueError(
+            f"the stages {list(reading)} make different tokens of a text; train them with one config.data.tokenizer"
+        )
+    return next(iter(reading.values()), None)
 
 
 def draw_each(
@@ -132,12 +152,14 @@ def draw_each(
         interfaces: of the stages, by name.
         constants: super-resolution stage -> option -> value, of those that aren't shared.
         weights: those of each stage are in `weights.frozen`, by name.
-        conditions: as those of a stage: "index" [b], "label" [b] if there are classes, scalars.
+        conditions: as those of a stage: "index" [b], "label" [b] if there are classes, "tokens" [b, s] if there are
+            texts, scalars.
         key: the seed's.
     """
     drawn: list[Samples] = []
     for name, interface in interfaces.items():
         asked = {"index": conditions["index"]} | ({"label": conditions["label"]} if interface.num_classes else {})
+        asked |= {"tokens": conditions["tokens"]} if interface.text_length else {}
         scalars = SHARED if drawn else tuple(interface.options)
         asked |= {
             option: conditions[option] for option in scalars if option in interface.options and option in conditions

@@ -1,82 +1,151 @@
-"""Encode a dataset once, for the stages that train on its codes: a tokenizer's workdir in, ArrayRecord out.
+"""Encode a dataset once, for the stages that train on what another one makes of it: a workdir in, ArrayRecord out.
 
-The paper's way of training a prior: the codes of each picture never change, so they are computed once. Next to the
-codes `codes_0`, `codes_1`, ... (int32, coarse to fine) a record keeps the picture's label.
+What never changes is computed once: the codes of a tokenizer (VQ-VAE, DALL-E), the embeddings of a CLIP (unCLIP), the
+states of a frozen language model (Imagen caches them too). A record has
+
+    codes_0, codes_1, ..       int32, coarse to fine                     of a `Tokenizer`
+    image_embed, text_embed    float32, of length 1                      of an `ImageTextEncoder`
+    text_states, text_pooled   float16 unless said otherwise, and states of padding are 0    of a `TextEncoder`
+
+and beside them the picture's label and captions; `genjax.data.encoded` says how they come back.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
+from tqdm import tqdm
 
 from genjax import sharding
 from genjax.data import encoded, loader
-from genjax.families.base import Tokenizer
+from genjax.families.base import ImageTextEncoder, TextEncoder, Tokenizer, Weights
 from genjax.stages import Stage
 from genjax.training import evaluators, generate
+from genjax.typing import Array, Batch
 
 FOLDER = "encoded"
-"""Where codes lie in the workdir of their tokenizer, unless said otherwise."""
+"""Where it lies in the workdir of the stage that encodes, unless said otherwise."""
+DTYPES = ("float32", "float16", "bfloat16")
+"""What the states of a language model may be rounded to."""
 
 
-def encode(stage: Stage, folder: Path, splits: Sequence[str] = (), mesh: Mesh | None = None) -> encoded.Manifest:
-    """Write the codes of the splits that a tokenizer was trained on, or others, to `folder`; returns what is there.
+def encode(
+    stage: Stage,
+    folder: Path,
+    splits: Sequence[str] = (),
+    mesh: Mesh | None = None,
+    dataset: str = "",
+    dtype: str = "float16",
+) -> encoded.Manifest:
+    """Write what a stage makes of splits of its data, or of other data, to `folder`; returns what is there.
 
-    Codes of the same checkpoint that are already there are kept.
+    What the same checkpoint has already written there is kept.
 
     Args:
-        stage: a stage whose interface is a `Tokenizer`.
+        stage: a stage whose interface is a `Tokenizer`, an `ImageTextEncoder` or a `TextEncoder`.
         folder: where to.
-        splits: of the stage's dataset; by default the training and the held-out split.
+        splits: of the dataset; by default the stage's training and held-out split.
         mesh: devices; by default all.
+        dataset: name of other data than the stage's own.
+        dtype: of a language model's states, one of `DTYPES`.
 
     Raises:
-        ValueError: for a stage that is no tokenizer.
+        ValueError: for a stage that encodes nothing, an unknown dtype, or states too large for it.
     """
-    if not isinstance(stage.family.interface, Tokenizer):
-        raise ValueError(
-            f"a run of the family {stage.config.family!r} gives no codes; name the workdir of a tokenizer, "
-            "such as that of configs/vqvae_digits.py"
-        )
-    settings = stage.config.data.to_dict() | {"encoded": ""}
+    function = encoder(stage.family.interface, stage.config.family, dtype)
+    settings = stage.config.data.to_dict() | {"encoded": ""} | ({"name": dataset} if dataset else {})
     splits = tuple(splits) or tuple(dict.fromkeys((settings["split"], settings["eval_split"])))
     pictures = encoded.pictures_of(settings)
-    if _is_there(folder, splits, pictures, stage.record):
+    if _is_there(folder, splits, pictures, stage, dtype):
         return encoded.read_manifest(folder)
     mesh, here, processes = mesh or sharding.make_mesh(), jax.process_index(), jax.process_count()
-    run = jax.jit(stage.family.interface.encode, out_shardings=sharding.batch_sharding(mesh))
-    fields, counts = {}, {}
+    size = generate.fit_batch_size(settings["batch_size"], settings["batch_size"], mesh)
+    run = jax.jit(function, out_shardings=sharding.batch_sharding(mesh))
+    counts, what = {}, encoded.Manifest({}, {}, {}, {})
     for split in splits:
-        size = generate.fit_batch_size(settings["batch_size"], settings["batch_size"], mesh)
-        batches = loader.eval_batches(settings, split, size, here, processes)
-        codes = _codes(run, stage, batches, mesh)
-        fields, count = encoded.write_split(folder, split, codes, here, processes)
+        batches = _encoded(run, stage, settings, split, size, mesh)
+        what, count = encoded.write_split(folder, split, batches, here, processes)
         counts[split] = int(np.sum(multihost_utils.process_allgather(np.asarray(count))))
-    manifest = encoded.Manifest(fields, counts, pictures, stage.record, processes)
+    manifest = what._replace(
+        counts=counts, pictures=pictures, stage=stage.record, processes=processes, batch_size=size
+    )
     if here == 0:
         encoded.write_manifest(folder, manifest)
     multihost_utils.sync_global_devices("encoded")
     return manifest
 
 
-def _is_there(folder: Path, splits: Sequence[str], pictures: Mapping[str, Any], record: Mapping[str, int]) -> bool:
+def encoder(interface: Any, family: str, dtype: str = "float32") -> Callable[[Weights, Batch], dict[str, Array]]:
+    """The function (weights, batch) -> field -> array [b, ...] that is run on every batch.
+
+    Args:
+        interface: of the stage that encodes.
+        family: its name, for the error.
+        dtype: of a language model's states.
+
+    Raises:
+        ValueError: for an interface that encodes nothing, or an unknown dtype.
+    """
+    if dtype not in DTYPES:
+        raise ValueError(f"unknown dtype {dtype!r} of what is encoded; it is one of {DTYPES}")
+
+    def codes(weights, batch):
+        return {f"codes_{level}": found for level, found in enumerate(interface.encode(weights, batch["image"]))}
+
+    def embeddings(weights, batch):
+        t = None if interface.schedule is None else jnp.zeros(len(batch["image"]))
+        return {
+            "image_embed": interface.encode_image(weights, batch["image"], t),
+            "text_embed": interface.encode_text(weights, batch["tokens"]),
+        }
+
+    def states(weights, batch):
+        features = interface.encode(weights, batch["tokens"])
+        kept = jnp.where(features.mask[..., None], features.states, 0)
+        return {"text_states": kept.astype(dtype), "text_pooled": features.pooled.astype(jnp.float32)}
+
+    functions = {Tokenizer: codes, ImageTextEncoder: embeddings, TextEncoder: states}
+    if type(interface) not in functions:
+        raise ValueError(
+            f"a run of the family {family!r} gives no codes, no embeddings and no states of texts; name the workdir "
+            "of a tokenizer, such as that of configs/vqvae_digits.py, of a CLIP or of a language model"
+        )
+    return functions[type(interface)]
+
+
+def _is_there(folder: Path, splits: Sequence[str], pictures: Mapping[str, Any], stage: Stage, dtype: str) -> bool:
+    """Whether all of it was written by this checkpoint, in this precision."""
     if not (folder / encoded.MANIFEST).is_file():
         return False
     there = encoded.read_manifest(folder)
-    return set(splits) <= set(there.counts) and there.pictures == pictures and there.stage == record
+    same = there.pictures == pictures and there.stage == stage.record
+    return same and there.dtypes.get("text_states", dtype) == dtype and set(splits) <= set(there.counts)
 
 
-def _codes(run, stage: Stage, batches, mesh: Mesh) -> Iterator[dict[str, np.ndarray]]:
-    """The codes of each batch on this process, and the labels, without what filled up the last batch."""
-    for batch in batches:
+def _encoded(run, stage: Stage, settings, split: str, size: int, mesh: Mesh) -> Iterator[dict[str, Any]]:
+    """What becomes of each batch on this process, with labels and captions, without what filled up the last batch."""
+    here, processes = jax.process_index(), jax.process_count()
+    captions = loader.captions(settings, split) if loader.describe(settings).has_text else None
+    batches = loader.eval_batches(settings, split, size, here, processes)
+    for number, batch in enumerate(tqdm(batches, desc=split, unit="batch", disable=here != 0)):
         real = batch["mask"] > 0
-        levels = run(stage.weights, evaluators.to_device({"image": batch["image"]}, mesh)["image"])
-        fields = {f"codes_{level}": _local(codes)[real] for level, codes in enumerate(levels)}
-        yield fields | ({"label": batch["label"][real]} if "label" in batch else {})
+        made = run(stage.weights, evaluators.to_device(batch, mesh))
+        fields = {name: _local(array)[real] for name, array in made.items()}
+        for name, array in fields.items():
+            if not np.isfinite(array.astype(np.float32)).all():
+                raise ValueError(f"{name} has values that {array.dtype} can't hold; encode with --dtype=bfloat16")
+        fields |= {"label": batch["label"][real]} if "label" in batch else {}
+        if captions is not None:
+            first = number * size + here * (size // processes)
+            of_texts = any(name.startswith("text_") for name in fields)
+            texts = captions[first : first + len(batch["mask"][real])]
+            fields[encoded.TEXT] = [one[:1] for one in texts] if of_texts else texts
+        yield fields
 
 
 def _local(array: jax.Array) -> np.ndarray:

@@ -1,10 +1,11 @@
-"""Pictures from a trained stage, with or without labels, and the files that they are kept in.
+"""Pictures from a trained stage, with labels, prompts or without, and the files that they are kept in.
 
 `samples.npz` holds `arr_0`, uint8 NHWC, and for class-conditional models `arr_1`, int labels: the format that the
-published evaluators read. `samples.png` is a grid of the first of them, `trajectory.gif` the way from noise to image.
+published evaluators read; for text models also `prompts`. `samples.png` is a grid of the first of them, with their
+prompts, and `trajectory.gif` the way from noise to image.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from tqdm import tqdm
 from genjax import sharding
 from genjax.core import images as images_lib
 from genjax.families.base import ImageSampler, SuperResolver
+from genjax.pipelines import prompts as prompts_lib
 from genjax.stages import Stage
 from genjax.training import generate
 
@@ -30,11 +32,13 @@ class Drawn(NamedTuple):
         images: uint8 [n, h, w, c].
         labels: int32 [n], or None of an unconditional model.
         trajectory: uint8 [t, n, h, w, c], or None.
+        prompts: the text of each, or None of a model without text.
     """
 
     images: np.ndarray
     labels: np.ndarray | None
     trajectory: np.ndarray | None
+    prompts: tuple[str, ...] | None = None
 
 
 def draw(
@@ -42,6 +46,7 @@ def draw(
     count: int,
     *,
     label: int | None = None,
+    prompts: Sequence[str] | None = None,
     options: Mapping[str, float] | None = None,
     seed: int = 0,
     mesh: Mesh | None = None,
@@ -53,6 +58,8 @@ def draw(
         stage: a stage whose interface is an `ImageSampler`.
         count: number of pictures.
         label: a class; by default all classes in equal shares.
+        prompts: of a text model, one for each picture or fewer, which are taken in turn; by default captions of the
+            held-out split.
         options: scalars that the stage's `ImageSampler.options` names, such as guidance_scale, truncation or
             temperature; by default the config's.
         seed: of the noise.
@@ -60,7 +67,8 @@ def draw(
         conditions: what else is asked of the stage's `sample`, arrays [count, ...]; see `pipelines.editing`.
 
     Raises:
-        ValueError: for a stage that draws no pictures, a label or an option that there isn't.
+        ValueError: for a stage that draws no pictures, a label or an option that there isn't, or a prompt to a model
+            without text.
     """
     if isinstance(stage.family.interface, SuperResolver):
         raise ValueError(
@@ -79,19 +87,21 @@ def draw(
     labels = None
     if classes:
         labels = generate.class_labels(count, classes) if label is None else np.full(count, label, np.int32)
+    asked = {} if labels is None else {"label": labels}
+    texts = prompts_lib.for_pictures(stage, count, prompts)
+    if texts is not None:
+        asked["tokens"] = prompts_lib.tokens(stage.tokenizer, texts)
     mesh = mesh or sharding.make_mesh()
     with tqdm(total=count, unit="image", disable=jax.process_index() != 0) as bar:
         pictures = generate.make_generate(stage.family, mesh)(
             stage.weights,
-            {"index": np.arange(count, dtype=np.int32)}
-            | ({} if labels is None else {"label": labels})
-            | dict(conditions or {}),
+            {"index": np.arange(count, dtype=np.int32), **asked, **(conditions or {})},
             shared,
             jax.random.key(seed),
             stage.config.sampling.batch_size,
             bar.update,
         )
-    return Drawn(pictures.images, labels, pictures.trajectory)
+    return Drawn(pictures.images, labels, pictures.trajectory, texts)
 
 
 def reconstruct(stage: Stage, images: np.ndarray, seed: int = 0, mesh: Mesh | None = None) -> np.ndarray:
@@ -120,8 +130,14 @@ def save(folder: Path, drawn: Drawn, columns: int | None = None) -> Path:
     """Write `samples.npz`, `samples.png` and, where there is one, `trajectory.gif`; returns the grid's path."""
     folder.mkdir(parents=True, exist_ok=True)
     arrays = (drawn.images,) if drawn.labels is None else (drawn.images, drawn.labels)
-    np.savez(folder / "samples.npz", *arrays)
-    images_lib.save_png(folder / "samples.png", images_lib.make_grid(drawn.images[:GRID], columns))
+    shown = drawn.images[:GRID]
+    if drawn.prompts is None:
+        np.savez(folder / "samples.npz", *arrays)
+        grid = images_lib.make_grid(shown, columns)
+    else:
+        np.savez(folder / "samples.npz", *arrays, prompts=np.asarray(drawn.prompts))
+        grid = images_lib.make_captioned_grid(shown, drawn.prompts)
+    images_lib.save_png(folder / "samples.png", grid)
     if drawn.trajectory is not None:
         images_lib.save_gif(folder / "trajectory.gif", images_lib.make_film(drawn.trajectory, columns))
     return folder / "samples.png"
@@ -137,4 +153,5 @@ def load_samples(path: Path) -> Drawn:
         images = file.get("arr_0")
         if images is None or images.dtype != np.uint8 or images.ndim != 4:
             raise ValueError(f"{path} has no arr_0 of uint8 pictures [n, h, w, c]")
-        return Drawn(images, file.get("arr_1"), None)
+        prompts = file.get("prompts")
+        return Drawn(images, file.get("arr_1"), None, None if prompts is None else tuple(map(str, prompts)))

@@ -24,10 +24,12 @@ class Pictures(NamedTuple):
     Attributes:
         images: uint8 [n, h, w, c].
         trajectory: uint8 [t, n, h, w, c] from noise to image, or None.
+        captions: the text that each was drawn for, or None.
     """
 
     images: np.ndarray
     trajectory: np.ndarray | None
+    captions: tuple[str, ...] | None = None
 
 
 def class_labels(count: int, num_classes: int) -> np.ndarray:

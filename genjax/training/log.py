@@ -7,6 +7,7 @@ fetched together, checked for the first step that was not finite, averaged and w
 import json
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -89,14 +90,20 @@ class Logger:
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
 
-    def images(self, step: int, pixels: np.ndarray, trajectory: np.ndarray | None = None) -> None:
-        """A grid of uint8 pictures [n, h, w, c] as `samples/step_N.png` and in TensorBoard.
+    def images(
+        self,
+        step: int,
+        pixels: np.ndarray,
+        trajectory: np.ndarray | None = None,
+        captions: Sequence[str] | None = None,
+    ) -> None:
+        """A grid of uint8 pictures [n, h, w, c] as `samples/step_N.png` and in TensorBoard, with any captions.
 
         With a trajectory [t, n, h, w, c], also the way from noise to image as `samples/step_N.gif`.
         """
         if self._quiet:
             return
-        grid = images_lib.make_grid(pixels)
+        grid = images_lib.make_captioned_grid(pixels, captions) if captions else images_lib.make_grid(pixels)
         images_lib.save_png(self._workdir / "samples" / f"step_{step}.png", grid)
         self._board.add_image("samples", grid, step, dataformats="HWC")
         if trajectory is not None:

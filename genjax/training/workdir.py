@@ -1,4 +1,7 @@
-"""A workdir says everything: `config.json`, `stage.json`, `checkpoints/`, `metrics.jsonl`, TensorBoard, `samples/`."""
+"""A workdir says everything: `config.json`, `stage.json`, `checkpoints/`, `metrics.jsonl`, TensorBoard, `samples/`.
+
+Of a run that reads texts also `vocabulary/`, how they become tokens.
+"""
 
 import json
 import os
@@ -13,6 +16,9 @@ import jax
 from ml_collections import ConfigDict
 
 from genjax.core.files import write_json
+from genjax.data import tokenizers
+from genjax.data.tokenizers import TextTokenizer
+from genjax.typing import DataSpec
 
 CHANGEABLE = (
     "training.num_steps",
@@ -22,6 +28,7 @@ CHANGEABLE = (
     "sampling.",
     "data.data_dir",
     "data.encoded",
+    "data.tokenizer.file",
     "init_from",
     "stages.",
 )
@@ -87,6 +94,23 @@ def read_config(workdir: Path) -> ConfigDict:
     return ConfigDict(json.loads(path.read_text()))
 
 
+def read_spec(workdir: Path) -> DataSpec | None:
+    """What the data of a run is, as `claim` noted it; None of a fresh workdir."""
+    path = workdir / "stage.json"
+    noted = json.loads(path.read_text()).get("data") if path.is_file() else None
+    if noted is None:
+        return None
+    return DataSpec(**{name: tuple(value) if isinstance(value, list) else value for name, value in noted.items()})
+
+
+def data_settings(workdir: Path, config: ConfigDict) -> dict[str, Any]:
+    """`config.data`, with the vocabulary that the workdir keeps, if it keeps one."""
+    settings = config.data.to_dict()
+    if settings.get("tokenizer") and (workdir / tokenizers.FOLDER).is_dir():
+        settings["tokenizer"]["file"] = str(workdir / tokenizers.FOLDER)
+    return settings
+
+
 def check_config(workdir: Path, config: ConfigDict) -> None:
     """Nothing, if the workdir is fresh or was trained with this config so far.
 
@@ -111,8 +135,11 @@ def claim(
     config: ConfigDict,
     interface: Any,
     stages: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
+    spec: DataSpec | None = None,
+    tokenizer: TextTokenizer | None = None,
 ) -> None:
-    """Write `config.json`, fully resolved, and `stage.json`: family, interface, upstream stages, versions and commit.
+    """Write `config.json`, fully resolved, the vocabulary, and `stage.json`: family, interface, upstream stages, what
+    the data is, versions and commit.
 
     To be called when everything that the config names has been made, so that a mistake doesn't claim the workdir.
 
@@ -121,8 +148,12 @@ def claim(
         config: the run's.
         interface: of its family.
         stages: upstream stage -> which checkpoint of it the run is trained on.
+        spec: what the data is, so that the run can be sampled where the data isn't.
+        tokenizer: how its captions become tokens, for the same reason.
     """
     if jax.process_index() == 0:
+        if tokenizer and not (workdir / tokenizers.FOLDER).is_dir():
+            tokenizer.save(workdir / tokenizers.FOLDER)
         write_json(workdir / "config.json", json.loads(config.to_json()))
         write_json(
             workdir / "stage.json",
@@ -130,6 +161,7 @@ def claim(
                 "family": config.family,
                 "interface": type(interface).__name__,
                 "stages": {name: dict(record) for name, record in stages.items()},
+                "data": spec._asdict() if spec else None,
                 "versions": {"genjax": metadata.version("genjax")}
                 | {name: metadata.version(name) for name in LIBRARIES},
                 "commit": _commit(),

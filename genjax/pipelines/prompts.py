@@ -1,0 +1,82 @@
+"""What a person asks for in words: prompts, checked against what a stage can read, as tokens.
+
+A prompt is never refused for its words. What is lost of one that is too long, and words that no training caption has,
+are told of, once a prompt; the empty prompt asks for nothing, which is what a model draws without a condition.
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from genjax.data import loader
+from genjax.data.tokenizers import TextTokenizer
+from genjax.stages import Stage
+from genjax.typing import Int
+
+log = logging.getLogger(__name__)
+
+
+def for_pictures(stage: Stage, count: int, prompts: Sequence[str] | None = None) -> tuple[str, ...] | None:
+    """The text of each of `count` pictures: the prompts in turn, or else captions of the held-out split.
+
+    Args:
+        stage: a stage whose interface draws pictures.
+        count: number of pictures.
+        prompts: what was asked for.
+
+    Returns:
+        None of a model without text.
+
+    Raises:
+        ValueError: for prompts to a model without text, an empty list of them, or held-out captions that aren't there.
+    """
+    if not stage.family.interface.text_length:
+        if prompts is not None:
+            raise ValueError(
+                f"a run of the family {stage.config.family!r} reads no text: draw without a prompt, or name the "
+                "workdir of a model that was trained on captions"
+            )
+        return None
+    if prompts is None:
+        try:
+            held_out = loader.captions(stage.config.data.to_dict(), stage.config.data.eval_split, count)
+        except ValueError as error:
+            raise ValueError(f"give a prompt: there are no captions of held-out pictures to draw: {error}") from error
+        prompts = [" ".join(captions[:1]) for captions in held_out]
+    if not prompts:
+        raise ValueError("there is no prompt; give at least one")
+    return tuple(prompts[number % len(prompts)] for number in range(count))
+
+
+def tokens(tokenizer: TextTokenizer, prompts: Sequence[str]) -> Int[np.ndarray, "n s"]:
+    """The tokens of each prompt; says which words are lost or unknown."""
+    rows = {}
+    for prompt in dict.fromkeys(prompts):
+        rows[prompt] = tokenizer.encode(prompt)
+        if not prompt.strip():
+            log.warning("the empty prompt asks for nothing: its pictures are drawn without a condition")
+        if lost := tokenizer.lost(prompt):
+            log.warning(
+                "the prompt %r is too long for %d tokens and loses: %s", prompt, tokenizer.length, " ".join(lost)
+            )
+        if unknown := tokenizer.unknown(prompt):
+            log.warning("the prompt %r has words that no training caption has: %s", prompt, ", ".join(unknown))
+    return np.stack([rows[prompt] for prompt in prompts])
+
+
+def read_file(path: str | Path) -> list[str]:
+    """The prompts of a file, one a line; empty lines are left out.
+
+    Raises:
+        ValueError: if it isn't there, or has none.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"can't read prompts from {path}: {error}") from error
+    found = [line.strip() for line in lines if line.strip()]
+    if not found:
+        raise ValueError(f"{path} has no prompts: write one a line")
+    return found
