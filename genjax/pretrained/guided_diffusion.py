@@ -126,10 +126,12 @@ def _res_block(state: StateDict, prefix: str) -> Params:
 
 
 def _attention(state: StateDict, prefix: str) -> Params:
+    text = f"{prefix}.encoder_kv"
     return {
         "norm": state.norm(f"{prefix}.norm"),
         "qkv": state.dense(f"{prefix}.qkv"),
         "proj_out": state.dense(f"{prefix}.proj_out"),
+        **({"encoder_kv": state.dense(text)} if f"{text}.weight" in state else {}),
     }
 
 

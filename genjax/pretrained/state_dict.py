@@ -43,6 +43,10 @@ class StateDict:
         self._unread.discard(name)
         return np.asarray(self._arrays[name])
 
+    def unread(self) -> list[str]:
+        """The entries that weren't read yet, in the order of their names."""
+        return sorted(self._unread)
+
     def dense(self, prefix: str) -> Layer:
         """A linear layer, or a convolution of kernel size 1."""
         weight = self.read(f"{prefix}.weight")
