@@ -9,7 +9,7 @@ them makes its own tokens of them.
 Fields and what they mean to who trains on them:
 
     codes_0, codes_1, ..       of a tokenizer; they stand for the picture
-    image_embed, text_embed    of a CLIP; they come beside the picture
+    image_embed, text_embed    of a CLIP; they come beside the picture, at whatever size
     text_states, text_pooled   of a frozen language model; they come beside the picture
     label                      of the picture, where it has one
 
@@ -175,7 +175,8 @@ class Records:
         if split not in manifest.counts:
             raise ValueError(f"{folder} has the splits {sorted(manifest.counts)}, not {split!r}")
         wanted, found = pictures_of(settings), dict(manifest.pictures)
-        if manifest.of_pictures and wanted != found:
+        told = PICTURES if manifest.has_codes else ("name",)
+        if manifest.of_pictures and any(wanted[name] != found[name] for name in told):
             raise ValueError(f"config.data.encoded={folder} holds codes of {found}, and config.data asks for {wanted}")
         self._dtype = manifest.dtype
         paths = [_path(Path(folder), split, index, manifest.processes) for index in range(manifest.processes)]
