@@ -56,7 +56,7 @@ OPTIONS = {"guidance_scale": 1.0, "temperature": 1.0, "top_k": 0.0, "top_p": 1.0
 
 
 class Settings(NamedTuple):
-    """`config.model`: see `configs.unclips.ar_prior` for each field."""
+    """`config.model`: see `configs.dalle2s.ar_prior` for each field."""
 
     network: Mapping[str, Any]
     num_axes: int = 319
@@ -69,7 +69,7 @@ class Settings(NamedTuple):
 
 
 class Sampling(NamedTuple):
-    """`config.sampling`: see `configs.unclips.ar_prior` for each field."""
+    """`config.sampling`: see `configs.dalle2s.ar_prior` for each field."""
 
     guidance_scale: float = 1.0
     temperature: float = 1.0

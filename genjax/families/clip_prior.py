@@ -64,7 +64,7 @@ LEAST_STD = 1e-6
 
 
 class Settings(NamedTuple):
-    """`config.model`: see `configs.unclips.prior` for each field."""
+    """`config.model`: see `configs.dalle2s.prior` for each field."""
 
     schedule: Mapping[str, Any]
     network: Mapping[str, Any]
@@ -75,7 +75,7 @@ class Settings(NamedTuple):
 
 
 class Sampling(NamedTuple):
-    """`config.sampling`: see `configs.unclips.prior` for each field."""
+    """`config.sampling`: see `configs.dalle2s.prior` for each field."""
 
     sampler: Mapping[str, Any]
     num_steps: str | int
