@@ -92,7 +92,7 @@ def test_floats_come_back_as_they_were_rounded(tmp_path, dtype):
             assert record["label"] == index and record["image_embed"].dtype == np.float32
             np.testing.assert_array_equal(record["image_embed"], rounded[index].astype(np.float32))
         assert records.blank()["image_embed"].shape == (3, 4)
-        other_size = encoded.Records(tmp_path, "train", SETTINGS | {"image_size": 16})
+        other_size = encoded.Records(tmp_path, "test", SETTINGS | {"image_size": 16})
         np.testing.assert_array_equal(other_size[0]["image_embed"], records[0]["image_embed"])
 
 
