@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from genjax.core import tree as tree_lib
 from genjax.typing import PyTree
@@ -36,9 +36,7 @@ MIN_SIZE = 4096
 LogicalAxes = Sequence[tuple[str, tuple[str | None, ...]]]
 
 
-def make_mesh(
-    data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[jax.Device] | None = None
-) -> Mesh:
+def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """The device mesh, with axes `data`, `fsdp`, `tensor`.
 
     Args:
@@ -49,16 +47,27 @@ def make_mesh(
         ValueError: if the axes don't multiply to the number of devices.
     """
     devices = jax.devices() if devices is None else devices
+    shape = _mesh_shape(data, fsdp, tensor, len(devices))
+    return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
+
+
+def make_abstract_mesh(num_devices: int, data: int = -1, fsdp: int = 1, tensor: int = 1) -> AbstractMesh:
+    """A mesh of devices that needn't be there, to see how things would lie on it; axes as of `make_mesh`."""
+    return AbstractMesh(_mesh_shape(data, fsdp, tensor, num_devices), AXES, axis_types=(AxisType.Auto,) * 3)
+
+
+def _mesh_shape(data: int, fsdp: int, tensor: int, num_devices: int) -> tuple[int, int, int]:
+    """The sizes of the three axes, with what -1 stands for."""
     shape = [data, fsdp, tensor]
     known = math.prod(size for size in shape if size != -1)
-    if shape.count(-1) == 1 and len(devices) % known == 0:
-        shape[shape.index(-1)] = len(devices) // known
-    if math.prod(shape) != len(devices) or min(shape) < 1:
+    if shape.count(-1) == 1 and known > 0 and num_devices % known == 0:
+        shape[shape.index(-1)] = num_devices // known
+    if math.prod(shape) != num_devices or min(shape) < 1:
         raise ValueError(
-            f"config.mesh data={data}, fsdp={fsdp}, tensor={tensor} doesn't fit {len(devices)} devices; "
+            f"config.mesh data={data}, fsdp={fsdp}, tensor={tensor} doesn't fit {num_devices} devices; "
             "the product must equal their number (one axis may be -1)"
         )
-    return jax.make_mesh(tuple(shape), AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
+    return tuple(shape)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -111,7 +120,7 @@ def _largest_axis(shape, mesh_shape) -> PartitionSpec:
     return PartitionSpec()
 
 
-def infer(tree: PyTree, mesh: Mesh, logical_axes: LogicalAxes) -> PyTree:
+def infer(tree: PyTree, mesh: Mesh | AbstractMesh, logical_axes: LogicalAxes) -> PyTree:
     """A `NamedSharding` for each leaf of `tree` (arrays or `jax.ShapeDtypeStruct`)."""
     return tree_lib.map_with_path(
         lambda path, leaf: NamedSharding(mesh, partition_spec(path, leaf.shape, mesh.shape, logical_axes)),
