@@ -161,6 +161,8 @@ class ImageSampler(NamedTuple):
             costly for `Family.evaluate`, "bound" and "ode" of a diffusion model.
         distillable: what a student of it learns from; None of families that can have none.
         text_length: tokens of the text that `sample` asks for, 0 = none.
+        invert: (weights, conditions, key) -> "latent" [b, h, w, c], from which `sample` under the same conditions would
+            come to `conditions["source"]`; None of families without such.
     """
 
     sample: SampleFn
@@ -171,6 +173,7 @@ class ImageSampler(NamedTuple):
     likelihoods: Mapping[str, EvaluateFn] = MappingProxyType({})
     distillable: Distillable | None = None
     text_length: int = 0
+    invert: Callable[[Weights, Conditions, Key], Image] | None = None
 
 
 class SuperResolver(NamedTuple):

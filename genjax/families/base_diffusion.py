@@ -92,6 +92,7 @@ def _interface(model: Model, sample: SampleFn) -> ImageSampler | SuperResolver:
         },
         distillable=_distillable(model),
         text_length=model.text_length,
+        invert=partial(sampling_lib.invert_images, model),
     )
 
 
