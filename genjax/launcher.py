@@ -15,7 +15,7 @@ from absl import app, flags, logging
 from ml_collections.config_flags import config_flags
 
 from genjax import stages
-from genjax.pipelines import cascade, editing, evaluation, images, prompts, rejection
+from genjax.pipelines import dalle2_editing, editing, evaluation, folders, images, prompts, rejection
 from genjax.pipelines.guides import registry as guides
 from genjax.training import workdir
 
@@ -82,6 +82,7 @@ def _fail(error: Exception | str) -> None:
 
 OPTIONS = {
     "guidance_scale": "Strength of guidance, 1 = none",
+    "prior_guidance_scale": "Strength of guidance of the prior of a DALL-E 2, 1 = none",
     "aug_level": "Noise on the small pictures between the stages of a cascade, 0 = none",
     "truncation": "Truncation of a GAN's noise",
     "temperature": "Temperature of an autoregressive model",
@@ -117,7 +118,7 @@ class SamplingFlags:
         )
         self._edits = {
             name: flags.DEFINE_string(name, None, f"{usage}. One edit at a time.")
-            for name, usage in editing.USAGE.items()
+            for name, usage in {**editing.USAGE, **dalle2_editing.USAGE}.items()
         }
         self._sampler = flags.DEFINE_string(
             "sampler", None, "ancestral, ddim, heun, dpmpp_2m, ...; default: the config's."
@@ -149,8 +150,7 @@ class SamplingFlags:
             overrides["sampler"] = {"name": self._sampler.value}
         if self._num_steps.value:
             overrides["num_steps"] = self._num_steps.value
-        load = cascade.load if cascade.is_cascade(self.workdir) else stages.load
-        stage = load(self.workdir, sampling=overrides)
+        stage = folders.load(self.workdir, sampling=overrides)
         return guides.guide(stage, [guides.make(text, stage) for text in self._guides.value])
 
     def draw(self, stage: stages.Stage) -> images.Drawn:
@@ -203,7 +203,9 @@ class SamplingFlags:
         asked = {name: flag.value for name, flag in self._edits.items() if flag.value}
         if len(asked) > 1:
             raise ValueError(f"one edit at a time, not {' and '.join(f'--{name}' for name in asked)}")
-        return next((editing.make(name, text) for name, text in asked.items()), None)
+        for name, text in asked.items():
+            return (dalle2_editing if name in dalle2_editing.USAGE else editing).make(name, text)
+        return None
 
     def real(self, stage: stages.Stage) -> np.ndarray:
         """As many held-out pictures, uint8, or all there are."""

@@ -20,6 +20,7 @@ from types import MappingProxyType
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -153,10 +154,11 @@ def draw_each(
         constants: super-resolution stage -> option -> value, of those that aren't shared.
         weights: those of each stage are in `weights.frozen`, by name.
         conditions: as those of a stage: "index" [b], "label" [b] if there are classes, "tokens" [b, s] if there are
-            texts, scalars.
+            texts, scalars. The base is given all other arrays, too.
         key: the seed's.
     """
     drawn: list[Samples] = []
+    each = {name: value for name, value in conditions.items() if jnp.ndim(value)}
     for name, interface in interfaces.items():
         asked = {"index": conditions["index"]} | ({"label": conditions["label"]} if interface.num_classes else {})
         asked |= {"tokens": conditions["tokens"]} if interface.text_length else {}
@@ -164,7 +166,9 @@ def draw_each(
         asked |= {
             option: conditions[option] for option in scalars if option in interface.options and option in conditions
         }
-        if drawn:
+        if not drawn:
+            asked |= each
+        else:
             # The barrier keeps the compiler from fusing one stage into the next, which could change its last bits.
             asked |= {**constants[name], "low_res": jax.lax.optimization_barrier(drawn[-1].images)}
         samples = interface.sample(weights.frozen[name], asked, rng.stream(key, name) if drawn else key)

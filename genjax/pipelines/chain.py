@@ -6,12 +6,14 @@ The config of a chain (`configs/vqvae_digits_pipeline.py`) has
     stages    name -> config of a run, in the order of training
     order     the names in this order
     encode    the names of the stages whose codes, or states of captions, are written before the next stage
-    sampling  "last": pictures are drawn from the last stage; "cascade": from the first, enlarged by all others
-    cascade   the names of the stages of the cascade, the base first; the others are what these build on
+    sampling  "last": pictures are drawn from the last stage; "cascade": from the first, enlarged by all others; "none":
+              the last stage draws none; "dalle2": from prior, decoder and upsamplers (`genjax.pipelines.dalle2`)
+    cascade   the names of the stages of these, the base or the prior first; the others are what these build on
     samples   how many are drawn at the end
 
 and its folder gets one workdir a stage, by the same names. A stage that builds on another of the chain says so by its
-name, with an empty workdir. Whatever is finished is left alone, so the chain goes on where it was stopped.
+name, with an empty workdir; one that starts from the parameters of another names it in `init_from`. Whatever is
+finished is left alone, so the chain goes on where it was stopped.
 """
 
 from pathlib import Path
@@ -21,15 +23,16 @@ from ml_collections import ConfigDict
 
 from genjax import stages
 from genjax.core.files import write_json
-from genjax.pipelines import cascade, encoding, images
+from genjax.pipelines import encoding, folders, images
 from genjax.training import workdir
 from genjax.training.checkpoint import Checkpoints
 
-SAMPLING = ("last", cascade.KIND)
+SAMPLING = ("last", "none", *folders.KINDS)
 
 
 def run(config: ConfigDict, folder: Path) -> Path:
-    """Train what is left to train of a chain, then draw samples; returns the path of their grid.
+    """Train what is left to train of a chain, then draw samples; returns the path of their grid, of `pipeline.json` if
+    none are drawn.
 
     Args:
         config: of the chain, see above.
@@ -49,10 +52,9 @@ def run(config: ConfigDict, folder: Path) -> Path:
     if jax.process_index() == 0:
         chain = {"stages": list(config.order), "sampling": config.sampling, "cascade": list(config.cascade)}
         write_json(folder / workdir.PIPELINE, chain)
-    if config.sampling == cascade.KIND:
-        stage = cascade.load(folder)
-    else:
-        stage = stages.load(folder / config.order[-1])
+    if config.sampling == "none":
+        return folder / workdir.PIPELINE
+    stage = folders.load(folder)
     drawn = images.draw(stage, config.samples)
     return images.save(folder / "samples", drawn, stage.family.interface.num_classes or None)
 
@@ -71,6 +73,8 @@ def wire(stage: ConfigDict, config: ConfigDict, folder: Path) -> ConfigDict:
             settings.workdir = f"../{name}"
             if name in config.encode:
                 stage.data.encoded = str(folder / name / encoding.FOLDER)
+    if stage.init_from in config.order:
+        stage.init_from = str(folder / stage.init_from)
     return stage
 
 

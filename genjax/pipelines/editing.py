@@ -78,7 +78,17 @@ def read_picture(path: str | Path, stage: Stage) -> Float[np.ndarray, "h w c"]:
     guided = "guides" in stage.weights.frozen
     if not isinstance(interface, ImageSampler) or (interface.guidable is None and not guided):
         raise ValueError(f"a run of the family {stage.config.family!r} can't edit; only diffusion models can")
-    height, _, channels = interface.image_shape
+    return read_as(path, interface.image_shape)
+
+
+def read_as(path: str | Path, image_shape: tuple[int, int, int]) -> Float[np.ndarray, "h w c"]:
+    """A file as pictures of (height, width, channels), in [-1, 1].
+
+    Raises:
+        ValueError: if it is no picture.
+        OSError: if it can't be read.
+    """
+    height, _, channels = image_shape
     return transforms.to_float(
         transforms.to_channels(transforms.center_crop(transforms.decode(path), height), channels)
     )

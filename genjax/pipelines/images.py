@@ -88,7 +88,7 @@ def draw(
     if classes:
         labels = generate.class_labels(count, classes) if label is None else np.full(count, label, np.int32)
     asked = {} if labels is None else {"label": labels}
-    texts = prompts_lib.for_pictures(stage, count, prompts)
+    texts = None if "tokens" in (conditions or {}) else prompts_lib.for_pictures(stage, count, prompts)
     if texts is not None:
         asked["tokens"] = prompts_lib.tokens(stage.tokenizer, texts)
     mesh = mesh or sharding.make_mesh()

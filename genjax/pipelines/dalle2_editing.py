@@ -1,0 +1,124 @@
+"""Pictures changed by way of their CLIP embeddings (unCLIP, arXiv:2204.06125, section 3).
+
+    --variations=PICTURE:ETA            what CLIP sees in PICTURE is kept, the rest is drawn anew: ETA of DDIM, from 0,
+                                        the picture again, to 1 or more
+    --blend=FROM:TO                     pictures between two, in what CLIP sees and in all else
+    --text_diff=PICTURE:BEFORE:AFTER    PICTURE changed as the caption AFTER differs from BEFORE, more and more
+
+A picture is described by the pair of its embedding z_i and of x_T, from which DDIM comes to it when told z_i and no
+caption; x_T is found by inversion. Variations decode the pair with noise added on the way. A blend goes along great
+circles in both. A text diff goes along one from z_i towards (z_t - z_t0) / |z_t - z_t0| of the captions' embeddings, by
+`DIFF_REACH` of the angle at most, with x_T as it is.
+
+    edit = make("variations", "photo.png:1")
+    stage = dalle2.load("runs/dalle2_shapes", sampling=edit.sampling)
+    images.draw(stage, 16, conditions=edit.conditions(stage, 16))
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genjax.core import images as images_lib
+from genjax.diffusion.editing import slerp
+from genjax.pipelines import dalle2
+from genjax.pipelines.dalle2 import Parts
+from genjax.pipelines.editing import Edit, read_as
+from genjax.stages import Stage
+from genjax.typing import Array, Float
+
+DIFF_REACH = 0.5
+"""The greatest share of the angle, as the paper's figures go to .25 to .5."""
+USAGE = {
+    "variations": "PICTURE:ETA, 0 = the picture again",
+    "blend": "FROM:TO, two pictures",
+    "text_diff": "PICTURE:BEFORE:AFTER, a picture and two captions",
+}
+DDIM = {"sampler": {"name": "ddim"}}
+
+
+def make(name: str, text: str) -> Edit:
+    """The edit that a command line asks for.
+
+    Args:
+        name: one of `USAGE`.
+        text: its parts with colons between; the first may have colons itself.
+
+    Raises:
+        ValueError: for another form. Files are read, and the model looked at, by `conditions`.
+    """
+    words = text.rsplit(":", 2 if name == "text_diff" else 1)
+    if len(words) < (3 if name == "text_diff" else 2) or not words[0]:
+        raise ValueError(f"--{name}={text} can't be read; write {USAGE[name]}")
+    return {"variations": _variations, "blend": _blend, "text_diff": _text_diff}[name](*words)
+
+
+def _variations(picture: str, eta: str) -> Edit:
+    try:
+        strength = float(eta)
+    except ValueError:
+        raise ValueError(f"--variations: {eta!r} is no number; write {USAGE['variations']}") from None
+
+    def conditions(stage: Stage, count: int) -> dict[str, np.ndarray]:
+        z, x_T = describe(dalle2.parts(stage), picture)
+        return told(stage, jnp.repeat(z, count, axis=0), jnp.repeat(x_T, count, axis=0))
+
+    return Edit({"sampler": {"name": "ddim", "eta": strength}}, conditions)
+
+
+def _blend(first: str, second: str) -> Edit:
+    def conditions(stage: Stage, count: int) -> dict[str, np.ndarray]:
+        of_first, of_second = (describe(dalle2.parts(stage), one) for one in (first, second))
+        weight = jnp.linspace(0, 1, count)
+        pairs = zip(of_first, of_second, strict=True)
+        return told(stage, *(slerp(*(jnp.repeat(x, count, axis=0) for x in pair), weight) for pair in pairs))
+
+    return Edit(DDIM, conditions)
+
+
+def _text_diff(picture: str, before: str, after: str) -> Edit:
+    def conditions(stage: Stage, count: int) -> dict[str, np.ndarray]:
+        parts = dalle2.parts(stage)
+        z, x_T = describe(parts, picture)
+        tokens = jnp.asarray(np.stack([stage.tokenizer.encode(text) for text in (before, after)]))
+        change = text_difference(*parts.clip.encode_text(parts.clip_weights, tokens))
+        ends = (jnp.repeat(one, count, axis=0) for one in (z, change[None]))
+        return told(stage, slerp(*ends, jnp.linspace(0, DIFF_REACH, count)), jnp.repeat(x_T, count, axis=0))
+
+    return Edit(DDIM, conditions)
+
+
+def text_difference(before: Float[Array, " d"], after: Float[Array, " d"]) -> Float[Array, " d"]:
+    """The direction from one caption's embedding to another's, of length 1.
+
+    Raises:
+        ValueError: if they are the same.
+    """
+    change = after - before
+    length = jnp.linalg.norm(change)
+    if not length > 1e-6:
+        raise ValueError("--text_diff: the captions BEFORE and AFTER mean the same to the CLIP; name two that differ")
+    return change / length
+
+
+def describe(parts: Parts, picture: str | Path) -> tuple[Float[Array, "1 d"], Float[Array, "1 h w c"]]:
+    """(z_i, x_T) of a file: what CLIP sees in it, and the noise from which the decoder comes to it."""
+    seen = jnp.asarray(read_as(picture, parts.clip.image_shape))[None]
+    z = jax.jit(lambda weights, x: parts.clip.encode_image(weights, x, None))(parts.clip_weights, seen)
+    source = images_lib.resize(seen, parts.decoder.image_shape[:2], "bilinear", antialias=True)
+    asked = {
+        "index": jnp.zeros((1,), jnp.int32),
+        "tokens": jnp.zeros((1, parts.decoder.text_length), jnp.int32),
+        "image_embed": z,
+        "source": source,
+    }
+    return z, jax.jit(parts.decoder.invert)(parts.weights, asked, jax.random.key(0))
+
+
+def told(stage: Stage, image_embed: Array, latent: Array) -> Mapping[str, np.ndarray]:
+    """Conditions that ask for pictures of these embeddings, from this noise, without a caption."""
+    tokens = np.zeros((len(image_embed), stage.family.interface.text_length), np.int32)
+    return {"image_embed": np.asarray(image_embed), "latent": np.asarray(latent), "tokens": tokens}

@@ -1,0 +1,33 @@
+"""A folder as one stage, whatever lies there: a run, or a chain, sampled as its last, as a cascade or as a DALL-E 2."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from jax.sharding import Mesh
+
+from genjax import stages
+from genjax.pipelines import cascade, dalle2
+from genjax.stages import Stage
+from genjax.training import workdir
+
+KINDS = {cascade.KIND: cascade.load, dalle2.KIND: dalle2.load}
+"""`config.sampling` of chains that are more than their last stage -> how these are loaded."""
+
+
+def load(
+    folder: str | Path, mesh: Mesh | None = None, sampling: Mapping[str, Any] = MappingProxyType({})
+) -> Stage:
+    """The stage in a folder.
+
+    Args:
+        folder: a workdir, or the folder of a chain (`launch/pipeline.py`).
+        mesh: where the weights go; by default all devices, replicated.
+        sampling: overrides of `config.sampling`.
+
+    Raises:
+        ValueError: if it is neither, or not finished.
+    """
+    kind = workdir.read_pipeline(Path(folder)).get("sampling", "")
+    return KINDS.get(kind, stages.load)(folder, mesh, sampling)
