@@ -13,11 +13,14 @@ By a gradient g = scale * grad log p(y | x_t), of a classifier or of any energy,
     "mean"    the ancestral mean is shifted by Sigma g, x0 untouched       (arXiv:2105.05233, algorithm 1)
     "score"   eps - sigma g, and x0 from it                                (algorithm 2, for DDIM and others)
 
+Several such guides stand side by side (`together`): each takes its gradient at the unguided denoiser, and they add up,
+in any order. One after the other, each would differentiate through the gradients of those before it.
+
 To do as the published samplers do, threshold first, `classifier(...)(static()(denoise))`: there x0 is clipped
 before the gradient acts and not again after.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -149,6 +152,29 @@ def energy(
 
             grad, prediction = jax.grad(total, has_aux=True)(x_t)
             return _push(prediction, -_times(scale, grad), x_t, level, mode)
+
+        return guided
+
+    return guide
+
+
+def together(guides: Sequence[Guide]) -> Guide:
+    """Guides side by side: each pulls at the denoiser as it is, and what they change adds up; of one, that one."""
+    if len(guides) == 1:
+        return guides[0]
+
+    def guide(denoise: Denoiser) -> Denoiser:
+        pulls = [one(denoise) for one in guides]
+
+        def guided(x_t: Float[Array, "b ..."], level: NoiseLevel, key: Key) -> Prediction:
+            plain = denoise(x_t, level, key)
+            pulled = [pull(x_t, level, key) for pull in pulls]
+            grads = [one.mean_grad for one in pulled if one.mean_grad is not None]
+            return plain._replace(
+                x0=plain.x0 + sum(one.x0 - plain.x0 for one in pulled),
+                eps=plain.eps + sum(one.eps - plain.eps for one in pulled),
+                mean_grad=sum(grads) if grads else None,
+            )
 
         return guided
 

@@ -6,6 +6,7 @@ part, started from, or interpolated. A model that was trained to inpaint sees wh
 overwritten there at every step (GLIDE's release); any other keeps it by replacement or RePaint.
 """
 
+from collections.abc import Sequence
 from functools import partial
 
 import jax
@@ -27,7 +28,7 @@ from genjax.diffusion.conditioning import Cond
 from genjax.families import base_diffusion_model as pieces
 from genjax.families.base import Conditions, GuideFn, SampleFn, Samples, Weights
 from genjax.families.base_diffusion_model import Model
-from genjax.typing import Array, Batch, Float, Image, Key, Params, PerExample
+from genjax.typing import Array, Batch, Float, Image, Key, Params, PerExample, PyTree
 
 
 def make_denoiser(
@@ -101,8 +102,8 @@ def sample_images(
     levels = editing.tail(model.levels(), model.sampling.strength) if "source" in conditions else model.levels()
     denoise = _denoiser_for(model, weights, conditions, keys)
     mode = "mean" if model.sampling.sampler["name"] == "ancestral" else "score"
-    for guide, inputs in zip(guides, weights.frozen["guides"] if guides else (), strict=True):
-        denoise = guide(inputs, conditions, mode)(denoise)
+    if guides:
+        denoise = _pulled(denoise, guides, weights.frozen["guides"], conditions, mode)
     x_T = editing.start(denoise, levels, conditions, process.fold(keys, 0), model.spec.image_shape)
     if not {"source", "latent"} & conditions.keys():
         x_T = model.sampling.noise_scale * x_T
@@ -118,9 +119,23 @@ def sample_images(
     return Samples(images, path.x_t)
 
 
+def _pulled(
+    denoise: denoisers.Denoiser,
+    guides: tuple[GuideFn, ...],
+    inputs: Sequence[PyTree],
+    conditions: Conditions,
+    mode: str,
+) -> denoisers.Denoiser:
+    """The denoiser under all guides; a sum of pulls on x0 is clipped to [-1, 1], whatever each does by itself."""
+    pulls = [guide(held, conditions, mode) for guide, held in zip(guides, inputs, strict=True)]
+    pulled = guidance.together(pulls)(denoise)
+    return thresholding.static()(pulled) if len(pulls) > 1 and mode == "score" else pulled
+
+
 def _denoiser_for(model: Model, weights: Weights, conditions: Conditions, keys: Key) -> denoisers.Denoiser:
     """The denoiser under the conditions of sampling, with the keys [b] of the samples."""
-    cond = pieces.given(model, weights.frozen, conditions, process.fold(keys, 2))
+    upstream = {name: held for name, held in weights.frozen.items() if name != "guides"}
+    cond = pieces.given(model, upstream, conditions, process.fold(keys, 2))
     return make_denoiser(model, weights.params["model"], cond, conditions.get("guidance_scale"))
 
 

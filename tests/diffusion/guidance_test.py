@@ -127,6 +127,29 @@ def test_guides_compose_and_their_gradients_add():
     np.testing.assert_allclose(twice.mean_grad, 2 * once(base)(X, LEVEL, KEY).mean_grad, rtol=1e-6)
 
 
+@pytest.mark.parametrize("mode", guidance.MODES)
+def test_side_by_side_guides_pull_at_the_plain_denoiser_in_any_order(mode):
+    """An energy after a classifier would differentiate through it; side by side it doesn't see it."""
+    base = denoisers.gaussian(0.1, 0.5)
+    by_class = guidance.classifier(lambda x, level: -jnp.sum(x**4, axis=(1, 2, 3)), 0.3, mode)
+    by_energy = guidance.energy(lambda x0, x_t, level, key: jnp.sum(x0**2, axis=(1, 2, 3)), 2.0, mode)
+    plain = base(X, LEVEL, KEY)
+    alone = [guide(base)(X, LEVEL, KEY) for guide in (by_class, by_energy)]
+    added, swapped = (
+        guidance.together(guides)(base)(X, LEVEL, KEY) for guides in ((by_class, by_energy), (by_energy, by_class))
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), added, swapped)
+    if mode == "mean":
+        np.testing.assert_allclose(added.mean_grad, alone[0].mean_grad + alone[1].mean_grad, rtol=1e-5)
+        np.testing.assert_array_equal(added.x0, plain.x0)
+    else:
+        np.testing.assert_allclose(added.eps, alone[0].eps + alone[1].eps - plain.eps, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(added.x0, (X - LEVEL.sigma * added.eps) / LEVEL.alpha, rtol=1e-4, atol=1e-4)
+        nested = by_energy(by_class(base))(X, LEVEL, KEY)
+        assert jnp.abs(nested.eps - added.eps).max() > 0.01
+    assert guidance.together([by_class]) is by_class
+
+
 def test_thresholding_first_is_the_published_order():
     """x0 clipped, then shifted by the score and not clipped again; the mean's gradient passes a later
     clip."""
