@@ -16,14 +16,14 @@ from configs import common, dalles
 def get_config(variant: str = "") -> ConfigDict:
     """The config; `variant` is "" or "tiny"."""
     config = dalles.dalle()
-    config.data.update(name="captioned_shapes/32", batch_size=64)
+    config.data.update(name="captioned_shapes/32", batch_size=32)
     config.data.tokenizer = common.bpe(vocab_size=512, length=13)
-    config.model.network.update(width=128, depth=5, num_heads=4, activation="gelu_tanh")
+    config.model.network.update(width=128, depth=4, num_heads=4, activation="gelu_tanh")
     config.optimizer.model.update(learning_rate=2e-3, warmup_steps=100, clip_norm=1.0, schedule="cosine", b2=0.98)
     config.training.num_steps = 2_000
     config.training.ema.decay = 0.995
     config.checkpoint.every = 500
-    config.log.update(every=50, sample_every=500, eval_every=500, num_samples=64)
+    config.log.update(every=100, sample_every=1_000, eval_every=1_000, num_samples=64)
     config.sampling.guidance_scale = 2.0
     config.sampling.batch_size = 128
     return dalles.select(config, variant)
