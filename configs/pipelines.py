@@ -16,7 +16,8 @@ def chain(
         stages: name -> config of a run, in the order of training.
         encode: names of the stages whose codes, or states of captions, are written before the next stage.
         samples: pictures that are drawn at the end.
-        sampling: "last": from the last stage; "cascade": from the first of `cascade`, enlarged by all others.
+        sampling: "last": from the last stage; "cascade": from the first of `cascade`, enlarged by all others; "none":
+            the last stage draws none.
         cascade: names of the stages that make up the cascade.
     """
     config = ConfigDict()

@@ -16,8 +16,10 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 
 def main():
-    grid = chain.run(_CONFIG.value, Path(_WORKDIR.value))
-    print(f"wrote {grid}; more: python launch/sample.py --workdir={_WORKDIR.value}")
+    written, program = chain.run(_CONFIG.value, Path(_WORKDIR.value)), "sample"
+    if _CONFIG.value.sampling == "none":
+        program = "evaluate"
+    print(f"wrote {written}; more: python launch/{program}.py --workdir={_WORKDIR.value}")
 
 
 if __name__ == "__main__":
