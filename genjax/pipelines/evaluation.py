@@ -3,7 +3,8 @@
 Pictures are compared in the features of a small net that is trained on the stage's own training split and kept in the
 workdir, so that every evaluation of a run is made with the same net; its hash is in the report's receipt. A family that
 encodes and decodes but draws nothing is judged by its reconstructions, which bound what a prior over its codes can do;
-one that is trained for its features by linear probes (`genjax.pipelines.probing`).
+one that is trained for its features by linear probes (`genjax.pipelines.probing`); one that puts pictures and texts
+into one space by retrieval (`genjax.metrics.retrieval`).
 """
 
 from collections.abc import Sequence
@@ -15,9 +16,10 @@ import numpy as np
 
 from genjax import sharding
 from genjax.data import loader
-from genjax.families.base import FeatureExtractor
+from genjax.families.base import FeatureExtractor, ImageTextEncoder
 from genjax.metrics import feature_net, report
-from genjax.pipelines import images, probing
+from genjax.metrics.retrieval import CANDIDATES
+from genjax.pipelines import clip, images, probing
 from genjax.pipelines.images import Drawn
 from genjax.stages import Stage
 from genjax.training import evaluators
@@ -42,11 +44,13 @@ def evaluate(
         drawn: samples, with labels if they were asked for; None of a family that draws none.
         seed: of the feature net, the subsets, the rival and the noise.
         likelihood: also measure this one of the stage's costly likelihoods.
-        probe_data: labelled datasets to probe features with beside the stage's own, see `probing.probe_other`.
+        probe_data: labelled datasets to probe features with beside the stage's own, see `probing.probe_other`; of a
+            CLIP, other data with captions to find each other in.
 
     Returns:
         "held_out": metric -> mean over the held-out split; with pictures to judge also "rows" and "receipt", with
-        features also "linear_probe": share of held-out pictures whose class is read from them.
+        features also "linear_probe": share of held-out pictures whose class is read from them; of a CLIP "retrieval":
+        data -> shares of captions and pictures that are found.
 
     Raises:
         ValueError: for data without labels, samples of another size than the data's, or a probe of a family that has no
@@ -55,6 +59,9 @@ def evaluate(
     result: dict[str, Any] = {"held_out": held_out(stage, seed)}
     if likelihood:
         result["held_out"] |= {f"{likelihood}/{name}": x for name, x in held_out(stage, seed, likelihood).items()}
+    if isinstance(stage.family.interface, ImageTextEncoder):
+        names = (stage.config.data.name, *probe_data)
+        return result | {"retrieval": {name: clip.retrieve(stage, name, seed)._asdict() for name in names}}
     if isinstance(stage.family.interface, FeatureExtractor):
         figures = probing.probe(stage, seed) if stage.spec.num_classes else {}
         for data in probe_data:
@@ -119,5 +126,10 @@ def format_result(result: dict[str, Any]) -> str:
     """What `evaluate` found, for people."""
     lines = [report.format_table(result)] if "rows" in result else []
     lines += [f"{name}: {value:.1%}" for name, value in result.get("linear_probe", {}).items()]
+    lines += [
+        f"{name}: right {kind} first among {CANDIDATES}: {share:.1%}"
+        for name, shares in result.get("retrieval", {}).items()
+        for kind, share in shares.items()
+    ]
     own = ", ".join(f"{name} {value:.4g}" for name, value in result["held_out"].items())
     return "\n".join([*lines, f"held-out pictures: {own}"])

@@ -12,13 +12,10 @@ is 5e-5, and any gradient there throws x0 out of all bounds: use ddim with "ddim
 ancestral sampler. (On the digits, dpmpp_2m with "25" gives noise that the classifier takes for the right class.)
 """
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 
 from genjax import stages
 from genjax.diffusion import denoisers, guidance
-from genjax.diffusion.schedules import Schedule
 from genjax.families.base import Conditions, NoisyClassifier, Weights
 from genjax.pipelines.guides import registry
 from genjax.stages import Stage
@@ -74,17 +71,4 @@ def _check_fit(classifier: Stage, stage: Stage, name: str) -> None:
             f"{name} knows {theirs.num_classes} classes of {classifier.config.data.name!r}, and the model "
             f"{ours.num_classes} of {stage.config.data.name!r}; they must be the same"
         )
-    if not _same_noise(theirs.schedule, ours.guidable.schedule):
-        settings = [dict(one.config.model.schedule) for one in (classifier, stage)]
-        raise ValueError(
-            f"{name} was trained on another noising process, {settings[0]}, than the model, {settings[1]}; train a "
-            "classifier with the model's config.model.schedule"
-        )
-
-
-def _same_noise(one: Schedule, other: Schedule) -> bool:
-    """Whether two schedules are of one kind with equal values, however their configs write it."""
-    if jax.tree.structure(one) != jax.tree.structure(other):
-        return False
-    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
-    return all(np.shape(a) == np.shape(b) and np.allclose(a, b, rtol=1e-5, atol=1e-7) for a, b in pairs)
+    registry.check_noise(name, classifier, theirs.schedule, stage)

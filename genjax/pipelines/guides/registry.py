@@ -16,19 +16,26 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
+import numpy as np
+
+from genjax.diffusion.schedules import Schedule
 from genjax.families.base import GuideFn, ImageSampler
 from genjax.stages import Stage
 from genjax.typing import PyTree
 
 GUIDES = {
     "classifier": "genjax.pipelines.guides.classifier",
+    "clip": "genjax.pipelines.guides.clip",
     "features": "genjax.pipelines.guides.features",
     "image": "genjax.pipelines.guides.image",
     "style": "genjax.pipelines.guides.style",
+    "text": "genjax.pipelines.guides.text",
 }
 USAGE = (
     f"NAME:ARGUMENT:SCALE, where NAME is one of {', '.join(GUIDES)} "
-    "(classifier:WORKDIR:SCALE, features:WORKDIR,PICTURE:SCALE, image:PICTURE:SCALE, style:PICTURE:SCALE)"
+    "(classifier:WORKDIR:SCALE, clip:WORKDIR,TEXT:SCALE, features:WORKDIR,PICTURE:SCALE, image:PICTURE:SCALE, "
+    "style:PICTURE:SCALE, text:WORKDIR,TEXT:SCALE)"
 )
 
 
@@ -101,3 +108,26 @@ def check_guidable(stage: Stage) -> None:
     interface = stage.family.interface
     if not isinstance(interface, ImageSampler) or interface.guidable is None:
         raise ValueError(f"a run of the family {stage.config.family!r} can't be guided; only diffusion models can")
+
+
+def check_noise(name: str, guiding: Stage, schedule: Schedule, stage: Stage) -> None:
+    """Refuses a network of noisy images that knows other noise than the model's.
+
+    Args:
+        name: what errors call the network.
+        guiding: its run.
+        schedule: the noising process that it was trained on.
+        stage: the diffusion model to guide.
+
+    Raises:
+        ValueError: if the processes differ in kind or in a value, however their configs write them.
+    """
+    ours = stage.family.interface.guidable.schedule
+    same = jax.tree.structure(schedule) == jax.tree.structure(ours)
+    pairs = zip(jax.tree.leaves(schedule), jax.tree.leaves(ours))
+    if not (same and all(np.shape(a) == np.shape(b) and np.allclose(a, b, rtol=1e-5, atol=1e-7) for a, b in pairs)):
+        settings = [dict(one.config.model.schedule) for one in (guiding, stage)]
+        raise ValueError(
+            f"{name} was trained on another noising process, {settings[0]}, than the model, {settings[1]}; train one "
+            "with the model's config.model.schedule"
+        )
