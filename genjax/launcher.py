@@ -128,6 +128,7 @@ class SamplingFlags:
         self._keep = flags.DEFINE_float(
             "keep", 1.0, "Draw more, and keep this share: the pictures of each class that a classifier is surest of."
         )
+        self._rerank = flags.DEFINE_string("rerank", None, f"{reranking.USAGE}.")
 
     @property
     def workdir(self) -> Path:
@@ -176,11 +177,24 @@ class SamplingFlags:
             "options": {name: flag.value for name, flag in self._options.items() if flag.value is not None},
             "seed": self.seed,
         }
+        if self._rerank.value:
+            return self._draw_best(stage, asked, edit, settings)
         if self._keep.value == 1:
             return images.draw(stage, count, conditions=edit.conditions(stage, count) if edit else None, **settings)
         if edit:
             raise ValueError("--keep chooses among samples, not among edits of a picture; leave one of the two out")
         return rejection.draw_best(stage, rejection.train_classifier(stage), count, self._keep.value, **settings)
+
+    def _draw_best(self, stage: stages.Stage, asked: list[str] | None, edit, settings: dict[str, Any]) -> images.Drawn:
+        """The pictures that a CLIP chooses."""
+        if edit or self._keep.value != 1 or self._label.value is not None:
+            raise ValueError("--rerank chooses among pictures of prompts: leave edits, --keep and --label out")
+        folder, candidates = reranking.parse(self._rerank.value)
+        texts = asked or prompts.for_pictures(stage, self._num_samples.value)
+        if texts is None:
+            raise ValueError("--rerank needs a model that reads text, and this one reads none")
+        chosen = {name: settings[name] for name in ("options", "seed")}
+        return reranking.draw_best(stage, stages.load(folder), texts, candidates, **chosen)
 
     def prompts(self) -> list[str] | None:
         """The prompts that were asked for, each as often as pictures of it; None if there are none.

@@ -61,6 +61,19 @@ def complete(
     Raises:
         ValueError: for a stage that is no prior over codes, or more rows than there are.
     """
+    interface, conditions = stage.family.interface, given_rows(stage, pictures, rows)
+    if interface.num_classes:
+        labels = generate.class_labels(len(pictures), interface.num_classes) if labels is None else labels
+        conditions["label"] = labels.astype(np.int32)
+    return images.draw(stage, len(pictures), options=options, seed=seed, conditions=conditions)._replace(labels=labels)
+
+
+def given_rows(stage: Stage, pictures: UInt8[np.ndarray, "n h w c"], rows: int) -> dict[str, np.ndarray]:
+    """Conditions by which the codes of the uppermost rows of pixels are kept: "known_0", "mask_0", .. of each level.
+
+    Raises:
+        ValueError: for a stage that draws no codes, or more rows than there are.
+    """
     interface = stage.family.interface
     if not isinstance(interface, ImageSampler) or "tokenizer" not in stage.parents:
         raise ValueError(f"only a prior over codes completes pictures, not a run of the family {stage.config.family!r}")
@@ -71,10 +84,7 @@ def complete(
     for level, codes in enumerate(encode(stage, pictures)):
         kept = np.arange(codes.shape[1])[:, None] < codes.shape[1] * rows // height
         conditions |= {f"known_{level}": codes, f"mask_{level}": np.broadcast_to(kept, codes.shape)}
-    if interface.num_classes:
-        labels = generate.class_labels(len(pictures), interface.num_classes) if labels is None else labels
-        conditions["label"] = labels.astype(np.int32)
-    return images.draw(stage, len(pictures), options=options, seed=seed, conditions=conditions)._replace(labels=labels)
+    return conditions
 
 
 def decode(stage: Stage, codes: tuple[np.ndarray, ...]) -> UInt8[np.ndarray, "n h w c"]:

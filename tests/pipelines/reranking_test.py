@@ -1,0 +1,67 @@
+"""Best of several: the picture that the judge finds closest to its own prompt is kept, and what is refused."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from genjax.families.base import ImageTextEncoder, TextEncoder
+from genjax.pipelines import clip, dalle, images, reranking
+from genjax.pipelines.images import Drawn
+from genjax.stages import Stage
+
+
+def stage(interface):
+    return Stage(SimpleNamespace(interface=interface), None, SimpleNamespace(family="vae"), None, 0)
+
+
+GENERATOR = stage(None)
+JUDGE = stage(ImageTextEncoder(None, None, None, TextEncoder(*[None] * 5), (), 0))
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Picture i is of brightness i; the judge likes those best that are near a brightness which their prompt names."""
+    calls = []
+
+    def draw(stage, count, *, prompts, **settings):
+        calls.append((count, prompts, settings))
+        shades = np.arange(count, dtype=np.uint8)[:, None, None, None]
+        return Drawn(np.broadcast_to(shades, (count, 2, 2, 3)), None, None, tuple(prompts))
+
+    def similarity(judge, pictures, texts):
+        return -np.abs(pictures[:, 0, 0, 0].astype(float) - np.array([float(text) for text in texts]))
+
+    monkeypatch.setattr(images, "draw", draw)
+    monkeypatch.setattr(clip, "similarity", similarity)
+    return calls
+
+
+def test_the_closest_of_each_prompt_is_kept(drawn):
+    best = reranking.draw_best(GENERATOR, JUDGE, ["2", "99", "0"], 4, seed=3)
+    np.testing.assert_array_equal(best.images[:, 0, 0, 0], [2, 7, 8])
+    assert best.prompts == ("2", "99", "0")
+    assert drawn == [(12, ["2"] * 4 + ["99"] * 4 + ["0"] * 4, {"seed": 3})]
+
+
+def test_dalle_draws_with_a_judge_and_without(drawn):
+    assert len(dalle.generate(GENERATOR, ["1", "2"], 3, top_k=4.0).images) == 6
+    assert drawn[0][1] == ["1", "1", "1", "2", "2", "2"] and drawn[0][2]["options"] == {"top_k": 4.0}
+    best = dalle.generate(GENERATOR, ["1", "9"], judge=JUDGE, candidates=5)
+    np.testing.assert_array_equal(best.images[:, 0, 0, 0], [1, 9])
+
+
+def test_a_command_line_is_read():
+    assert reranking.parse("runs/a:b/clip:8") == ("runs/a:b/clip", 8)
+    for wrong in ("runs/clip", ":8", "runs/clip:0", "runs/clip:many"):
+        with pytest.raises(ValueError, match="write WORKDIR:N"):
+            reranking.parse(wrong)
+
+
+def test_refuses():
+    with pytest.raises(ValueError, match="a run of the family 'vae' is none"):
+        reranking.draw_best(GENERATOR, GENERATOR, ["a"], 2)
+    with pytest.raises(ValueError, match="candidates=0"):
+        reranking.draw_best(GENERATOR, JUDGE, ["a"], 0)
+    with pytest.raises(ValueError, match="2 pictures need as many prompts, not 1"):
+        dalle.complete(GENERATOR, np.zeros((2, 4, 4, 3), np.uint8), ["a"], rows=2)
