@@ -41,7 +41,7 @@ setup(
     ],
     extras_require={
         "test": TEST,
-        "text": ["sentencepiece>=0.2.3"],
+        "text": ["safetensors>=0.8", "sentencepiece>=0.2.3"],
         "parity": ["torch>=2.13", "diffusers>=0.42", "transformers>=5.23"],
         "colab": ["ipywidgets>=8.1", "matplotlib>=3.10"],
     },

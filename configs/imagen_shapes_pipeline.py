@@ -5,8 +5,8 @@
     python launch/sample.py   --workdir=runs/imagen --prompt "a large red heart in the top left"
 
 The language model is all-MiniLM-L6-v2, whose real weights the package holds; its states of all captions are written
-once. The base is a U-Net with text in its attention at 8 and 4 pixels; the two models that enlarge are Efficient
-U-Nets, which read the text too: a small star of 16 pixels' picture has four pixels.
+once. The base is a U-Net over patches of 2x2 pixels, with text in all of its attention; the two models that enlarge are
+Efficient U-Nets, which read the text too: in a picture of 16 pixels a small star has four.
 """
 
 from ml_collections import ConfigDict
@@ -29,16 +29,17 @@ def base(variant: str = "") -> ConfigDict:
     config = _stage(16, batch_size=32)
     unets.network(
         config,
-        width=32,
-        channel_mult=(1, 3, 4),
+        width=64,
+        channel_mult=(1, 2),
         num_res_blocks=1,
         attention_resolutions=(8, 4),
         head_channels=32,
         adaptive_norm=True,
         num_groups=8,
         time_scale=1000.0,
+        patch_size=2,
     )
-    config.training.num_steps = 8_000
+    config.training.num_steps = 4_000
     config.sampling.guidance_scale = 3.0
     config.sampling.num_steps = "25"
     return imagens.tiny(config, 8) if variant == "tiny" else config
@@ -59,7 +60,7 @@ def upsampler(image_size: int, variant: str = "") -> ConfigDict:
         time_scale=1000.0,
     )
     config.model.low_res = imagens.common.low_res(image_size // 2, max_aug_level=0.5)
-    config.training.num_steps = 3_000
+    config.training.num_steps = 1_500
     config.sampling.aug_level = 0.1
     config.sampling.num_steps = "10"
     return imagens.tiny(config, image_size // 2) if variant == "tiny" else config

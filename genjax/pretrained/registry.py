@@ -13,6 +13,7 @@ from typing import Any
 import flax.linen as nn
 import numpy as np
 
+from genjax.data import vocabularies
 from genjax.nn.bert import BertEncoder
 from genjax.nn.encoder_unet import EncoderUNet
 from genjax.nn.t5 import T5Encoder
@@ -68,5 +69,5 @@ def convert(source: str, fields: Mapping[str, Any]) -> dict[str, Params]:
         raise ValueError(f"{source!r} is no public checkpoint: say KIND:PATH, KIND one of {', '.join(sorted(KINDS))}")
     if not path and kind != "minilm":
         raise ValueError(f"{source!r} says no file: {kind}:/path/to/the/checkpoint")
-    arrays = files.read_arrays(Path(path) if path else minilm.package())
+    arrays = files.read_arrays(Path(path) if path else vocabularies.minilm_file().parent)
     return {"model": KINDS[kind](arrays, fields)}
