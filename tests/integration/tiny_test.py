@@ -9,7 +9,10 @@ from genjax import stages
 from genjax.pipelines import chain
 
 CONFIGS = sorted(path.stem for path in (Path(__file__).parents[2] / "configs").glob("*_*.py"))
-CHILDREN = ("vqvae_prior_", "vqvae2_prior_", "progressive_", "consistency_", "reflow_", "beit_base", "beit_shapes")
+CHILDREN = (
+    "vqvae_prior_", "vqvae2_prior_", "progressive_", "consistency_", "reflow_", "beit_base", "beit_shapes",
+    "imagen_base64", "imagen_sr",
+)  # fmt: skip
 """Runs that build on another one; their pipelines are in the list too."""
 
 
