@@ -8,8 +8,10 @@ than the room for them: padding is seen, as a learned vector for each position, 
 the paper doesn't say whether it is there.
 
 Pictures are drawn code by code, in one scan with the network's cache, and decoded. `text_dropout` replaces a share of
-the texts by nothing at all, which is all padding: that allows guidance of the logits (arXiv:2207.12598). The paper
-guides by choosing among samples with CLIP: `genjax.pipelines.dalle`.
+the texts by nothing at all, which is all padding: that allows guidance of the logits (arXiv:2207.12598). Logits of
+codes that are next to impossible are little but noise, which guidance would multiply; so with it top-k and top-p choose
+among the codes by the model's own chances for the text, before guidance weighs the chosen ones. The paper guides by
+choosing among samples with CLIP: `genjax.pipelines.dalle`.
 
 Batches have "tokens", and "codes_0" (written once by launch/encode.py) or "image", which is then encoded.
 
@@ -27,6 +29,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from genjax.autoregressive import masking
 from genjax.autoregressive.sample import Known, decode
 from genjax.core import rng
 from genjax.families.base import (
@@ -47,6 +50,8 @@ from genjax.typing import Array, Batch, DataSpec, Float, Int, Key, Params, PyTre
 
 OPTIONS = {"guidance_scale": 1.0, "temperature": 1.0, "top_k": 0.0, "top_p": 1.0}
 """Scalar conditions of sampling, and their neutral values."""
+RULED_OUT = -1e9
+"""The logit of a code that can't be drawn: finite, so that a guidance scale of 0 leaves no NaN."""
 
 
 class Settings(NamedTuple):
@@ -212,11 +217,19 @@ def sample_codes(model: Model, weights: Weights, conditions: Conditions, key: Ke
     options = {name: conditions[name] for name in OPTIONS if name in conditions}
     if "known_0" in conditions:
         options["known"] = Known(*(conditions[name].reshape(len(keys), -1) for name in ("known_0", "mask_0")))
-    codes = decode(
-        lambda cache, code, position: model.network.apply(variables, cache, code, position, method="step"),
-        cache,
-        math.prod(model.network.grid),
-        keys,
-        **options,
-    )
+    filters = {
+        name: options.pop(name) for name in ("top_k", "top_p") if "guidance_scale" in options and name in options
+    }
+
+    def step(cache, code, position):
+        logits, cache = model.network.apply(variables, cache, code, position, method="step")
+        return (_filter_asked(logits, filters) if filters else logits), cache
+
+    codes = decode(step, cache, math.prod(model.network.grid), keys, **options)
     return codes.reshape(-1, *model.network.grid)
+
+
+def _filter_asked(logits: Float[Array, "b2 k"], filters: Mapping[str, Array]) -> Float[Array, "b2 k"]:
+    """Logits [l_c; l_u] with all codes ruled out that the filters cut from the first half, those for the text."""
+    asked, nothing = jnp.split(logits, 2)
+    return jnp.concatenate([jnp.maximum(masking.filter_logits(asked, **filters), RULED_OUT), nothing])

@@ -9,6 +9,7 @@ import pytest
 
 from configs import dalles
 from genjax import sharding
+from genjax.autoregressive import sample as autoregressive
 from genjax.families import dalle, registry
 from genjax.families.base import ImageSampler, LossInputs, Tokenizer, Weights
 from genjax.training import optim, step
@@ -155,6 +156,17 @@ def test_options_are_traced_and_change_the_draw(family, sample, weights):
     for changed in ({"guidance_scale": 9.0}, {"temperature": 0.1}, {"top_k": 1.0}, {"top_p": 0.1}):
         assert (draw(conditions(6, **{**neutral, **changed})) != at_neutral).any(), changed
     assert count == 1
+
+
+def test_guidance_draws_nothing_that_is_unlikely_for_the_text():
+    """What is likely without the text alone is not drawn, whatever the scale; the noise in its logits is large."""
+    asked = jnp.log(jnp.array([[0.5, 0.4, 0.09, 0.01]]))
+    nothing = jnp.array([[0.0, 0.0, -90.0, -90.0]])
+    both = dalle._filter_asked(jnp.concatenate([asked, nothing]), {"top_p": jnp.float32(0.85)})
+    for scale in (0.5, 1.0, 3.0):
+        guided = autoregressive.guide(both, scale)
+        assert guided[0].argmax() == 0 and (jax.nn.softmax(guided)[0, 2:] == 0).all()
+    assert jnp.isfinite(autoregressive.guide(both, 0.0)).all()
 
 
 def test_given_codes_stay(family, weights):

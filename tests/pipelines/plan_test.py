@@ -1,11 +1,17 @@
 """Plans: DALL-E's 12 billion parameters on 256 devices that aren't there, and what a plan refuses."""
 
+import importlib
+
 import pytest
 
 from configs import dalle_12b, dvae_dalle, vqvae_imagenet128
 from genjax.pipelines import plan
 
 TOKENIZER = {"tokenizer": dvae_dalle.get_config()}
+
+
+def read(name):
+    return importlib.import_module(f"configs.{name}").get_config()
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +58,24 @@ def test_refuses():
         config = vqvae_imagenet128.get_config()
         config.mesh.update(data=1, fsdp=7)
         plan.make(config, 7)
+
+
+LARGE = {
+    "glide_paper": ({}, 3_554_414_086),
+    "dalle2_decoder64": ({"clip": "clip_vit_l14"}, 3_560_341_766),
+    "imagen_base64": ({"text": "text_t5_xxl"}, 2_271_733_763),
+}
+"""Configs of the papers' sizes: parents, and parameters."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LARGE)
+def test_other_large_models_are_cut_over_256_devices(name):
+    parents, parameters = LARGE[name]
+    config = read(name)
+    if config.mesh.fsdp == 1:
+        config.mesh.update(data=1, fsdp=256)
+    made = plan.make(config, 256, {stage: read(file) for stage, file in parents.items()})
+    assert made.parameters == parameters
+    assert made.coverage > 0.99
+    assert made.bytes_per_device("params") < 1.1 * 4 * parameters / 256
