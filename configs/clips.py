@@ -83,7 +83,7 @@ def select(config: ConfigDict, variant: str) -> ConfigDict:
 
 def _shrink(config: ConfigDict) -> None:
     config.data.update(name="captioned_shapes/32", eval_split="test", image_size=32, crop="center", batch_size=16)
-    config.data.tokenizer = common.bpe(vocab_size=300)
+    config.data.tokenizer = common.bpe()
     model = config.model
     model.dim, model.dtype = 16, "float32"
     model.text = ConfigDict({"width": 16, "depth": 1, "num_heads": 2})

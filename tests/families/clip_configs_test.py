@@ -41,7 +41,7 @@ def test_published_count(name):
 def test_tiny_is_small_and_of_the_same_kind(name):
     module = importlib.import_module(f"configs.{name}")
     config, tiny = module.get_config(), module.get_config("tiny")
-    assert tiny.data.name == "captioned_shapes/32" and count_params(shapes(tiny, 300, 16)) < 100_000
+    assert tiny.data.name == "captioned_shapes/32" and count_params(shapes(tiny, 512, 16)) < 100_000
     for field in ("name", "time", "activation"):
         assert tiny.model.image.get(field) == config.model.image.get(field)
     assert tiny.model.schedule == config.model.schedule
