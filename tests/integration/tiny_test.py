@@ -10,6 +10,8 @@ from genjax.pipelines import chain
 
 CONFIGS = sorted(path.stem for path in (Path(__file__).parents[2] / "configs").glob("*_*.py"))
 CHILDREN = (
+    "dalle_12b",
+    "dalle_shapes",
     "vqvae_prior_", "vqvae2_prior_", "progressive_", "consistency_", "reflow_", "beit_base", "beit_shapes",
     "imagen_base64", "imagen_sr",
 )  # fmt: skip
