@@ -61,6 +61,7 @@ class EfficientUNet(UNet):
         train: bool = False,
     ) -> Float[Array, "b h w c2"]:
         """Apply the network; arguments and errors as of `UNet`."""
+        x = self._patches(x)
         self._check(x)
         told = told or NOTHING
         self._check_conditions(label, aug_level, told)
@@ -83,7 +84,8 @@ class EfficientUNet(UNet):
             h = Upsample(features=outer, name=f"up_{level}_resample", **self._common)(h)
         h = self._take(h, handed.pop())
         h = GroupNorm(self.num_groups, self._eps, True, x.dtype, self.param_dtype, name="norm_out")(h)
-        return self._conv(self.out_channels, "conv_out", x.dtype, zero=True)(h)
+        h = self._conv(self.patch_size**2 * self.out_channels, "conv_out", x.dtype, zero=True)(h)
+        return self._pixels(h)
 
     @property
     def _strides(self) -> list[int]:

@@ -102,13 +102,18 @@ class Trunk(nn.Module):
         return [int(self.width * mult) for mult in self.channel_mult]
 
     @property
+    def _pixels_a_side(self) -> int:
+        """Pixels of the picture along a side of what the network takes as one."""
+        return 1
+
+    @property
     def _strides(self) -> list[int]:
         """How many times smaller than the picture each level is."""
         return [2**level for level in range(len(self.channel_mult))]
 
     def _attention_strides(self, x: Features) -> set[int]:
         """The strides at which attention is asked for."""
-        size = self.image_size or min(x.shape[1:3])
+        size = self.image_size // self._pixels_a_side if self.image_size else min(x.shape[1:3])
         strides = {size // stride: stride for stride in self._strides}
         missing = [resolution for resolution in self.attention_resolutions if resolution not in strides]
         if missing:
