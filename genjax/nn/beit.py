@@ -288,7 +288,8 @@ def patch_grid(size: tuple[int, int], patch_size: int) -> tuple[int, int]:
 def adopt_trunk(own: Params, other: Params) -> Params:
     """The parameters of a classifier whose trunk is that of another BEiT; its head stays as it is.
 
-    A table that the other's blocks share goes to every block; what hides patches is left behind.
+    A table that the other's blocks share goes to every block; what hides patches is left behind. A classifier of the
+    same shapes is taken whole, with its head.
 
     Args:
         own: fresh parameters of a `BeitClassifier`.
@@ -303,6 +304,8 @@ def adopt_trunk(own: Params, other: Params) -> Params:
             "a classifier starts from a BEiT: config.init_from has to name a run of the family beit or "
             "image_classifier, or be empty"
         )
+    if jax.tree.map(jnp.shape, own) == jax.tree.map(jnp.shape, other):
+        return dict(other)
     shared = {"position_bias": trunk["position_bias"]} if "position_bias" in trunk else {}
     kept = {name: value for name, value in trunk.items() if name in own["trunk"]}
     blocks = {name: {**shared, **value} for name, value in kept.items() if name.startswith("block_")}

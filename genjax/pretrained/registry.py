@@ -14,11 +14,12 @@ import flax.linen as nn
 import numpy as np
 
 from genjax.data import vocabularies
+from genjax.nn.beit import BeitClassifier, MaskedBeit
 from genjax.nn.bert import BertEncoder
 from genjax.nn.encoder_unet import EncoderUNet
 from genjax.nn.t5 import T5Encoder
 from genjax.nn.unet import UNet
-from genjax.pretrained import diffusers_unet, files, guided_diffusion, minilm, t5
+from genjax.pretrained import beit, diffusers_unet, files, guided_diffusion, minilm, t5
 from genjax.typing import Params
 
 Converter = Callable[[Mapping[str, np.ndarray], Mapping[str, Any]], Params]
@@ -40,7 +41,15 @@ def _of_guided_diffusion(arrays: Mapping[str, np.ndarray], fields: Mapping[str, 
     return guided_diffusion.unet_params(arrays, _network(UNet, fields))
 
 
+def _of_beit(arrays: Mapping[str, np.ndarray], fields: Mapping[str, Any]) -> Params:
+    """Of a pretrained network if it has a head for codes, else of a classifier."""
+    if "lm_head.weight" in arrays:
+        return beit.masked_params(arrays, MaskedBeit(0, dict(fields)))
+    return beit.classifier_params(arrays, BeitClassifier(0, dict(fields)))
+
+
 KINDS: dict[str, Converter] = {
+    "beit": _of_beit,
     "diffusers": lambda arrays, fields: diffusers_unet.unet_params(arrays, _network(UNet, fields)),
     "guided_diffusion": _of_guided_diffusion,
     "minilm": lambda arrays, fields: minilm.encoder_params(arrays, _network(BertEncoder, fields)),

@@ -123,7 +123,7 @@ def test_a_classifier_adopts_the_trunk(features, params):
     expected = centred / jnp.sqrt(jnp.mean(centred**2, -1, keepdims=True) + beit.EPS)
     logits = jax.jit(classifier.apply)({"params": headless}, IMAGES)
     np.testing.assert_allclose(logits, expected[:, :5], atol=1e-4)
-    again = beit.adopt_trunk(own, adopted)
+    again = beit.adopt_trunk(own, adopted)  # a classifier of the same shapes: whole
     jax.tree.map(np.testing.assert_array_equal, again, adopted)
     with pytest.raises(ValueError, match="starts from a BEiT.*init_from"):
         beit.adopt_trunk(own, {"encoder": {}})

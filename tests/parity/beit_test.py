@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from genjax.nn.beit import BeitClassifier, MaskedBeit
-from genjax.pretrained import beit
+from genjax.pretrained import beit, registry
 
 torch = pytest.importorskip("torch", reason="needs the extra [parity]")
 transformers = pytest.importorskip("transformers", reason="needs the extra [parity]")
@@ -136,6 +136,19 @@ def test_all_spellings_give_the_same(masked, classifier):
         assert "beit.encoder.layer.1.attention.attention.key.weight" in spelled(arrays, HUB)
         for state in (released(arrays), spelled(arrays, HUB)):
             jax.tree.map(np.testing.assert_array_equal, read(state, network), expected)
+
+
+def test_checkpoints_by_name(masked, classifier, tmp_path):
+    """`beit:FILE` tells a pretrained network from a classifier."""
+    for (_, arrays), read, network in (
+        (masked, beit.masked_params, MaskedBeit(11, TRUNK)),
+        (classifier, beit.classifier_params, BeitClassifier(5, TRUNK)),
+    ):
+        torch.save(
+            {name: torch.from_numpy(np.array(value)) for name, value in arrays.items()}, tmp_path / "weights.pth"
+        )
+        found = registry.convert(f"beit:{tmp_path / 'weights.pth'}", TRUNK)
+        jax.tree.map(np.testing.assert_array_equal, found["model"], read(arrays, network))
 
 
 def test_entries_without_a_place_are_told(masked):
