@@ -20,10 +20,11 @@ def get_config(variant: str = "") -> ConfigDict:
     config.data.tokenizer = common.bpe(vocab_size=512, length=13)
     config.model.network.update(width=128, depth=4, num_heads=4, activation="gelu_tanh")
     config.optimizer.model.update(learning_rate=2e-3, warmup_steps=100, clip_norm=1.0, schedule="cosine", b2=0.98)
-    config.training.num_steps = 2_000
+    config.training.num_steps = 4_000
     config.training.ema.decay = 0.995
-    config.checkpoint.every = 500
+    config.checkpoint.every = 1_000
     config.log.update(every=100, sample_every=1_000, eval_every=1_000, num_samples=64)
     config.sampling.guidance_scale = 2.0
+    config.sampling.top_p = 0.9
     config.sampling.batch_size = 128
     return dalles.select(config, variant)
