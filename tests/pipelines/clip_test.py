@@ -45,6 +45,7 @@ def test_trained_runs_guide_and_are_measured(tmp_path):
         "model": cascade_shapes.base("tiny"),
     }
     configs["model"].data.image_size = 32
+    configs["model"].model.network.attention_resolutions = (16,)
     for name, config in configs.items():
         stages.train(shorten(config, tmp_path / "data"), tmp_path / name)
     drawer, judge = (stages.load(tmp_path / name) for name in ("model", "clip"))
