@@ -50,7 +50,7 @@ def select(config: ConfigDict, variant: str) -> ConfigDict:
     if variant == "tiny":
         config.data.update(name="captioned_shapes/32", split="train", eval_split="test", image_size=32, batch_size=16)
         config.data.update(crop="center", flip=False)
-        config.data.tokenizer = common.bpe(vocab_size=128)
+        config.data.tokenizer = common.bpe(vocab_size=300)
         config.model.network.update(width=16, depth=3, num_heads=2, kernel_size=3, remat=False)
         config.model.dtype = "float32"
         config.optimizer.model.update(warmup_steps=0, learning_rate=1e-3)
