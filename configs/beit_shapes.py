@@ -1,4 +1,4 @@
-"""BEiT on drawn scenes of 32 pixels: 8x8 patches, the codes of configs/vqvae_shapes.py, minutes on a laptop.
+"""BEiT on drawn scenes of 32 pixels: 8x8 patches, the codes of configs/vqvae_shapes.py.
 
     python launch/train.py --config=configs/vqvae_shapes.py --workdir=runs/vqvae_shapes
     python launch/train.py --config=configs/beit_shapes.py --workdir=runs/beit_shapes \\
@@ -6,7 +6,7 @@
     python launch/evaluate.py --workdir=runs/beit_shapes --probe_data=captioned_shapes/32_shape \\
         --probe_data=captioned_shapes/32_colour
 
-No labels are used. The variant "tiny" trains in seconds, for tests.
+No labels are used. Its figures have still to be taken. The variant "tiny" trains in seconds, for tests.
 """
 
 from ml_collections import ConfigDict
