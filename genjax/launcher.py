@@ -15,7 +15,7 @@ from absl import app, flags, logging
 from ml_collections.config_flags import config_flags
 
 from genjax import stages
-from genjax.pipelines import dalle2_editing, editing, evaluation, folders, images, prompts, rejection
+from genjax.pipelines import dalle2_editing, editing, evaluation, folders, images, prompts, rejection, reranking
 from genjax.pipelines.guides import registry as guides
 from genjax.training import workdir
 
