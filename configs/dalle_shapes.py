@@ -25,6 +25,6 @@ def get_config(variant: str = "") -> ConfigDict:
     config.checkpoint.every = 1_000
     config.log.update(every=100, sample_every=1_000, eval_every=1_000, num_samples=64)
     config.sampling.guidance_scale = 2.0
-    config.sampling.top_p = 0.9
+    config.sampling.top_p = 0.8
     config.sampling.batch_size = 128
     return dalles.select(config, variant)
