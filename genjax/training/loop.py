@@ -244,5 +244,6 @@ def _with_params(state: TrainState, params: dict[str, Params], family: Family, s
     if shapes[0] != shapes[1]:
         raise ValueError("config.init_from names parameters with other names or shapes than this config's")
     params = jax.tree.map(lambda given, own: given.astype(own.dtype), params, state.params)
-    params = jax.device_put(params, shardings.params)
+    # Each in memory of its own: the state is donated, and a family may adopt one array in several places.
+    params = jax.tree.map(jnp.copy, jax.device_put(params, shardings.params))
     return state._replace(params=params, ema=jax.tree.map(jnp.copy, params) if state.ema else {})
