@@ -1,0 +1,83 @@
+"""Drawn scenes are read back as they were drawn, and pictures judged by their captions."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from genjax.data.builders import scenes
+from genjax.metrics import caption_accuracy, scene_reader
+
+
+def enlarged(scene):
+    """A scene at 16 pixels, enlarged to 32 and to 64."""
+    picture = Image.fromarray(scenes.render(scene, 16))
+    for size in (32, 64):
+        picture = picture.resize((size, size), Image.Resampling.BILINEAR)
+    return np.array(picture)
+
+
+VIEWS = {"32": lambda scene: scenes.render(scene, 32), "64": lambda scene: scenes.render(scene, 64), "16-64": enlarged}
+
+
+def is_read(picture, scene):
+    """Whether each object is found with all its attributes."""
+    found = sorted((t.colour, t.shape, t.size, t.place) for t in scene_reader.read(picture) if t.colour is not None)
+    return found == sorted((t.colour, t.shape, t.size, t.place) for t in scene.things)
+
+
+def share_read(view, split, count):
+    drawn = [scenes.make_scene(split, index) for index in range(count)]
+    return np.mean([is_read(VIEWS[view](scene), scene) for scene in drawn])
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_scenes_are_read_back(view):
+    assert share_read(view, "test", 60) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("split", ["test", "compositional"])
+def test_whole_splits_are_read_back(view, split):
+    assert share_read(view, split, 2000) >= 0.995
+
+
+def test_nothing_is_found_in_white():
+    assert scene_reader.read(np.full((32, 32, 3), 255, np.uint8)) == ()
+
+
+def test_pictures_have_to_be_square():
+    with pytest.raises(ValueError, match=r"\(32, 16, 3\)"):
+        scene_reader.read(np.zeros((32, 16, 3), np.uint8))
+
+
+def test_every_caption_is_parsed_to_what_it_names():
+    for index in range(300):
+        scene = scenes.make_scene("test", index)
+        asked = caption_accuracy.parse(scene.caption)
+        assert asked.relation == scene.relation and len(asked.things) == len(scene.things)
+        template = scenes.TEMPLATES[scene.template]
+        for wanted, thing in zip(asked.things, scene.things):
+            assert all(getattr(thing, name) == value for name, value in wanted.items())
+            assert {"colour", "shape"} <= wanted.keys()
+            assert ("size" in wanted) == ("{size}" in template) and ("place" in wanted) == ("{place}" in template)
+
+
+def test_scenes_are_right_by_their_own_captions_and_wrong_by_others():
+    drawn = [scenes.make_scene("test", index) for index in range(40)]
+    pictures, captions = np.stack([scenes.render(scene, 32) for scene in drawn]), [scene.caption for scene in drawn]
+    assert caption_accuracy.share_right(pictures, captions) == 1
+    assert caption_accuracy.share_right(pictures, captions[1:] + captions[:1]) < 0.1
+
+
+def test_the_order_of_a_relation_counts():
+    scene = next(s for s in (scenes.make_scene("test", i) for i in range(99)) if s.relation == 1 and s.template == 5)
+    first, second = scene.caption.split(" left of ")
+    picture = scenes.render(scene, 32)
+    assert caption_accuracy.is_right(picture, scene.caption)
+    assert not caption_accuracy.is_right(picture, f"{second} left of {first}")
+
+
+def test_other_texts_are_refused():
+    with pytest.raises(ValueError, match="a red dog"):
+        caption_accuracy.parse("a red dog")
