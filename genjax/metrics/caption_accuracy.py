@@ -94,3 +94,11 @@ def _fits(found: Sequence[scene_reader.Found], asked: Asked) -> bool:
 def share_right(pictures: ImageUint8, captions: Sequence[str]) -> float:
     """The share of pictures that are right, of one caption each."""
     return float(np.mean([is_right(*pair) for pair in zip(pictures, captions, strict=True)]))
+
+
+def by_kind(pictures: ImageUint8, captions: Sequence[str]) -> dict[str, float]:
+    """The share of pictures that are right, apart for captions of one object and of two."""
+    kinds = np.array([len(parse(caption).things) for caption in captions])
+    right = np.array([is_right(*pair) for pair in zip(pictures, captions, strict=True)])
+    names = {1: "one object", 2: "two objects"}
+    return {names[kind]: float(right[kinds == kind].mean()) for kind in np.unique(kinds).tolist()}

@@ -17,7 +17,7 @@ import numpy as np
 from genjax import sharding
 from genjax.data import loader
 from genjax.families.base import FeatureExtractor, ImageTextEncoder
-from genjax.metrics import feature_net, report
+from genjax.metrics import caption_accuracy, feature_net, report
 from genjax.metrics.retrieval import CANDIDATES
 from genjax.pipelines import clip, images, probing
 from genjax.pipelines.images import Drawn
@@ -50,11 +50,12 @@ def evaluate(
     Returns:
         "held_out": metric -> mean over the held-out split; with pictures to judge also "rows" and "receipt", with
         features also "linear_probe": share of held-out pictures whose class is read from them; of a CLIP "retrieval":
-        data -> shares of captions and pictures that are found.
+        data -> shares of captions and pictures that are found; of pictures of prompts "captions": kind of caption ->
+        share of pictures that show all that theirs names (`genjax.metrics.caption_accuracy`).
 
     Raises:
-        ValueError: for data without labels, samples of another size than the data's, or a probe of a family that has no
-            features.
+        ValueError: for data without labels, samples of another size than the data's, prompts that are no captions of
+            `captioned_shapes`, or a probe of a family that has no features.
     """
     result: dict[str, Any] = {"held_out": held_out(stage, seed)}
     if likelihood:
@@ -69,6 +70,8 @@ def evaluate(
         return result | {"linear_probe": figures}
     if probe_data:
         raise ValueError(f"a run of the family {stage.config.family!r} gives no features to probe")
+    if drawn is not None and drawn.prompts:
+        return result | {"captions": caption_accuracy.by_kind(drawn.images, drawn.prompts)}
     if drawn is None and stage.family.reconstruct:
         train = loader.load_arrays(_pictures(stage), stage.config.data.split)["image"]
         chosen = np.random.default_rng(seed).permutation(len(train))[:COUNT]
@@ -126,6 +129,7 @@ def format_result(result: dict[str, Any]) -> str:
     """What `evaluate` found, for people."""
     lines = [report.format_table(result)] if "rows" in result else []
     lines += [f"{name}: {value:.1%}" for name, value in result.get("linear_probe", {}).items()]
+    lines += [f"captions of {kind}: {share:.1%} right" for kind, share in result.get("captions", {}).items()]
     lines += [
         f"{name}: right {kind} first among {CANDIDATES}: {share:.1%}"
         for name, shares in result.get("retrieval", {}).items()
