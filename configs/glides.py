@@ -72,8 +72,8 @@ def inpainting(config: ConfigDict) -> ConfigDict:
     return config
 
 
-def select(config: ConfigDict, variant: str) -> ConfigDict:
-    """The config itself for the variant "", its small sister for "tiny": drawn scenes of 16 pixels, in seconds.
+def select(config: ConfigDict, variant: str, tiny_size: int = 16) -> ConfigDict:
+    """The config itself for the variant "", its small sister for "tiny": scenes of `tiny_size` pixels, in seconds.
 
     Raises:
         ValueError: for another variant.
@@ -81,19 +81,19 @@ def select(config: ConfigDict, variant: str) -> ConfigDict:
     if variant not in ("", "tiny"):
         raise ValueError(f"unknown variant {variant!r} of GLIDE; known: none, tiny")
     if variant == "tiny":
-        _shrink(config)
+        _shrink(config, tiny_size)
     return config
 
 
-def _shrink(config: ConfigDict) -> None:
-    config.data.update(name="captioned_shapes/32", split="train", eval_split="test", image_size=16, batch_size=16)
+def _shrink(config: ConfigDict, size: int) -> None:
+    config.data.update(name="captioned_shapes/32", split="train", eval_split="test", image_size=size, batch_size=16)
     config.data.update(crop="center", flip=False)
     config.data.tokenizer = common.bpe(vocab_size=128)
     model = config.model
     if model.low_res:
-        model.low_res.size = 8
+        model.low_res.size = size // 2
     model.network.update(width=8, channel_mult=(1, 2), num_res_blocks=1, attention_resolutions=(8,), num_groups=4)
-    model.network.update(head_channels=0, num_heads=1, dropout=0.0, remat=False)
+    model.network.update(head_channels=0, num_heads=1, dropout=0.0, remat=False, patch_size=size // 16)
     model.text.update(width=16, depth=2, num_heads=2)
     model.dtype = "float32"
     config.optimizer.model.update(learning_rate=1e-3, warmup_steps=0)

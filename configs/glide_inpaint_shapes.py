@@ -1,0 +1,23 @@
+"""GLIDE's base model of drawn scenes, fine-tuned to fill in what is erased (configs/glide_shapes_pipeline.py).
+
+    python launch/train.py --config=configs/glide_inpaint_shapes.py --workdir=runs/glide_inpaint \
+        --config.init_from=runs/glide/base
+    python launch/sample.py --workdir=runs/glide_inpaint --inpaint=PICTURE:MASK \
+        --prompt "a small blue star on the right"
+
+Without `init_from` it starts from scratch. The variant "tiny" trains in seconds.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common, glide_shapes_pipeline
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """The config; `variant` is "" or "tiny"."""
+    config = glide_shapes_pipeline.base(variant)
+    config.model.inpaint = common.inpaint()
+    if variant != "tiny":
+        config.optimizer.model.learning_rate = 5e-4
+        config.training.num_steps = 2_000
+    return config
