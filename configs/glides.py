@@ -88,7 +88,7 @@ def select(config: ConfigDict, variant: str, tiny_size: int = 16) -> ConfigDict:
 def _shrink(config: ConfigDict, size: int) -> None:
     config.data.update(name="captioned_shapes/32", split="train", eval_split="test", image_size=size, batch_size=16)
     config.data.update(crop="center", flip=False)
-    config.data.tokenizer = common.bpe(vocab_size=128)
+    config.data.tokenizer = common.bpe(vocab_size=300)
     model = config.model
     if model.low_res:
         model.low_res.size = size // 2
