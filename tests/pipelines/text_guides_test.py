@@ -109,7 +109,7 @@ def test_what_the_cutouts_are_of():
 
 
 def test_texts_scales_and_weights_compile_once_and_guides_add_up():
-    stage, seer = model(num_steps=3), encoder()
+    stage, seer = model(num_steps=20), encoder()
     reference = jnp.zeros((1, 2, 2, 1))
     chex.clear_trace_counter()
 

@@ -111,7 +111,7 @@ def embed(encoder: Stage, text: str) -> Float[Array, "1 d"]:
     return encoder.family.interface.encode_text(encoder.weights, tokens)
 
 
-def fit(images: Image, interface: ImageTextEncoder) -> Image:
+def fit(images: Image, interface: ImageTextEncoder) -> Float[Array, "b size_h size_w c"]:
     """Pictures at the size that the encoder reads."""
     size = interface.image_shape[:2]
     return images if images.shape[1:3] == size else images_lib.resize(images, size, antialias=True)

@@ -1,0 +1,136 @@
+"""DALL-E 2 as one stage: who is told what, swapped priors, and pictures changed by their embeddings."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from PIL import Image
+
+from genjax.families import registry
+from genjax.families.base import EmbeddingSampler, Family, Player, Weights
+from genjax.pipelines import dalle2, dalle2_editing, images
+from genjax.stages import Stage
+from tests.families import toy_clip
+from tests.families.dalle2_test import MODEL, SAMPLING
+from tests.families.toy_clip import CLIP, DIM, FROZEN, SPEC
+
+KEY = jax.random.key(0)
+
+
+class Words:
+    """A tokenizer of captions "1", "2", ..: the number itself."""
+
+    length, vocab_size, checksum = toy_clip.LENGTH, toy_clip.VOCAB, 7
+
+    def encode(self, text):
+        return np.array([int(text or 0), 0, 0], np.int32)
+
+    def lost(self, text):
+        return []
+
+    unknown = lost
+
+
+def stage(family, weights, sampling, checksum, name):
+    config = ConfigDict({"family": name, "sampling": {"batch_size": 4, **sampling}, "data": {"name": "toy"}})
+    return Stage(family, weights, config, SPEC, 1, checksum, {"clip": CLIP}, Words())
+
+
+def prior(turn=1.0, scale=3.0):
+    """A prior that gives the caption's own embedding, turned around or not, and told its guidance scale."""
+
+    def sample(weights, conditions, key):
+        found = CLIP.encode_text(weights.frozen["clip"], conditions["tokens"])
+        return turn * found * jnp.sign(conditions.get("guidance_scale", 1.0))
+
+    interface = EmbeddingSampler(sample, DIM, toy_clip.LENGTH, {"guidance_scale": 1.0})
+    family = Family(None, (Player("model", None),), None, None, interface)
+    return stage(family, Weights({}, (), FROZEN), {"guidance_scale": scale}, 3, "clip_prior")
+
+
+@pytest.fixture(scope="module")
+def decoder():
+    """A decoder that draws by DDIM, with nothing left at zero."""
+    family = registry.build("dalle2", MODEL, SAMPLING, SPEC, {"clip": CLIP})
+    params, extra = jax.jit(family.init)(KEY, toy_clip.batch(1))
+    noise = np.random.default_rng(0)
+    params = jax.tree.map(lambda leaf: leaf + 0.2 * noise.standard_normal(leaf.shape, np.float32), params)
+    return stage(family, Weights(params, extra, FROZEN), {"guidance_scale": 1.0}, 5, "dalle2")
+
+
+@pytest.fixture(scope="module")
+def whole(decoder):
+    return dalle2.join(prior(), decoder)
+
+
+def test_the_decoder_is_told_what_the_prior_draws(whole, decoder):
+    tokens = np.array([[1, 0, 0], [2, 0, 0]], np.int32)
+    drawn = images.draw(whole, 2, conditions={"tokens": tokens})
+    embed = np.asarray(CLIP.encode_text(FROZEN["clip"], tokens))
+    alone = images.draw(decoder, 2, conditions={"tokens": tokens, "image_embed": embed})
+    np.testing.assert_array_equal(drawn.images, alone.images)
+    turned = images.draw(dalle2.join(prior(turn=-1.0), decoder), 2, conditions={"tokens": tokens})
+    assert np.abs(turned.images.astype(int) - drawn.images).max() > 0
+
+
+def test_options_and_names(whole):
+    assert whole.config.sampling.prior_guidance_scale == 3.0 and whole.config.sampling.guidance_scale == 1.0
+    assert set(whole.family.interface.options) == {"guidance_scale", "prior_guidance_scale"}
+    assert whole.family.interface.text_length == toy_clip.LENGTH and whole.config.family == "dalle2"
+    # CLIP's weights are held once.
+    held = [whole.weights.frozen[name].frozen["clip"] for name in ("prior", "decoder")]
+    assert held[0] is held[1]
+
+
+def test_stages_that_do_not_fit_are_refused(decoder):
+    with pytest.raises(ValueError, match="has to draw CLIP embeddings"):
+        dalle2.join(decoder, decoder)
+    with pytest.raises(ValueError, match="has to draw pictures"):
+        dalle2.join(prior(), prior())
+    other = jax.tree.map(lambda leaf: leaf + 1, FROZEN)
+    with pytest.raises(ValueError, match="different CLIPs"):
+        dalle2.join(prior()._replace(weights=Weights({}, (), other)), decoder)
+    with pytest.raises(ValueError, match="decodes no CLIP embeddings"):
+        dalle2.parts(prior())
+
+
+@pytest.fixture
+def pictures(tmp_path, monkeypatch):
+    """Paths of two files; the toy's pictures have four channels, which no file has."""
+    rng = np.random.default_rng(1)
+    arrays = {}
+    for name in ("a", "b"):
+        Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8)).save(tmp_path / f"{name}.png")
+        arrays[str(tmp_path / f"{name}.png")] = rng.uniform(-1, 1, (4, 4, DIM)).astype(np.float32)
+    monkeypatch.setattr(dalle2_editing, "read_as", lambda path, shape: arrays[str(path)])
+    return list(arrays), list(arrays.values())
+
+
+def test_edits_start_and_end_where_they_should(whole, pictures):
+    (first, second), arrays = pictures
+    seen = np.asarray(toy_clip.encode_image(None, jnp.stack(arrays), None))
+    told = dalle2_editing.make("variations", f"{first}:0.5").conditions(whole, 3)
+    assert not told["tokens"].any() and told["latent"].shape == (3, *toy_clip.SHAPE)
+    np.testing.assert_allclose(told["image_embed"], np.repeat(seen[:1], 3, axis=0), rtol=1e-5)
+    blend = dalle2_editing.make("blend", f"{first}:{second}").conditions(whole, 3)
+    np.testing.assert_allclose(blend["image_embed"][[0, 2]], seen, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(blend["image_embed"], axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(blend["latent"][0], told["latent"][0], atol=1e-4)
+    diff = dalle2_editing.make("text_diff", f"{first}:1:2").conditions(whole, 3)
+    np.testing.assert_allclose(diff["image_embed"][0], seen[0], atol=1e-5)
+    before, after = CLIP.encode_text(FROZEN["clip"], jnp.array([[1, 0, 0], [2, 0, 0]]))
+    change = np.asarray(dalle2_editing.text_difference(before, after))
+    along = diff["image_embed"] @ change
+    assert along[0] < along[1] < along[2]
+    # Half of the angle, at most.
+    np.testing.assert_allclose(np.arccos(along[2]), 0.5 * np.arccos(seen[0] @ change), rtol=1e-3)
+
+
+def test_edits_of_the_command_line_are_read():
+    assert dalle2_editing.make("variations", "C:/a.png:0.5").sampling == {"sampler": {"name": "ddim", "eta": 0.5}}
+    for name, text in (("variations", "a.png"), ("variations", "a.png:x"), ("blend", ":b"), ("text_diff", "a.png:x")):
+        with pytest.raises(ValueError, match=f"--{name}"):
+            dalle2_editing.make(name, text)
+    with pytest.raises(ValueError, match="mean the same"):
+        dalle2_editing.text_difference(jnp.ones(3), jnp.ones(3))
