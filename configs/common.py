@@ -146,6 +146,7 @@ def diffusion() -> ConfigDict:
     sampling.strength = 1.0  # share of the steps that are made when starting from a picture (SDEdit)
     sampling.aug_level = 0.0  # of a super-resolution model: noise on the small picture, up to its max_aug_level
     sampling.resamples = 1  # times that each stretch is walked when inpainting; RePaint: 10
+    sampling.guides = ()  # pulls from outside, as sample.py --guide takes them: ("classifier:WORKDIR:3.0",)
     sampling.noise_scale = 1.0  # times the noise that sampling starts from; GLIDE's upsampler: .997
     return config
 

@@ -107,6 +107,9 @@ class SamplingFlags:
             "prompt", None, "What a text model is to draw; several times for several. Default: held-out captions."
         )
         self._prompts_file = flags.DEFINE_string("prompts_file", None, "A file of prompts, one a line.")
+        self._prompts_split = flags.DEFINE_string(
+            "prompts_split", "", "Whose captions are drawn where there is no prompt; default: the held-out split's."
+        )
         self._samples_per_prompt = flags.DEFINE_integer(
             "samples_per_prompt", 1, "Pictures of each prompt, or of each held-out caption."
         )
@@ -114,7 +117,7 @@ class SamplingFlags:
             name: flags.DEFINE_float(name, None, f"{usage}; default: the config's.") for name, usage in OPTIONS.items()
         }
         self._guides = flags.DEFINE_multi_string(
-            "guide", [], f"{guides.USAGE}: a pull from outside. More than one --guide adds them up."
+            "guide", [], f"{guides.USAGE}: a pull from outside. More than one --guide adds them up. Default: the config's."
         )
         self._edits = {
             name: flags.DEFINE_string(name, None, f"{usage}. One edit at a time.")
@@ -152,7 +155,8 @@ class SamplingFlags:
         if self._num_steps.value:
             overrides["num_steps"] = self._num_steps.value
         stage = folders.load(self.workdir, sampling=overrides)
-        return guides.guide(stage, [guides.make(text, stage) for text in self._guides.value])
+        asked = self._guides.value or defaults.get("guides", ())
+        return guides.guide(stage, [guides.make(text, stage) for text in asked if text])
 
     def draw(self, stage: stages.Stage) -> images.Drawn:
         """The pictures that were asked for.
@@ -167,9 +171,9 @@ class SamplingFlags:
         reads = getattr(stage.family.interface, "text_length", 0)
         if edit and edit.one_label and reads and len(set(asked or ())) != 1:
             raise ValueError("this edit of a text model needs one prompt for all pictures; add --prompt")
-        if asked is None and reads and self._samples_per_prompt.value > 1:
+        if asked is None and reads and not edit:
             each = self._samples_per_prompt.value
-            captions = prompts.for_pictures(stage, -(-count // each))
+            captions = prompts.for_pictures(stage, -(-count // each), split=self._prompts_split.value)
             asked = [captions[number // each] for number in range(count)]
         settings = {
             "label": self._label.value,
@@ -190,7 +194,7 @@ class SamplingFlags:
         if edit or self._keep.value != 1 or self._label.value is not None:
             raise ValueError("--rerank chooses among pictures of prompts: leave edits, --keep and --label out")
         folder, candidates = reranking.parse(self._rerank.value)
-        texts = asked or prompts.for_pictures(stage, self._num_samples.value)
+        texts = asked or prompts.for_pictures(stage, self._num_samples.value, split=self._prompts_split.value)
         if texts is None:
             raise ValueError("--rerank needs a model that reads text, and this one reads none")
         chosen = {name: settings[name] for name in ("options", "seed")}
@@ -200,7 +204,7 @@ class SamplingFlags:
         """The prompts that were asked for, each as often as pictures of it; None if there are none.
 
         Raises:
-            ValueError: for two ways of saying how many pictures, or a file without prompts.
+            ValueError: for two ways of saying what or how many pictures, or a file without prompts.
         """
         each = self._samples_per_prompt.value
         if each < 1:
@@ -210,6 +214,8 @@ class SamplingFlags:
             found += prompts.read_file(self._prompts_file.value)
         if found and flags.FLAGS["num_samples"].present:
             raise ValueError("the prompts say how many pictures there are: set --samples_per_prompt, not --num_samples")
+        if found and self._prompts_split.value:
+            raise ValueError("there are prompts: leave --prompts_split out, which draws the captions of data instead")
         return [prompt for prompt in found for _ in range(each)] or None
 
     def _edit(self) -> editing.Edit | None:

@@ -69,6 +69,7 @@ class Sampling(NamedTuple):
     strength: float = 1.0
     resamples: int = 1
     aug_level: float = 0.0
+    guides: tuple[str, ...] = ()
     noise_scale: float = 1.0
 
 

@@ -18,19 +18,22 @@ from genjax.typing import Int
 log = logging.getLogger(__name__)
 
 
-def for_pictures(stage: Stage, count: int, prompts: Sequence[str] | None = None) -> tuple[str, ...] | None:
-    """The text of each of `count` pictures: the prompts in turn, or else captions of the held-out split.
+def for_pictures(
+    stage: Stage, count: int, prompts: Sequence[str] | None = None, split: str = ""
+) -> tuple[str, ...] | None:
+    """The text of each of `count` pictures: the prompts in turn, or else captions of a split of the data.
 
     Args:
         stage: a stage whose interface draws pictures.
         count: number of pictures.
         prompts: what was asked for.
+        split: whose captions are taken; the held-out one by default.
 
     Returns:
         None of a model without text.
 
     Raises:
-        ValueError: for prompts to a model without text, an empty list of them, or held-out captions that aren't there.
+        ValueError: for prompts to a model without text, an empty list of them, or captions that aren't there.
     """
     if not stage.family.interface.text_length:
         if prompts is not None:
@@ -41,10 +44,10 @@ def for_pictures(stage: Stage, count: int, prompts: Sequence[str] | None = None)
         return None
     if prompts is None:
         try:
-            held_out = loader.captions(stage.config.data.to_dict(), stage.config.data.eval_split, count)
+            found = loader.captions(stage.config.data.to_dict(), split or stage.config.data.eval_split, count)
         except ValueError as error:
-            raise ValueError(f"give a prompt: there are no captions of held-out pictures to draw: {error}") from error
-        prompts = [" ".join(captions[:1]) for captions in held_out]
+            raise ValueError(f"give a prompt: there are no captions of these pictures to draw: {error}") from error
+        prompts = [" ".join(captions[:1]) for captions in found]
     if not prompts:
         raise ValueError("there is no prompt; give at least one")
     return tuple(prompts[number % len(prompts)] for number in range(count))

@@ -152,7 +152,8 @@ def test_options_are_traced_and_change_the_draw(family, sample, weights):
     neutral = family.interface.options
     assert neutral == {"guidance_scale": 1.0, "temperature": 1.0, "top_k": 0.0, "top_p": 1.0}
     at_neutral = draw(conditions(6, **neutral))
-    np.testing.assert_array_equal(at_neutral, sample(weights, conditions(6), KEY).images)
+    # Another code would be another colour; two programs round the same one differently.
+    np.testing.assert_allclose(at_neutral, sample(weights, conditions(6), KEY).images, atol=1e-6)
     for changed in ({"guidance_scale": 9.0}, {"temperature": 0.1}, {"top_k": 1.0}, {"top_p": 0.1}):
         assert (draw(conditions(6, **{**neutral, **changed})) != at_neutral).any(), changed
     assert count == 1

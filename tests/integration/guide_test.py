@@ -1,5 +1,8 @@
 """`sample.py --guide`: a run, guided by a classifier that was trained beside it."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 
@@ -28,10 +31,16 @@ def test_a_classifier_guides_a_run(programs, classifier, trained, tmp_path):
         np.testing.assert_array_equal(np.bincount(file["arr_1"]), [2] * 10)
 
 
-def test_errors_are_one_line(programs, classifier, trained):
-    guide = f"--guide=classifier:{trained}:1.0"
-    line = error_of(programs.run("sample", f"--workdir={trained}", guide, code=1))
-    assert "needs the workdir of a noisy_classifier" in line
+def test_guides_of_flags_and_of_the_config_are_refused_in_one_line(programs, trained, tmp_path):
+    guide = f"classifier:{trained}:1.0"
+    configured = tmp_path / "configured"
+    shutil.copytree(trained, configured)
+    config = json.loads((configured / "config.json").read_text())
+    config["sampling"]["guides"] = [guide]
+    (configured / "config.json").write_text(json.dumps(config))
+    for flags in ((f"--workdir={trained}", f"--guide={guide}"), (f"--workdir={configured}",)):
+        line = error_of(programs.run("sample", *flags, code=1))
+        assert "needs the workdir of a noisy_classifier" in line
 
 
 def test_a_classifier_draws_nothing(programs, classifier, monkeypatch):

@@ -75,7 +75,7 @@ def test_a_workdir_knows_its_words_without_the_data(folder, run, tmp_path):
     drawn = images.draw(stage, 4, prompts=["a red thing", "blue"])
     np.testing.assert_array_equal(drawn.images, there.images)
     assert drawn.prompts == ("a red thing", "blue") * 2
-    with pytest.raises(ValueError, match="give a prompt: there are no captions of held-out pictures to draw: .*such"):
+    with pytest.raises(ValueError, match="give a prompt: there are no captions of these pictures to draw: .*such"):
         images.draw(stage, 2)
 
 
@@ -96,6 +96,8 @@ def test_the_prompt_decides_and_is_kept_with_its_picture(run, tmp_path):
 
 def test_without_a_prompt_held_out_captions_are_drawn(run):
     assert images.draw(stages.load(run), 5).prompts == ("a red thing", "a green thing") * 2 + ("a red thing",)
+    asked = prompts.for_pictures(stages.load(run), 3, split="train")
+    assert asked == ("a red thing", "a green thing", "a blue thing"), "another split's, in the order of its pictures"
 
 
 def test_what_a_prompt_loses_is_told_once(run, caplog):
