@@ -50,6 +50,9 @@ def upsampler(image_size: int, variant: str = "") -> ConfigDict:
     """The config of the stage that enlarges scenes to `image_size` from half of that; `variant` is "" or "tiny"."""
     config = cascade_digits.upsampler(image_size, variant)
     config.data.update(name=f"captioned_shapes/{image_size}", channels=3)
+    config.model.parameterization.name = config.model.weighting.name = "x0"
+    config.model.low_res.max_aug_level = 0.2  # more noise hides the shape of what is small
+    config.sampling.aug_level = 0.05
     config.sampling.batch_size = 64
     if variant == "tiny":
         return config

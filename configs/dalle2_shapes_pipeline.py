@@ -74,8 +74,8 @@ def decoder(variant: str = "") -> ConfigDict:
     config.data.update(name="captioned_shapes/32", image_size=16, batch_size=32)
     config.data.tokenizer = common.bpe()
     model = config.model
-    model.schedule.name = "cosine"
-    model.parameterization.name = model.weighting.name = "v"
+    model.schedule.name = "linear_beta"
+    model.parameterization.name = model.weighting.name = "x0"
     model.time_sampler.name = "stratified"
     model.text.update(width=64, depth=2, num_heads=2)
     unets.network(
@@ -83,7 +83,7 @@ def decoder(variant: str = "") -> ConfigDict:
         adaptive_norm=True, num_groups=8, patch_size=2,
     )  # fmt: skip
     config.optimizer.model.update(learning_rate=1e-3, warmup_steps=200, clip_norm=1.0, schedule="cosine")
-    config.training.num_steps = 6_000
+    config.training.num_steps = 4_500
     config.training.ema.decay = 0.998
     config.checkpoint.every = 1_000
     config.log.update(every=100, sample_every=2_000, eval_every=2_000, num_samples=32)

@@ -36,7 +36,6 @@ def base(variant: str = "") -> ConfigDict:
         head_channels=32,
         adaptive_norm=True,
         num_groups=8,
-        time_scale=1000.0,
         patch_size=2,
     )
     config.training.num_steps = 4_000
@@ -57,22 +56,25 @@ def upsampler(image_size: int, variant: str = "") -> ConfigDict:
         attention_resolutions=(8,),
         head_channels=32,
         num_groups=8,
-        time_scale=1000.0,
     )
-    config.model.low_res = imagens.common.low_res(image_size // 2, max_aug_level=0.5)
+    config.model.low_res = imagens.common.low_res(image_size // 2, max_aug_level=0.2)
     config.training.num_steps = 1_500
-    config.sampling.aug_level = 0.1
+    config.sampling.aug_level = 0.05
     config.sampling.num_steps = "10"
     return imagens.tiny(config, image_size // 2) if variant == "tiny" else config
 
 
 def _stage(image_size: int, batch_size: int) -> ConfigDict:
-    """What all three have: predictions of v at times that cover a batch evenly, Adam with a cosine decay."""
+    """What all three have: predictions of x0 at times that cover a batch evenly, Adam with a cosine decay.
+
+    The linear schedule of 1000 steps instead of the paper's cosine, for the reason that `glide_shapes_pipeline` gives.
+    """
     config = imagens.imagen()
     config.data.update(name=f"captioned_shapes/{max(32, image_size)}", image_size=image_size, batch_size=batch_size)
     config.data.tokenizer = text_minilm.get_config().data.tokenizer
     model = config.model
-    model.parameterization.name = model.weighting.name = "v"
+    model.schedule = ConfigDict({"name": "linear_beta", "num_steps": 1000})
+    model.parameterization.name = model.weighting.name = "x0"
     model.time_sampler.name = "stratified"
     model.text.update(width=128, num_heads=4)
     config.optimizer.model.update(learning_rate=1e-3, warmup_steps=200, clip_norm=1.0, schedule="cosine")
