@@ -74,8 +74,8 @@ def decoder(variant: str = "") -> ConfigDict:
     config.data.update(name="captioned_shapes/32", image_size=16, batch_size=32)
     config.data.tokenizer = common.bpe()
     model = config.model
-    model.schedule.name = "linear_beta"
-    model.parameterization.name = model.weighting.name = "x0"
+    model.schedule.name = "cosine"
+    model.parameterization.name = model.weighting.name = "v"
     model.time_sampler.name = "stratified"
     model.text.update(width=64, depth=2, num_heads=2)
     unets.network(

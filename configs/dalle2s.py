@@ -123,7 +123,7 @@ def select(config: ConfigDict, variant: str) -> ConfigDict:
 
 def _shrink(config: ConfigDict) -> None:
     config.data.update(name="captioned_shapes/32", split="train", eval_split="test", image_size=32, batch_size=16)
-    config.data.tokenizer = ConfigDict() if config.family == "diffusion" else common.bpe(vocab_size=300)
+    config.data.tokenizer = ConfigDict() if config.family == "diffusion" else common.bpe()
     model = config.model
     model.dtype = "float32"
     if config.family in ("clip_prior", "clip_ar_prior"):

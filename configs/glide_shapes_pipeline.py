@@ -25,7 +25,7 @@ def base(variant: str = "") -> ConfigDict:
         adaptive_norm=True, num_groups=8, patch_size=2,
     )  # fmt: skip
     config.model.text.update(width=96, depth=3, num_heads=4, dropout=0.15)
-    config.training.num_steps = 6_000
+    config.training.num_steps = 8_000
     config.sampling.num_steps = "25"
     config.sampling.guidance_scale = 3.0
     return glides.select(config, variant)
@@ -38,6 +38,7 @@ def upsampler(variant: str = "") -> ConfigDict:
         config, width=32, channel_mult=(1, 2), num_res_blocks=1, attention_resolutions=(8,), num_heads=4,
         adaptive_norm=True, num_groups=8, patch_size=2,
     )  # fmt: skip
+    config.model.parameterization.name = config.model.weighting.name = "x0"
     config.model.low_res = common.low_res(16, max_aug_level=0.2)
     config.model.text.update(width=64, depth=2, num_heads=4, dropout=0.0)
     config.training.num_steps = 3_000
@@ -47,18 +48,18 @@ def upsampler(variant: str = "") -> ConfigDict:
 
 
 def _stage(image_size: int, batch_size: int) -> ConfigDict:
-    """What both have: predictions of x0 at times that cover a batch evenly, Adam with a cosine decay.
+    """What both have: predictions of v at times that cover a batch evenly, Adam with a cosine decay.
 
-    Flat shapes show through much noise: what a caption adds is asked for where sigma / alpha > 2, in 60% of the times of
-    the linear schedule and 30% of the cosine one's. There the plain error of x0 has its weight, and no channel of
-    a narrow network is spent on copying the noise, as for eps and v.
+    Colours and shapes are decided where sigma / alpha is between .5 and 4: in 55% of the times of the cosine schedule.
+    The linear one, with predictions of x0, is slower to learn them: a third of captions of one object wrong after 6,000
+    steps.
     """
     config = glides.glide()
     config.data.update(name="captioned_shapes/32", image_size=image_size, batch_size=batch_size)
     config.data.tokenizer = common.bpe(vocab_size=512, length=14)
     model = config.model
-    model.schedule.name = "linear_beta"
-    model.parameterization.name = model.weighting.name = "x0"
+    model.schedule.name = "cosine"
+    model.parameterization.name = model.weighting.name = "v"
     model.time_sampler.name = "stratified"
     config.optimizer.model.update(learning_rate=1e-3, warmup_steps=200, clip_norm=1.0, schedule="cosine")
     config.training.ema.decay = 0.998

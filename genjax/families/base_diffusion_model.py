@@ -34,7 +34,7 @@ from genjax.diffusion import (
 from genjax.diffusion.conditioning import Cond, Inpaint, LowRes
 from genjax.families.base import Weights, read_settings
 from genjax.nn import denoising
-from genjax.typing import Array, Batch, Bool, DataSpec, Image, Key, Params, PerExample, PyTree, Tokens
+from genjax.typing import Array, Batch, Bool, DataSpec, Float, Image, Key, Params, PerExample, PyTree, Tokens
 
 
 class Settings(NamedTuple):
@@ -214,7 +214,7 @@ def training_pair(model: Model, frozen: Mapping[str, Weights], batch: Batch, key
     return x0, cond
 
 
-def erased(model: Model, x0: Image, key: Key) -> Image:
+def erased(model: Model, x0: Image, key: Key) -> Float[Array, "b h w known"]:
     """What an inpainting model is shown of pictures in training."""
     return conditioning.known_channels(x0, conditioning.random_mask(model.inpaint, x0, rng.stream(key, "inpaint")))
 

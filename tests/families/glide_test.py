@@ -1,0 +1,118 @@
+"""GLIDE: a network that reads captions itself, leaves some out, and after a fine-tuning fills in what is erased."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genjax.families import glide, registry
+from genjax.families.base import LossInputs, Weights
+from genjax.typing import DataSpec
+
+KEY = jax.random.key(0)
+SPEC = DataSpec((8, 8, 3), has_text=True, text_length=5, vocab_size=12)
+TOKENS = jnp.array([[3, 7, 1, 0, 0], [4, 7, 2, 9, 0]])
+MODEL = {
+    "schedule": {"name": "cosine", "num_steps": 100},
+    "parameterization": {"name": "eps"},
+    "weighting": {"name": "simple"},
+    "time_sampler": {"name": "uniform"},
+    "network": {"name": "unet", "width": 8, "channel_mult": (1,), "num_res_blocks": 1, "attention_resolutions": (8,),
+                "num_groups": 2, "adaptive_norm": True},
+    "text": {"width": 8, "depth": 1, "num_heads": 2, "dropout": 0.25},
+}  # fmt: skip
+SAMPLING = {"sampler": {"name": "ddim"}, "num_steps": "3", "threshold": {"name": "static"}}
+
+
+def build(spec=SPEC, **model):
+    return registry.build("glide", {**MODEL, **model}, SAMPLING, spec)
+
+
+def batch(count=2):
+    images = jax.random.uniform(KEY, (count, 8, 8, 3), minval=-1.0)
+    return {"image": images, "tokens": jnp.tile(TOKENS, (count // 2, 1)), "index": jnp.arange(count)}
+
+
+def weights_of(family):
+    """Weights with nothing left at zero, so that every path carries something."""
+    params, extra = jax.jit(family.init)(KEY, batch())
+    noise = np.random.default_rng(0)
+    params = jax.tree.map(lambda leaf: leaf + 0.2 * noise.standard_normal(leaf.shape, np.float32), params)
+    return Weights(params, extra, {})
+
+
+def loss_of(family, weights, batch):
+    inputs = LossInputs({}, weights.extra, {}, batch, KEY, jnp.asarray(0))
+    return jax.jit(jax.value_and_grad(lambda params: family.players[0].loss(params, inputs)[0]))(
+        weights.params["model"]
+    )
+
+
+@pytest.fixture(scope="module")
+def base():
+    family = build()
+    return family, weights_of(family)
+
+
+@pytest.fixture(scope="module")
+def filler():
+    family = build(inpaint={"everything": 0.25})
+    return family, weights_of(family)
+
+
+def draw(case, **conditions):
+    family, weights = case
+    conditions = {"index": jnp.arange(2), **conditions}
+    return np.asarray(jax.jit(family.interface.sample)(weights, conditions, KEY).images)
+
+
+def test_the_transformer_is_trained_with_the_network(base):
+    value, grads = loss_of(*base, batch())
+    assert np.isfinite(value)
+    assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(grads)), "all of it, embeddings of words included"
+
+
+def test_captions_decide_and_guidance_goes_from_the_empty_one(base):
+    told, other, none = draw(base, tokens=TOKENS), draw(base, tokens=TOKENS[::-1]), draw(base, tokens=0 * TOKENS)
+    assert np.abs(told - other).max() > 1e-3 and np.abs(told - none).max() > 1e-3
+    for scale, expected in ((1.0, told), (0.0, none)):
+        guided = draw(base, tokens=TOKENS, guidance_scale=jnp.asarray(scale))
+        np.testing.assert_allclose(guided, expected, atol=1e-4)
+
+
+def test_so_many_captions_are_left_out():
+    conditioner = glide.make_conditioner(glide.Text(8, 1, 2, dropout=0.2), SPEC, 32, "float32")
+    left = conditioner.drop(jnp.tile(TOKENS, (2000, 1)), KEY)
+    assert np.mean((left == 0).all(axis=1)) == pytest.approx(0.2, abs=0.02)
+    kept = (left != 0).any(axis=1)
+    np.testing.assert_array_equal(left[kept], jnp.tile(TOKENS, (2000, 1))[kept])
+
+
+def test_inpainting_is_trained_and_keeps_what_is_known(filler):
+    value, grads = loss_of(*filler, batch())
+    assert np.isfinite(value) and all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(grads))
+    known, mask = batch()["image"], jnp.ones((2, 8, 8, 1)).at[:, 2:6, 3:].set(0)
+    drawn = draw(filler, tokens=TOKENS, known=known, mask=mask)
+    np.testing.assert_allclose(drawn * mask, known * mask, atol=1e-6)
+    elsewhere = draw(filler, tokens=TOKENS, known=jnp.flip(known, axis=1), mask=mask)
+    assert np.abs(drawn - elsewhere)[:, 2:6, 3:].max() > 1e-3, "what is filled in depends on what is around it"
+
+
+def test_inpainting_starts_out_as_the_base_does(base, filler):
+    """The weights of the channels that it adds are zero: the function is the base's."""
+    family, fresh = filler
+    grown = Weights(family.adopt(fresh.params, base[1].params), fresh.extra, {})
+    np.testing.assert_allclose(draw((family, grown), tokens=TOKENS), draw(base, tokens=TOKENS), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("spec", "text", "words"),
+    [
+        (DataSpec((8, 8, 3)), {}, "needs captions as tokens"),
+        (SPEC, {"dropout": 1.5}, r"dropout=1.5 must be in \[0, 1\]"),
+        (SPEC, {"heads": 2}, "heads"),
+    ],
+)
+def test_what_does_not_fit_is_told(spec, text, words):
+    with pytest.raises(ValueError, match=words):
+        build(spec, text=text)
