@@ -117,7 +117,7 @@ class SamplingFlags:
             name: flags.DEFINE_float(name, None, f"{usage}; default: the config's.") for name, usage in OPTIONS.items()
         }
         self._guides = flags.DEFINE_multi_string(
-            "guide", [], f"{guides.USAGE}: a pull from outside. More than one --guide adds them up. Default: the config's."
+            "guide", [], f"{guides.USAGE}: a pull from outside. Several --guide add up. Default: the config's."
         )
         self._edits = {
             name: flags.DEFINE_string(name, None, f"{usage}. One edit at a time.")
