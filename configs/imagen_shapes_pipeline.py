@@ -84,5 +84,7 @@ def _stage(image_size: int, batch_size: int) -> ConfigDict:
     config.checkpoint.every = 1_000
     config.log.update(every=100, sample_every=2_000, eval_every=2_000, num_samples=32)
     config.sampling.sampler.name = "dpmpp_2m"
+    # Dynamic thresholding takes the white of the canvas for saturation, and divides all by what guidance adds to it.
+    config.sampling.threshold = ConfigDict({"name": "static"})
     config.sampling.batch_size = 100
     return config
