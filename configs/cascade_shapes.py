@@ -50,9 +50,7 @@ def upsampler(image_size: int, variant: str = "") -> ConfigDict:
     """The config of the stage that enlarges scenes to `image_size` from half of that; `variant` is "" or "tiny"."""
     config = cascade_digits.upsampler(image_size, variant)
     config.data.update(name=f"captioned_shapes/{image_size}", channels=3)
-    config.model.parameterization.name = config.model.weighting.name = "x0"
-    config.model.low_res.max_aug_level = 0.2  # more noise hides the shape of what is small
-    config.sampling.aug_level = 0.05
+    enlarge(config)
     config.sampling.batch_size = 64
     if variant == "tiny":
         return config
@@ -60,6 +58,16 @@ def upsampler(image_size: int, variant: str = "") -> ConfigDict:
     config.training.num_steps = 5_000
     config.log.update(sample_every=1_000, eval_every=1_000, num_samples=32)
     return config
+
+
+def enlarge(config: ConfigDict) -> None:
+    """Set what all models have that enlarge scenes, and read a small picture: `config.model.low_res`.
+
+    What they are to draw is all but known, so they predict x0, with its plain error: nothing is spent on copying noise.
+    """
+    config.model.parameterization.name = config.model.weighting.name = "x0"
+    config.model.low_res.max_aug_level = 0.2  # more noise hides the shape of what is small
+    config.sampling.aug_level = 0.05
 
 
 def _shrink(config: ConfigDict) -> None:

@@ -9,7 +9,7 @@ seconds, for tests. `configs/glide_inpaint_shapes.py` goes on from the base.
 
 from ml_collections import ConfigDict
 
-from configs import common, glides, pipelines, unets
+from configs import cascade_shapes, common, glides, pipelines, unets
 
 
 def get_config(variant: str = "") -> ConfigDict:
@@ -38,12 +38,11 @@ def upsampler(variant: str = "") -> ConfigDict:
         config, width=32, channel_mult=(1, 2), num_res_blocks=1, attention_resolutions=(8,), num_heads=4,
         adaptive_norm=True, num_groups=8, patch_size=2,
     )  # fmt: skip
-    config.model.parameterization.name = config.model.weighting.name = "x0"
-    config.model.low_res = common.low_res(16, max_aug_level=0.2)
+    config.model.low_res = common.low_res(16)
+    cascade_shapes.enlarge(config)
     config.model.text.update(width=64, depth=2, num_heads=4, dropout=0.0)
     config.training.num_steps = 3_000
     config.sampling.num_steps = "10"
-    config.sampling.aug_level = 0.05
     return glides.select(config, variant, 32)
 
 

@@ -11,7 +11,7 @@ Efficient U-Nets, which read the text too: in a picture of 16 pixels a small sta
 
 from ml_collections import ConfigDict
 
-from configs import imagens, pipelines, text_minilm, unets
+from configs import cascade_shapes, common, imagens, pipelines, text_minilm, unets
 
 
 def get_config(variant: str = "") -> ConfigDict:
@@ -46,10 +46,7 @@ def base(variant: str = "") -> ConfigDict:
 
 
 def upsampler(image_size: int, variant: str = "") -> ConfigDict:
-    """The config of the stage that enlarges scenes to `image_size` from half of that; `variant` is "" or "tiny".
-
-    What it is to draw is all but known, so it predicts x0, with its plain error: nothing is spent on copying noise.
-    """
+    """The config of the stage that enlarges scenes to `image_size` from half of that; `variant` is "" or "tiny"."""
     config = _stage(image_size, batch_size=16)
     last = image_size == 64
     imagens.efficient_network(
@@ -62,10 +59,9 @@ def upsampler(image_size: int, variant: str = "") -> ConfigDict:
         num_groups=8,
         time_scale=1000.0,
     )
-    config.model.parameterization.name = config.model.weighting.name = "x0"
-    config.model.low_res = imagens.common.low_res(image_size // 2, max_aug_level=0.2)
+    config.model.low_res = common.low_res(image_size // 2)
+    cascade_shapes.enlarge(config)
     config.training.num_steps = 1_500
-    config.sampling.aug_level = 0.05
     config.sampling.num_steps = "10"
     return imagens.tiny(config, image_size // 2) if variant == "tiny" else config
 
