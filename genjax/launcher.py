@@ -117,7 +117,7 @@ class SamplingFlags:
             name: flags.DEFINE_float(name, None, f"{usage}; default: the config's.") for name, usage in OPTIONS.items()
         }
         self._guides = flags.DEFINE_multi_string(
-            "guide", [], f"{guides.USAGE}: a pull from outside. Several --guide add up. Default: the config's."
+            "guide", [], f"{guides.USAGE}: a pull from outside. Several add up. Default: the config's; empty: none."
         )
         self._edits = {
             name: flags.DEFINE_string(name, None, f"{usage}. One edit at a time.")
@@ -194,11 +194,10 @@ class SamplingFlags:
         if edit or self._keep.value != 1 or self._label.value is not None:
             raise ValueError("--rerank chooses among pictures of prompts: leave edits, --keep and --label out")
         folder, candidates = reranking.parse(self._rerank.value)
-        texts = asked or prompts.for_pictures(stage, self._num_samples.value, split=self._prompts_split.value)
-        if texts is None:
+        if asked is None:
             raise ValueError("--rerank needs a model that reads text, and this one reads none")
         chosen = {name: settings[name] for name in ("options", "seed")}
-        return reranking.draw_best(stage, stages.load(folder), texts, candidates, **chosen)
+        return reranking.draw_best(stage, stages.load(folder), asked, candidates, **chosen)
 
     def prompts(self) -> list[str] | None:
         """The prompts that were asked for, each as often as pictures of it; None if there are none.
