@@ -33,14 +33,18 @@ def build(source="own", spec=SPEC, **model):
     return registry.build("dalle2", model, SAMPLING, spec, {"clip": CLIP})
 
 
-@pytest.fixture(scope="module", params=["own", "clip"])
-def case(request):
+def shaken(source="own"):
     """(family, weights with nothing left at zero)"""
-    family = build(request.param)
+    family = build(source)
     params, extra = jax.jit(family.init)(KEY, toy_clip.batch(1))
     noise = np.random.default_rng(0)
     params = jax.tree.map(lambda leaf: leaf + 0.2 * noise.standard_normal(leaf.shape, np.float32), params)
     return family, Weights(params, extra, FROZEN)
+
+
+@pytest.fixture(scope="module", params=["own", "clip"])
+def case(request):
+    return shaken(request.param)
 
 
 @pytest.fixture(scope="module")

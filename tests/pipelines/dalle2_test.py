@@ -7,15 +7,12 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
-from genjax.families import registry
 from genjax.families.base import EmbeddingSampler, Family, Player, Weights
 from genjax.pipelines import dalle2, dalle2_editing, images
 from genjax.stages import Stage
 from tests.families import toy_clip
-from tests.families.dalle2_test import MODEL, SAMPLING
+from tests.families.dalle2_test import shaken
 from tests.families.toy_clip import CLIP, DIM, FROZEN, SPEC
-
-KEY = jax.random.key(0)
 
 
 class Words:
@@ -52,11 +49,7 @@ def prior(turn=1.0, scale=3.0):
 @pytest.fixture(scope="module")
 def decoder():
     """A decoder that draws by DDIM, with nothing left at zero."""
-    family = registry.build("dalle2", MODEL, SAMPLING, SPEC, {"clip": CLIP})
-    params, extra = jax.jit(family.init)(KEY, toy_clip.batch(1))
-    noise = np.random.default_rng(0)
-    params = jax.tree.map(lambda leaf: leaf + 0.2 * noise.standard_normal(leaf.shape, np.float32), params)
-    return stage(family, Weights(params, extra, FROZEN), {"guidance_scale": 1.0}, 5, "dalle2")
+    return stage(*shaken(), {"guidance_scale": 1.0}, 5, "dalle2")
 
 
 @pytest.fixture(scope="module")
