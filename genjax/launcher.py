@@ -162,7 +162,7 @@ class SamplingFlags:
         """The pictures that were asked for.
 
         Raises:
-            ValueError: for an edit that needs a class or a prompt and has none.
+            ValueError: for an edit that needs a class or a prompt and has none, or flags that don't go together.
         """
         asked = self.prompts()
         edit, count = self._edit(), len(asked) if asked else self._num_samples.value
@@ -171,6 +171,9 @@ class SamplingFlags:
         reads = getattr(stage.family.interface, "text_length", 0)
         if edit and edit.one_label and reads and len(set(asked or ())) != 1:
             raise ValueError("this edit of a text model needs one prompt for all pictures; add --prompt")
+        if self._prompts_split.value and (edit or not reads):
+            whose = "edits" if edit else "a model that reads no text"
+            raise ValueError(f"--prompts_split names whose captions are drawn: {whose} can't use it; leave it out")
         if asked is None and reads and not edit:
             each = self._samples_per_prompt.value
             captions = prompts.for_pictures(stage, -(-count // each), split=self._prompts_split.value)

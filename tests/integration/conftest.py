@@ -23,7 +23,8 @@ class Programs:
             **os.environ,
             "TFDS_DATA_DIR": str(self.data_dir),
             "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} --xla_cpu_use_fusion_emitters=false",
+            # Of two counts the last one holds.
+            "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}",
             "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",
             **environment,
         }
