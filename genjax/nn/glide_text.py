@@ -9,10 +9,10 @@ Each position has a padding vector of its own. The last position, whose features
 the text fills all its places, so it is a learned query of the text. The empty text, all padding, is the null text of
 guidance.
 
-The blocks are those of `genjax.nn.transformer` with the exact GELU. Deviation: the release says nothing of fresh tables.
-Here they are normal with standard deviation .02, but for the positions, which start from a tenth of the sinusoids
-(arXiv:1706.03762): from these "the word before" is found by a rotation, and what is said of which thing is learned in
-fewer steps.
+The blocks are those of `genjax.nn.transformer` with the exact GELU. Deviation: the release doesn't say how
+tables start. Here they are normal with standard deviation .02, but for the positions, which start from a tenth of the
+sinusoids (arXiv:1706.03762): "the word before" is a rotation of these, so that what is said of which thing is learned
+in fewer steps.
 """
 
 from typing import Any
