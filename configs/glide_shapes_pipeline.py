@@ -24,7 +24,7 @@ def base(variant: str = "") -> ConfigDict:
         config, width=64, channel_mult=(1, 2), num_res_blocks=1, attention_resolutions=(8, 4), head_channels=32,
         adaptive_norm=True, num_groups=8, patch_size=2,
     )  # fmt: skip
-    # A text is told by what is drawn at high noise: half of the times have more than 1.6 times as much of it as picture.
+    # What a text says is drawn at high noise: half of the times have 1.6 times as much noise as picture, or more.
     config.model.time_sampler = ConfigDict({"name": "lognormal", "mean": 0.5, "std": 1.2})
     config.model.text.update(width=128, depth=2, num_heads=4, dropout=0.1)
     config.optimizer.model.update(learning_rate=2e-3, b2=0.99)
