@@ -39,6 +39,7 @@ def base(variant: str = "") -> ConfigDict:
         time_scale=1000.0,
         patch_size=2,
     )
+    config.model.parameterization.name = config.model.weighting.name = "v"
     config.training.num_steps = 4_000
     config.sampling.guidance_scale = 3.0
     config.sampling.num_steps = "25"
@@ -67,12 +68,11 @@ def upsampler(image_size: int, variant: str = "") -> ConfigDict:
 
 
 def _stage(image_size: int, batch_size: int) -> ConfigDict:
-    """What all three have: predictions of v at times that cover a batch evenly, Adam with a cosine decay."""
+    """What all three have: times that cover a batch evenly, Adam with a cosine decay."""
     config = imagens.imagen()
     config.data.update(name=f"captioned_shapes/{max(32, image_size)}", image_size=image_size, batch_size=batch_size)
     config.data.tokenizer = text_minilm.get_config().data.tokenizer
     model = config.model
-    model.parameterization.name = model.weighting.name = "v"
     model.time_sampler.name = "stratified"
     model.text.update(width=128, num_heads=4)
     config.optimizer.model.update(learning_rate=1e-3, warmup_steps=200, clip_norm=1.0, schedule="cosine")
