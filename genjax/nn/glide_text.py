@@ -9,8 +9,8 @@ Each position has a padding vector of its own. The last position, whose features
 the text fills all its places, so it is a learned query of the text. The empty text, all padding, is the null text of
 guidance.
 
-The blocks are those of `genjax.nn.transformer` with the exact GELU. Deviation: the release doesn't say how
-tables start. Here they are normal with standard deviation .02, but for the positions, which start from a tenth of the
+The blocks are those of `genjax.nn.transformer` with the exact GELU. Deviation: the release doesn't say how tables
+start. Here they are normal with standard deviation .02, but for the positions, which start from a tenth of the
 sinusoids (arXiv:1706.03762): "the word before" is a rotation of these, so that what is said of which thing is learned
 in fewer steps.
 """
@@ -67,4 +67,4 @@ class GlideText(nn.Module):
 def _first_positions(key: Key, shape: tuple[int, int], dtype: Any) -> Float[Array, "s w"]:
     """A tenth of the sinusoids of 0, 1, ..; nothing is drawn."""
     length, width = shape
-    return 0.1 * embeddings.sinusoids(jnp.arange(length, dtype=dtype), width)
+    return (0.1 * embeddings.sinusoids(jnp.arange(length, dtype=float), width)).astype(dtype)

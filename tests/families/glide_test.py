@@ -7,6 +7,8 @@ import pytest
 
 from genjax.families import glide, registry
 from genjax.families.base import LossInputs, Weights
+from genjax.nn.embeddings import sinusoids
+from genjax.nn.glide_text import GlideText
 from genjax.typing import DataSpec
 
 KEY = jax.random.key(0)
@@ -70,6 +72,14 @@ def test_the_transformer_is_trained_with_the_network(base):
     value, grads = loss_of(*base, batch())
     assert np.isfinite(value)
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(grads)), "all of it, embeddings of words included"
+
+
+def test_the_positions_of_a_text_start_as_sinusoids_in_the_type_of_the_parameters():
+    text = GlideText(9, length=5, vector_dim=8, width=8, depth=1, num_heads=2, param_dtype=jnp.bfloat16)
+    params = jax.eval_shape(text.init, jax.random.key(0), jnp.zeros((1, 5), jnp.int32))
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(jnp.bfloat16)}
+    positions = GlideText(9, 5, 8, 8, 1, 2).init(jax.random.key(0), jnp.zeros((1, 5), jnp.int32))["params"]["positions"]
+    np.testing.assert_allclose(positions, 0.1 * sinusoids(jnp.arange(5.0), 8), rtol=1e-6)
 
 
 def test_captions_decide_and_guidance_goes_from_the_empty_one(base):
