@@ -38,6 +38,7 @@ class TextTower(nn.Module):
         vocab_size: tokens are 0 .. vocab_size - 1.
         length: the longest text.
         width, depth, num_heads, mlp_ratio, dropout, activation, eps, remat: of the transformer.
+        table_std: standard deviation of the fresh embedding of tokens; positions start with half of it.
         dtype: of the computation; None for float32.
         param_dtype: of the parameters.
     """
@@ -52,6 +53,7 @@ class TextTower(nn.Module):
     dropout: float = 0.0
     activation: str = "quick_gelu"
     eps: float = 1e-5
+    table_std: float = 0.02
     dtype: Any = None
     param_dtype: Any = jnp.float32
     remat: bool = False
@@ -70,10 +72,9 @@ class TextTower(nn.Module):
         if tokens.shape[1] > self.length:
             raise ValueError(f"texts of {tokens.shape[1]} tokens are longer than the tower's {self.length}")
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = nn.Embed(
-            self.vocab_size, self.width, embedding_init=nn.initializers.normal(0.02), name="embed", **dtypes
-        )(tokens)
-        places = self.param("positions", nn.initializers.normal(0.01), (self.length, self.width), self.param_dtype)
+        fresh = nn.initializers.normal
+        x = nn.Embed(self.vocab_size, self.width, embedding_init=fresh(self.table_std), name="embed", **dtypes)(tokens)
+        places = self.param("positions", fresh(self.table_std / 2), (self.length, self.width), self.param_dtype)
         trunk = Transformer(
             self.depth,
             self.width,

@@ -79,7 +79,7 @@ def test_the_positions_of_a_text_start_as_sinusoids_in_the_type_of_the_parameter
     params = jax.eval_shape(text.init, jax.random.key(0), jnp.zeros((1, 5), jnp.int32))
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(jnp.bfloat16)}
     positions = GlideText(9, 5, 8, 8, 1, 2).init(jax.random.key(0), jnp.zeros((1, 5), jnp.int32))["params"]["positions"]
-    np.testing.assert_allclose(positions, 0.1 * sinusoids(jnp.arange(5.0), 8), rtol=1e-6)
+    np.testing.assert_allclose(positions, sinusoids(jnp.arange(5.0), 8), rtol=1e-6)
 
 
 def test_captions_decide_and_guidance_goes_from_the_empty_one(base):
