@@ -17,7 +17,7 @@ def get_config(variant: str = "") -> ConfigDict:
     """The config; `variant` is "", "scratch" or "tiny"."""
     config = beits.classifier()
     config.data.update(name="captioned_shapes/32_shape", split="train[:500]", image_size=32, batch_size=50)
-    config.model.network.update(patch_size=4, width=64, depth=4, num_heads=4, drop_path=0.1)
+    config.model.network = beits.scenes_network(drop_path=0.1)
     config.optimizer.model = common.adam(
         2e-3, name="adamw", weight_decay=0.05, layer_decay=0.75, warmup_steps=50, clip_norm=3.0, schedule="cosine"
     )

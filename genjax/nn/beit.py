@@ -10,8 +10,9 @@ In pretraining all blocks share one table, a classifier has one in each block. T
 the keys would cancel in the softmax: there is none. gamma (LayerScale, arXiv:2103.17239) are learned vectors, small at
 first; in training each branch of each example is left out with a probability that grows linearly from 0 in the first
 block to `drop_path` in the last one (arXiv:1603.09382), the others scaled up. gelu is the exact one, norms have
-eps 1e-6. Weights start normal, std .02, cut at one standard deviation; those of `proj_out` and `mlp_out` of block l,
-from 1, are divided by sqrt(2 l).
+eps 1e-6. Weights start normal, std `init_std`, cut at one standard deviation, and those of `proj_out` and `mlp_out` of
+block l, from 1, are divided by sqrt(2 l). The paper's .02 suits its width of 768: at 64, attention adds next to nothing
+to a patch at first, and of hidden ones no more is learned than how frequent each code is.
 
 `MaskedBeit` predicts the code of each patch; `BeitClassifier` the class of a picture, by the mean of its patches. With
 the weights of `transformers` or of the release (`genjax.pretrained.beit`) both equal the originals (`tests/parity`).
@@ -44,7 +45,7 @@ LOGICAL_AXES = [
 EPS = 1e-6
 """Of all norms."""
 INIT_STD = 0.02
-"""Standard deviation of fresh weights, before they are cut."""
+"""Standard deviation of fresh weights in the paper, before they are cut."""
 
 States = Float[Array, "b s d"]
 Bias = Float[Array, "heads s s2"]
@@ -98,6 +99,7 @@ class BeitBlock(nn.Module):
         num_heads: divides the width.
         mlp_ratio: hidden features of the MLP, in widths.
         layer_scale: gamma at first.
+        init_std: standard deviation of fresh weights, before they are cut.
         drop_path: probability of leaving out each branch of an example in training.
         grid: of the block's own bias; None where it is given one.
         dtype: of the computation; None for that of the input.
@@ -108,6 +110,7 @@ class BeitBlock(nn.Module):
     num_heads: int
     mlp_ratio: int | float = 4
     layer_scale: float = 0.1
+    init_std: float = INIT_STD
     drop_path: float = 0.0
     grid: tuple[int, int] | None = None
     dtype: Any = None
@@ -116,7 +119,7 @@ class BeitBlock(nn.Module):
     @nn.compact
     def __call__(self, x: States, bias: Bias | None = None, train: bool = False) -> States:
         """x after the block; `bias` is that of all blocks, None where each has its own."""
-        width, std = x.shape[-1], INIT_STD / (2 * self.layer) ** 0.5
+        width, std = x.shape[-1], self.init_std / (2 * self.layer) ** 0.5
         if self.grid is not None:
             bias = RelativeBias(self.grid, self.num_heads, self.param_dtype, name="position_bias")()
 
@@ -124,7 +127,7 @@ class BeitBlock(nn.Module):
         h = jax.nn.dot_product_attention(q, k, v, bias=bias[None].astype(q.dtype)).reshape(x.shape)
         x = x + self._branch(_dense(self, width, "proj_out", std)(h), "gamma_1", train)
 
-        h = _dense(self, int(self.mlp_ratio * width), "mlp_in")(_norm(self, "norm_mlp")(x))
+        h = _dense(self, int(self.mlp_ratio * width), "mlp_in", self.init_std)(_norm(self, "norm_mlp")(x))
         return x + self._branch(_dense(self, width, "mlp_out", std)(ACTIVATIONS["gelu"](h)), "gamma_2", train)
 
     def _qkv(self, x):
@@ -134,7 +137,7 @@ class BeitBlock(nn.Module):
             self.param(name, nn.initializers.zeros_init(), (width,), self.param_dtype) for name in ("q_bias", "v_bias")
         )
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        qkv = nn.Dense(3 * width, use_bias=False, kernel_init=cut_normal(), name="qkv", **dtypes)(x)
+        qkv = nn.Dense(3 * width, use_bias=False, kernel_init=cut_normal(self.init_std), name="qkv", **dtypes)(x)
         return qkv + jnp.concatenate([q_bias, jnp.zeros_like(q_bias), v_bias]).astype(qkv.dtype)
 
     def _branch(self, h, name, train):
@@ -154,6 +157,7 @@ class Beit(nn.Module):
         num_heads: attention heads; divides the width.
         mlp_ratio: hidden features of the MLPs, in widths.
         layer_scale: gamma at first: .1 of base, 1e-5 of large models.
+        init_std: standard deviation of fresh weights, before they are cut.
         drop_path: probability of leaving out a branch of the last block in training.
         shared_bias: one table for all blocks, else one in each.
         masks: whether it has a vector for masked patches.
@@ -168,6 +172,7 @@ class Beit(nn.Module):
     num_heads: int
     mlp_ratio: int | float = 4
     layer_scale: float = 0.1
+    init_std: float = INIT_STD
     drop_path: float = 0.0
     shared_bias: bool = True
     masks: bool = True
@@ -204,6 +209,7 @@ class Beit(nn.Module):
                 num_heads=self.num_heads,
                 mlp_ratio=self.mlp_ratio,
                 layer_scale=self.layer_scale,
+                init_std=self.init_std,
                 drop_path=self.drop_path * i / max(self.depth - 1, 1),
                 grid=None if self.shared_bias else grid,
                 dtype=self.dtype,
@@ -214,11 +220,12 @@ class Beit(nn.Module):
 
     def _embed(self, images, mask):
         """The class token and patches, some of them hidden."""
-        x = _dense(self, self.width, "patches")(patchify(images, self.patch_size))
+        fresh = cut_normal(self.init_std)
+        x = _dense(self, self.width, "patches", self.init_std)(patchify(images, self.patch_size))
         if self.masks:
-            token = self.param("mask_token", cut_normal(), (1, self.width), self.param_dtype).astype(x.dtype)
+            token = self.param("mask_token", fresh, (1, self.width), self.param_dtype).astype(x.dtype)
             x = x if mask is None else jnp.where(mask.reshape(*x.shape[:2], 1), token, x)
-        first = self.param("class_token", cut_normal(), (self.width,), self.param_dtype).astype(x.dtype)
+        first = self.param("class_token", fresh, (self.width,), self.param_dtype).astype(x.dtype)
         return jnp.concatenate([jnp.broadcast_to(first, (x.shape[0], 1, self.width)), x], axis=1)
 
 
@@ -316,6 +323,6 @@ def _norm(module: nn.Module, name: str) -> nn.LayerNorm:
     return nn.LayerNorm(EPS, use_fast_variance=False, dtype=module.dtype, param_dtype=module.param_dtype, name=name)
 
 
-def _dense(module: nn.Module, features: int, name: str, std: float = INIT_STD) -> nn.Dense:
+def _dense(module: nn.Module, features: int, name: str, std: float) -> nn.Dense:
     dtypes = {"dtype": module.dtype, "param_dtype": module.param_dtype}
     return nn.Dense(features, kernel_init=cut_normal(std), name=name, **dtypes)

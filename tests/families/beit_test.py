@@ -78,7 +78,8 @@ def test_untrained_loss_is_log_k(family, fresh):
 @pytest.mark.slow
 def test_it_learns_what_is_hidden_from_what_is_seen():
     """Pictures of one grey each: what is hidden is what is seen."""
-    family = build(network={**beit_base.get_config("tiny").model.network.to_dict(), "width": 32, "drop_path": 0.0})
+    small = {"width": 32, "drop_path": 0.0, "layer_scale": 1.0, "init_std": 0.18}
+    family = build(network={**beit_base.get_config("tiny").model.network.to_dict(), **small})
     grey = jnp.linspace(-0.9, 0.9, 10)[:, None, None, None] * jnp.ones((1, 8, 8, 1))
 
     optimizers = optim.make_optimizers({"model": common.adam(3e-3).to_dict()}, family, 150)
