@@ -18,9 +18,9 @@ def get_config(variant: str = "") -> ConfigDict:
     config = dalles.dalle()
     config.data.update(name="captioned_shapes/32", batch_size=32)
     config.data.tokenizer = common.bpe(vocab_size=512, length=13)
-    config.model.network.update(width=128, depth=4, num_heads=4, activation="gelu_tanh")
+    config.model.network.update(width=128, depth=4, num_heads=4, activation="gelu_tanh", dropout=0.1)
     config.optimizer.model.update(learning_rate=2e-3, warmup_steps=100, clip_norm=1.0, schedule="cosine", b2=0.98)
-    config.training.num_steps = 4_000
+    config.training.num_steps = 4_500
     config.training.ema.decay = 0.995
     config.checkpoint.every = 1_000
     config.log.update(every=100, sample_every=1_000, eval_every=1_000, num_samples=64)
