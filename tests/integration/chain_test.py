@@ -63,7 +63,15 @@ def test_a_chain_leaves_a_workdir_a_stage_and_pictures(whole):
         assert file["arr_0"].shape == (20, 8, 8, 1) and file["arr_0"].std() > 0
 
 
-@pytest.mark.parametrize("killed", ["in the prior", "before the prior", "while encoding", "in the tokenizer"])
+@pytest.mark.parametrize(
+    "killed",
+    [
+        "in the prior",
+        pytest.param("before the prior", marks=pytest.mark.slow),
+        "while encoding",
+        pytest.param("in the tokenizer", marks=pytest.mark.slow),
+    ],
+)
 def test_a_chain_goes_on_where_it_was_stopped(whole, data_dir, tmp_path, killed):
     folder = tmp_path / "again"
     shutil.copytree(whole, folder)

@@ -4,6 +4,7 @@ import pytest
 
 from configs import ddpm_digits
 from genjax import stages
+from genjax.pipelines import images
 from tests.integration.conftest import SHORT
 
 
@@ -86,9 +87,14 @@ def test_nan_stops_and_keeps_the_last_good_checkpoint(programs, tmp_path):
 
 def test_sampling_errors(programs, trained, tmp_path):
     assert "no checkpoint" in error_of(programs.run("sample", f"--workdir={_empty(trained, tmp_path)}", code=1))
-    assert "config.json" in error_of(programs.run("sample", f"--workdir={tmp_path}", code=1))
-    assert "0..9" in error_of(programs.run("sample", f"--workdir={trained}", "--label=10", code=1))
     assert "dpmpp_2m" in error_of(programs.run("sample", f"--workdir={trained}", "--sampler=magic", code=1))
+
+
+def test_what_sampling_refuses_of_a_run(trained, tmp_path):
+    with pytest.raises((ValueError, OSError), match="config.json"):
+        stages.load(tmp_path)
+    with pytest.raises(ValueError, match=r"no label 10.*0\.\.9"):
+        images.draw(stages.load(trained), 1, label=10)
 
 
 def _empty(trained, tmp_path):

@@ -43,7 +43,14 @@ def wait_for(process, path, seconds=200):
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("mark", ["checkpoints/4", "checkpoints/8.orbax-checkpoint-tmp", "config.json"])
+@pytest.mark.parametrize(
+    "mark",
+    [
+        "checkpoints/8.orbax-checkpoint-tmp",
+        pytest.param("checkpoints/4", marks=pytest.mark.slow),
+        pytest.param("config.json", marks=pytest.mark.slow),
+    ],
+)
 def test_kill_9_at_any_time_then_resume(programs, trained, tmp_path, mark):
     flags = ("--config=configs/ddpm_digits.py:tiny", f"--workdir={tmp_path / 'w'}", *SHORT)
     process = programs.start("train", *flags)
