@@ -19,7 +19,7 @@ def get_config(variant: str = "") -> ConfigDict:
     model = config.model
     model.dim = 128
     model.image.update(patch_size=8, width=96, depth=3, num_heads=4)
-    model.text.update(width=96, depth=2, num_heads=4)
+    model.text.update(width=96, depth=2, num_heads=4, table_std=1.0)
     config.optimizer.model = common.adam(
         1e-3, name="adamw", weight_decay=0.1, warmup_steps=100, clip_norm=1.0, schedule="cosine"
     )

@@ -39,7 +39,7 @@ def prior(variant: str = "") -> ConfigDict:
     config = _prior(dalle2s.prior())
     config.model.network.update(width=96, depth=3, num_heads=4)
     config.model.fit_steps = 50
-    config.training.num_steps = 3_000
+    config.training.num_steps = 2_000
     config.sampling.threshold = ConfigDict({"name": "static", "low": -5.0, "high": 5.0})
     config.sampling.guidance_scale = 2.0
     return dalle2s.select(config, variant)
@@ -76,14 +76,16 @@ def decoder(variant: str = "") -> ConfigDict:
     model = config.model
     model.schedule.name = "cosine"
     model.parameterization.name = model.weighting.name = "v"
-    model.time_sampler.name = "stratified"
-    model.text.update(width=64, depth=2, num_heads=2)
+    # What is told is drawn at high noise.
+    model.time_sampler = ConfigDict({"name": "lognormal", "mean": 0.7, "std": 1.2})
+    model.text.update(width=128, depth=2, num_heads=4, dropout=0.1)
+    model.image.dropout = 0.5
     unets.network(
         config, width=64, channel_mult=(1, 2), num_res_blocks=1, attention_resolutions=(8, 4), head_channels=32,
         adaptive_norm=True, num_groups=8, patch_size=2,
     )  # fmt: skip
-    config.optimizer.model.update(learning_rate=1e-3, warmup_steps=200, clip_norm=1.0, schedule="cosine")
-    config.training.num_steps = 4_500
+    config.optimizer.model.update(learning_rate=1.5e-3, b2=0.99, warmup_steps=200, clip_norm=1.0, schedule="cosine")
+    config.training.num_steps = 5_000
     config.training.ema.decay = 0.998
     config.checkpoint.every = 1_000
     config.log.update(every=100, sample_every=2_000, eval_every=2_000, num_samples=32)
@@ -97,5 +99,5 @@ def decoder(variant: str = "") -> ConfigDict:
 def upsampler(variant: str = "") -> ConfigDict:
     """The config of the stage that enlarges scenes to 32 pixels, told nothing else; `variant` is "" or "tiny"."""
     config = cascade_shapes.upsampler(32, variant)
-    config.training.num_steps = 20 if variant == "tiny" else 3_000
+    config.training.num_steps = 20 if variant == "tiny" else 2_000
     return config

@@ -32,10 +32,10 @@ def base(variant: str = "") -> ConfigDict:
     model = config.model
     model.parameterization.name = model.weighting.name = "v"
     # What a text says is drawn at high noise: half of the times have 1.6 times as much noise as picture, or more.
-    model.time_sampler = ConfigDict({"name": "lognormal", "mean": 0.5, "std": 1.2})
+    model.time_sampler = ConfigDict({"name": "lognormal", "mean": 0.7, "std": 1.2})
     model.text.update(width=128, depth=2, num_heads=4, dropout=0.1)
-    config.optimizer.model.update(learning_rate=2e-3, b2=0.99)
-    config.training.num_steps = 9_000
+    config.optimizer.model.update(learning_rate=1.5e-3, b2=0.99)
+    config.training.num_steps = 6_000
     config.sampling.num_steps = "25"
     config.sampling.guidance_scale = 3.0
     return glides.select(config, variant)
