@@ -327,12 +327,16 @@ def given_known(conditions: Mapping[str, Any], shape: tuple[int, ...]) -> Float[
     return known_channels(conditions["known"], conditions["mask"])
 
 
-def widen_input(kernel: Float[Array, "k k2 c d"], channels: int) -> Float[Array, "k k2 c2 d"]:
+def widen_input(kernel: Float[Array, "k k2 c d"], channels: int, pixels: int = 1) -> Float[Array, "k k2 c2 d"]:
     """The first convolution's kernel of a model that is to learn to inpaint: zeros for [known, mask], after x_t.
 
     Args:
         kernel: of the model as it is, whose input is x_t and perhaps a small picture.
         channels: of a picture.
+        pixels: of a patch, where the network takes patches for pixels: its inputs are those of each pixel in turn.
     """
-    zeros = jnp.zeros((*kernel.shape[:2], channels + 1, kernel.shape[3]), kernel.dtype)
-    return jnp.concatenate([kernel[:, :, :channels], zeros, kernel[:, :, channels:]], axis=2)
+    *size, inputs, outputs = kernel.shape
+    kernel = kernel.reshape(*size, pixels, inputs // pixels, outputs)
+    zeros = jnp.zeros((*size, pixels, channels + 1, outputs), kernel.dtype)
+    wide = jnp.concatenate([kernel[..., :channels, :], zeros, kernel[..., channels:, :]], axis=-2)
+    return wide.reshape(*size, -1, outputs)

@@ -153,8 +153,9 @@ def adopt(model: Model, fresh: Mapping[str, Params], other: Mapping[str, Params]
     So it starts out as the very same function of x_t (GLIDE, arXiv:2112.10741, section 2.5).
     """
     params = dict(other["model"])
-    kernel, wanted = params["conv_in"]["kernel"], fresh["model"]["conv_in"]["kernel"].shape
-    if kernel.shape != wanted:
-        kernel = conditioning.widen_input(kernel, model.spec.image_shape[-1])
+    kernel, channels = params["conv_in"]["kernel"], model.spec.image_shape[-1]
+    more = fresh["model"]["conv_in"]["kernel"].shape[2] - kernel.shape[2]
+    if more:
+        kernel = conditioning.widen_input(kernel, channels, pixels=more // (channels + 1))
         params["conv_in"] = {**params["conv_in"], "kernel": kernel}
     return {**other, "model": params}

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from genjax.diffusion import conditioning
 from genjax.families import glide, registry
 from genjax.families.base import LossInputs, Weights
 from genjax.nn.embeddings import sinusoids
@@ -113,6 +114,19 @@ def test_inpainting_starts_out_as_the_base_does(base, filler):
     family, fresh = filler
     grown = Weights(family.adopt(fresh.params, base[1].params), fresh.extra, {})
     np.testing.assert_allclose(draw((family, grown), tokens=TOKENS), draw(base, tokens=TOKENS), atol=1e-5)
+
+
+def test_the_channels_of_inpainting_are_added_in_every_pixel_of_a_patch():
+    kernel = jax.random.normal(KEY, (3, 3, 4 * 3, 5))
+    wide = conditioning.widen_input(kernel, channels=3, pixels=4).reshape(3, 3, 4, 3 + 4, 5)
+    np.testing.assert_array_equal(wide[..., :3, :], kernel.reshape(3, 3, 4, 3, 5))
+    assert not wide[..., 3:, :].any()
+    network = {**MODEL["network"], "patch_size": 2, "attention_resolutions": (4,)}
+    small, large = build(network=network), build(network=network, inpaint={"everything": 0.25})
+    weights = weights_of(small)
+    fresh = jax.jit(large.init)(KEY, batch())[0]
+    grown = Weights(large.adopt(fresh, weights.params), weights.extra, {})
+    np.testing.assert_allclose(draw((large, grown), tokens=TOKENS), draw((small, weights), tokens=TOKENS), atol=1e-5)
 
 
 @pytest.mark.parametrize(
