@@ -20,6 +20,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.data.update(name="captioned_shapes/32", image_size=32, batch_size=64)
     config.model.network = beits.scenes_network(drop_path=0.0)
     config.model.masking.update(num_masked=26, min_block=4)
+    config.model.feature_depth = 3
     config.optimizer.model.update(learning_rate=2e-3, warmup_steps=200, schedule="cosine", end_factor=0.01)
     config.training.num_steps = 3_000
     config.checkpoint.every = 1_000

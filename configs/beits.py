@@ -24,7 +24,7 @@ def network(**settings) -> ConfigDict:
 def scenes_network(**settings) -> ConfigDict:
     """The transformer for scenes of 32 pixels; its fresh branches are about as large as what they are added to."""
     size = {"patch_size": 4, "width": 64, "depth": 4, "num_heads": 4}
-    return network(**size, layer_scale=1.0, init_std=0.125, **settings)
+    return network(**size, layer_scale=1.0, init_std=0.05, **settings)
 
 
 def beit() -> ConfigDict:

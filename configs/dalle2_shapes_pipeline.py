@@ -50,7 +50,7 @@ def ar_prior(variant: str = "") -> ConfigDict:
     config = _prior(dalle2s.ar_prior())
     config.model.network.update(width=96, depth=3, num_heads=4)
     config.model.update(num_axes=32, num_codes=32, num_dots=64, span=3.0, fit_steps=50)
-    config.training.num_steps = 3_000
+    config.training.num_steps = 1_500
     config.sampling.guidance_scale = 2.0
     return dalle2s.select(config, variant)
 
