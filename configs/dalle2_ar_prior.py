@@ -2,7 +2,8 @@
 
     python launch/train.py --config=configs/dalle2_ar_prior.py --config.stages.clip.workdir=CLIP --workdir=DIR
 
-The variant "tiny" trains in seconds, for tests.
+Its width of 1,664 is cut into 128 pieces at most: `--config.mesh.fsdp=128`, not 256. The variant "tiny" trains in
+seconds, for tests.
 """
 
 from ml_collections import ConfigDict

@@ -76,7 +76,7 @@ def decoder(variant: str = "") -> ConfigDict:
     model = config.model
     model.schedule.name = "cosine"
     model.parameterization.name = model.weighting.name = "v"
-    # What is told is drawn at high noise.
+    # What is told is drawn at high noise: half of the times have twice as much noise as picture, or more.
     model.time_sampler = ConfigDict({"name": "lognormal", "mean": 0.7, "std": 1.2})
     model.text.update(width=128, depth=2, num_heads=4, dropout=0.1)
     model.image.dropout = 0.5

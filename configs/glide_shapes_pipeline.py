@@ -31,7 +31,7 @@ def base(variant: str = "") -> ConfigDict:
     )  # fmt: skip
     model = config.model
     model.parameterization.name = model.weighting.name = "v"
-    # What a text says is drawn at high noise: half of the times have 1.6 times as much noise as picture, or more.
+    # What a text says is drawn at high noise: half of the times have twice as much noise as picture, or more.
     model.time_sampler = ConfigDict({"name": "lognormal", "mean": 0.7, "std": 1.2})
     model.text.update(width=128, depth=2, num_heads=4, dropout=0.1)
     config.optimizer.model.update(learning_rate=1.5e-3, b2=0.99)
