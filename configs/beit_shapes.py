@@ -6,7 +6,7 @@
     python launch/evaluate.py --workdir=runs/beit_shapes --probe_data=captioned_shapes/32_shape \\
         --probe_data=captioned_shapes/32_colour
 
-No labels are used. Its figures have still to be taken. The variant "tiny" trains in seconds, for tests.
+No labels are used. The variant "tiny" trains in seconds, for tests.
 """
 
 from ml_collections import ConfigDict
