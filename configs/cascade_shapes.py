@@ -8,7 +8,7 @@ The scenes have captions and no classes; what is drawn is left to chance here.
 
 from ml_collections import ConfigDict
 
-from configs import cascade_digits, common, pipelines
+from configs import cascade_digits, common, pipelines, unets
 
 
 def get_config(variant: str = "") -> ConfigDict:
@@ -58,6 +58,31 @@ def upsampler(image_size: int, variant: str = "") -> ConfigDict:
     config.training.num_steps = 5_000
     config.log.update(sample_every=1_000, eval_every=1_000, num_samples=32)
     return config
+
+
+def text_network(config: ConfigDict, **fields) -> None:
+    """Set the network of all models that draw scenes of 16 pixels from captions: a U-Net over patches of 2x2 pixels."""
+    unets.network(
+        config, width=64, channel_mult=(1, 2), num_res_blocks=1, attention_resolutions=(8, 4), head_channels=32,
+        adaptive_norm=True, num_groups=8, patch_size=2, **fields,
+    )  # fmt: skip
+
+
+def read_and_draw(config: ConfigDict) -> None:
+    """Set what all models have that draw scenes of 16 pixels and learn to read their captions on the way.
+
+    They predict v. Colours and shapes are decided where sigma / alpha is between .5 and 4, in 55% of the times of the
+    cosine schedule. The linear one, with predictions of x0, is slower to learn them: a third of captions of one object
+    wrong after 6,000 steps.
+    """
+    text_network(config)
+    model = config.model
+    model.schedule.name = "cosine"
+    model.parameterization.name = model.weighting.name = "v"
+    # What is told is drawn at high noise: half of the times have twice as much noise as picture, or more.
+    model.time_sampler = ConfigDict({"name": "lognormal", "mean": 0.7, "std": 1.2})
+    model.text.update(width=128, depth=2, num_heads=4, dropout=0.1)
+    config.optimizer.model.update(learning_rate=1.5e-3, b2=0.99, warmup_steps=200, clip_norm=1.0, schedule="cosine")
 
 
 def enlarge(config: ConfigDict) -> None:

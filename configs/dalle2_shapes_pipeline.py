@@ -10,7 +10,7 @@ tests. CLIP's embeddings of all pictures, at 32 pixels, are written once, for pr
 
 from ml_collections import ConfigDict
 
-from configs import cascade_shapes, clip_shapes, common, dalle2s, pipelines, unets
+from configs import cascade_shapes, clip_shapes, common, dalle2s, pipelines
 
 VARIANTS = ("", "ar", "tiny", "ar_tiny")
 
@@ -73,18 +73,8 @@ def decoder(variant: str = "") -> ConfigDict:
     config = dalle2s.decoder()
     config.data.update(name="captioned_shapes/32", image_size=16, batch_size=32)
     config.data.tokenizer = common.bpe()
-    model = config.model
-    model.schedule.name = "cosine"
-    model.parameterization.name = model.weighting.name = "v"
-    # What is told is drawn at high noise: half of the times have twice as much noise as picture, or more.
-    model.time_sampler = ConfigDict({"name": "lognormal", "mean": 0.7, "std": 1.2})
-    model.text.update(width=128, depth=2, num_heads=4, dropout=0.1)
-    model.image.dropout = 0.5
-    unets.network(
-        config, width=64, channel_mult=(1, 2), num_res_blocks=1, attention_resolutions=(8, 4), head_channels=32,
-        adaptive_norm=True, num_groups=8, patch_size=2,
-    )  # fmt: skip
-    config.optimizer.model.update(learning_rate=1.5e-3, b2=0.99, warmup_steps=200, clip_norm=1.0, schedule="cosine")
+    cascade_shapes.read_and_draw(config)
+    config.model.image.dropout = 0.5
     config.training.num_steps = 5_000
     config.training.ema.decay = 0.998
     config.checkpoint.every = 1_000

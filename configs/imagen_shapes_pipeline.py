@@ -11,7 +11,7 @@ Efficient U-Nets, which read the text too: in a picture of 16 pixels a small sta
 
 from ml_collections import ConfigDict
 
-from configs import cascade_shapes, common, imagens, pipelines, text_minilm, unets
+from configs import cascade_shapes, common, imagens, pipelines, text_minilm
 
 
 def get_config(variant: str = "") -> ConfigDict:
@@ -27,18 +27,7 @@ def get_config(variant: str = "") -> ConfigDict:
 def base(variant: str = "") -> ConfigDict:
     """The config of the stage that draws scenes of 16 pixels; `variant` is "" or "tiny"."""
     config = _stage(16, batch_size=32)
-    unets.network(
-        config,
-        width=64,
-        channel_mult=(1, 2),
-        num_res_blocks=1,
-        attention_resolutions=(8, 4),
-        head_channels=32,
-        adaptive_norm=True,
-        num_groups=8,
-        time_scale=1000.0,
-        patch_size=2,
-    )
+    cascade_shapes.text_network(config, time_scale=1000.0)
     config.model.parameterization.name = config.model.weighting.name = "v"
     config.training.num_steps = 4_000
     config.sampling.guidance_scale = 3.0
