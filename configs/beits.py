@@ -14,7 +14,7 @@ def network(**settings) -> ConfigDict:
     config.num_heads = 12  # heads of attention
     config.mlp_ratio = 4  # hidden features of each MLP, in widths
     config.layer_scale = 0.1  # of each branch at first; 1e-5 in large networks
-    config.init_std = 0.02  # of fresh weights; about width^(-1/2) in small networks
+    config.init_std = 0.02  # standard deviation of fresh weights; more in narrow networks
     config.drop_path = 0.1  # probability of leaving out a branch of the last block in training; none in the first
     config.remat = False  # recompute blocks in the backward pass, to save memory
     config.update(settings)
@@ -22,7 +22,7 @@ def network(**settings) -> ConfigDict:
 
 
 def scenes_network(**settings) -> ConfigDict:
-    """The transformer for scenes of 32 pixels; its fresh branches are about as large as what they are added to."""
+    """The transformer for scenes of 32 pixels: narrow, so its fresh branches are larger than in the paper."""
     size = {"patch_size": 4, "width": 64, "depth": 4, "num_heads": 4}
     return network(**size, layer_scale=1.0, init_std=0.05, **settings)
 

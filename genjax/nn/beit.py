@@ -11,8 +11,8 @@ the keys would cancel in the softmax: there is none. gamma (LayerScale, arXiv:21
 first; in training each branch of each example is left out with a probability that grows linearly from 0 in the first
 block to `drop_path` in the last one (arXiv:1603.09382), the others scaled up. gelu is the exact one, norms have
 eps 1e-6. Weights start normal, std `init_std`, cut at one standard deviation, and those of `proj_out` and `mlp_out` of
-block l, from 1, are divided by sqrt(2 l). The paper's .02 suits its width of 768: at 64, attention adds next to nothing
-to a patch at first, and of hidden ones no more is learned than how frequent each code is.
+block l, from 1, are divided by sqrt(2 l). The paper's .02, with its gamma of .1, suits a width of 768: at 64, attention
+adds next to nothing to a patch at first, and of hidden ones no more is learned than how frequent each code is.
 
 `MaskedBeit` predicts the code of each patch; `BeitClassifier` the class of a picture, by the mean of its patches. With
 the weights of `transformers` or of the release (`genjax.pretrained.beit`) both equal the originals (`tests/parity`).

@@ -9,11 +9,11 @@ Each position has a padding vector of its own. The last position, whose features
 the text fills all its places, so it is a learned query of the text. The empty text, all padding, is the null text of
 guidance.
 
-The blocks are those of `genjax.nn.transformer` with the exact GELU. Fresh tables are unit normal numbers, as PyTorch's
-are in the release, for the embedding of tokens; what is added to or replaces them has the same size. With GPT-2's
-standard deviation of .02 the branches drown the words at first, and which colour is said of which thing is learned
-several times later. Deviation: the release leaves the positions as they lie in memory; here they start from sinusoids
-(arXiv:1706.03762), from which "the word before" is found by a rotation.
+The blocks are those of `genjax.nn.transformer` with the exact GELU. Fresh tables of tokens are unit normal numbers, as
+PyTorch's in the release, and padding too. With GPT-2's standard deviation of .02 the branches drown the words at first,
+and it takes several times as many steps to learn which colour is said of which thing. Deviation: the release leaves the
+positions as they lie in memory; here they start from sinusoids (arXiv:1706.03762), from which "the word before" is
+found by a rotation.
 """
 
 from typing import Any

@@ -45,21 +45,14 @@ def test_bad_settings(programs, tmp_path, flags, words):
     ],
 )
 def test_settings_that_do_not_fit(programs, tmp_path, settings, words):
-    config = ddpm_digits.get_config("tiny")
-    config.data.data_dir = str(programs.data_dir)
-    config.update_from_flattened_dict(settings)
-    with pytest.raises((ValueError, OSError), match=words):
-        stages.train(config, tmp_path / "w")
-    assert not (tmp_path / "w").exists(), "a mistake doesn't claim the workdir"
+    _refuses_to_train(programs, tmp_path, settings, words)
 
 
 def test_folder_without_images(programs, tmp_path):
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "notes.md").write_text("no picture")
-    config = ddpm_digits.get_config("tiny")
-    config.data.update(name=f"folder:{tmp_path / 'pictures'}", data_dir=str(programs.data_dir))
-    with pytest.raises((ValueError, OSError), match=f"{tmp_path / 'pictures'} holds no pictures"):
-        stages.train(config, tmp_path / "w")
+    settings = {"data.name": f"folder:{tmp_path / 'pictures'}"}
+    _refuses_to_train(programs, tmp_path, settings, f"{tmp_path / 'pictures'} holds no pictures")
 
 
 def test_missing_config_file(programs, tmp_path):
@@ -95,6 +88,16 @@ def test_what_sampling_refuses_of_a_run(trained, tmp_path):
         stages.load(tmp_path)
     with pytest.raises(ValueError, match=r"no label 10.*0\.\.9"):
         images.draw(stages.load(trained), 1, label=10)
+
+
+def _refuses_to_train(programs, tmp_path, settings, words):
+    """In this process: the programs put such an error in one line (above)."""
+    config = ddpm_digits.get_config("tiny")
+    config.data.data_dir = str(programs.data_dir)
+    config.update_from_flattened_dict(settings)
+    with pytest.raises((ValueError, OSError), match=words):
+        stages.train(config, tmp_path / "w")
+    assert not (tmp_path / "w").exists(), "a mistake doesn't claim the workdir"
 
 
 def _empty(trained, tmp_path):
