@@ -4,6 +4,7 @@
         --config.init_from=runs/glide/base
     python launch/sample.py --workdir=runs/glide_inpaint --inpaint=PICTURE:MASK \
         --prompt "a small blue star on the right"
+    python launch/evaluate.py --workdir=runs/glide_inpaint --fill_holes --num_samples=300
 
 Without `init_from` it starts from scratch. The variant "tiny" trains in seconds.
 """

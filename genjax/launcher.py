@@ -143,6 +143,16 @@ class SamplingFlags:
         """The seed of the noise."""
         return self._seed.value
 
+    @property
+    def count(self) -> int:
+        """How many pictures were asked for."""
+        return self._num_samples.value
+
+    @property
+    def options(self) -> dict[str, float]:
+        """The scalars that were asked for, of `OPTIONS`."""
+        return {name: flag.value for name, flag in self._options.items() if flag.value is not None}
+
     def load(self, trajectory: bool = False) -> stages.Stage:
         """The stage in the workdir, with the sampler and the guides that were asked for."""
         edit = self._edit()
@@ -165,7 +175,7 @@ class SamplingFlags:
             ValueError: for an edit that needs a class or a prompt and has none, or flags that don't go together.
         """
         asked = self.prompts()
-        edit, count = self._edit(), len(asked) if asked else self._num_samples.value
+        edit, count = self._edit(), len(asked) if asked else self.count
         if edit and edit.one_label and stage.family.interface.num_classes and self._label.value is None:
             raise ValueError("this edit of a class-conditional model needs one class for all pictures; add --label")
         reads = getattr(stage.family.interface, "text_length", 0)
@@ -181,7 +191,7 @@ class SamplingFlags:
         settings = {
             "label": self._label.value,
             "prompts": asked,
-            "options": {name: flag.value for name, flag in self._options.items() if flag.value is not None},
+            "options": self.options,
             "seed": self.seed,
         }
         if self._rerank.value:
@@ -231,7 +241,7 @@ class SamplingFlags:
 
     def real(self, stage: stages.Stage) -> np.ndarray:
         """As many held-out pictures, uint8, or all there are."""
-        return evaluation.held_out_images(stage)[: self._num_samples.value]
+        return evaluation.held_out_images(stage)[: self.count]
 
     def columns(self, stage: stages.Stage) -> int | None:
         """Columns of a grid: one a class where all classes are drawn."""

@@ -6,7 +6,7 @@ attribute that the caption names, in the relation that it names: what it doesn't
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -65,25 +65,35 @@ def parse(caption: str) -> Asked:
     return Asked(things, relation)
 
 
-def is_right(picture: UInt8[np.ndarray, "h w 3"], caption: str) -> bool:
-    """Whether a picture shows all that its caption names, and no other object; see the module.
+def match(picture: UInt8[np.ndarray, "h w 3"], caption: str) -> tuple[scene_reader.Found, ...] | None:
+    """The objects of a picture in the order of its caption; None if it isn't right, see the module.
 
     Raises:
         ValueError: for a text that is no caption of the dataset.
     """
     asked, found = parse(caption), scene_reader.read(picture)
     if len(found) != len(asked.things):
-        return False
+        return None
     orders = (found,) if len(found) == 1 else (found, found[::-1])
-    return any(_fits(things, asked) for things in orders)
+    return next((things for things in orders if _fits(things, asked)), None)
+
+
+def is_right(picture: UInt8[np.ndarray, "h w 3"], caption: str) -> bool:
+    """Whether a picture shows all that its caption names, and no other object; see the module.
+
+    Raises:
+        ValueError: for a text that is no caption of the dataset.
+    """
+    return match(picture, caption) is not None
+
+
+def has_all(thing: scene_reader.Found, named: Mapping[str, int]) -> bool:
+    """Whether an object has each of the attributes that are named."""
+    return all(getattr(thing, name) == index for name, index in named.items())
 
 
 def _fits(found: Sequence[scene_reader.Found], asked: Asked) -> bool:
-    named = all(
-        getattr(thing, name) == index
-        for thing, wanted in zip(found, asked.things, strict=True)
-        for name, index in wanted.items()
-    )
+    named = all(has_all(thing, wanted) for thing, wanted in zip(found, asked.things, strict=True))
     if not named or not asked.relation:
         return named
     across, down = found[1].x - found[0].x, found[1].y - found[0].y

@@ -74,11 +74,20 @@ def read_picture(path: str | Path, stage: Stage) -> Float[np.ndarray, "h w c"]:
         ValueError: if it is no picture, or the stage draws none from noise.
         OSError: if it can't be read.
     """
+    expect_editor(stage)
+    return read_as(path, stage.family.interface.image_shape)
+
+
+def expect_editor(stage: Stage) -> None:
+    """Refuse a stage that can't edit.
+
+    Raises:
+        ValueError: if it draws no pictures from noise.
+    """
     interface = stage.family.interface
     guided = "guides" in stage.weights.frozen
     if not isinstance(interface, ImageSampler) or (interface.guidable is None and not guided):
         raise ValueError(f"a run of the family {stage.config.family!r} can't edit; only diffusion models can")
-    return read_as(path, interface.image_shape)
 
 
 def read_as(path: str | Path, image_shape: tuple[int, int, int]) -> Float[np.ndarray, "h w c"]:

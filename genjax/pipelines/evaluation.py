@@ -135,5 +135,6 @@ def format_result(result: dict[str, Any]) -> str:
         for name, shares in result.get("retrieval", {}).items()
         for kind, share in shares.items()
     ]
+    lines += [f"holes: {name}: {share:.1%}" for name, share in result.get("holes", {}).items()]
     own = ", ".join(f"{name} {value:.4g}" for name, value in result["held_out"].items())
     return "\n".join([*lines, f"held-out pictures: {own}"])

@@ -1,0 +1,108 @@
+"""How well a text model fills holes: scenes of `captioned_shapes` lose one of two objects, and it puts it back.
+
+    python launch/evaluate.py --workdir=runs/glide_inpaint --fill_holes --num_samples=300
+
+A held-out picture of two objects is read (`genjax.metrics.scene_reader`); a square about one of them, in turn the one
+that the caption names first and second, is erased; and the model, which is given the rest and the caption, fills it.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from genjax.data import loader
+from genjax.data.transforms import to_float
+from genjax.metrics import caption_accuracy, scene_reader
+from genjax.pipelines import editing, images
+from genjax.stages import Stage
+from genjax.typing import Float, ImageUint8
+
+HALF_SIDE = 0.26
+"""Half the side of a hole, in canvases: more than a large object's reach, less than the way to the other object."""
+
+
+class Holes(NamedTuple):
+    """Pictures with a hole each.
+
+    Attributes:
+        images: the pictures as they were.
+        kept: 1 where a picture is kept, 0 in the hole.
+        captions: what they show.
+        erased: of the object in each hole, attribute -> index of all that its caption names, and of its place.
+    """
+
+    images: ImageUint8
+    kept: Float[np.ndarray, "n h w 1"]
+    captions: tuple[str, ...]
+    erased: tuple[dict[str, int], ...]
+
+
+def measure(stage: Stage, count: int, options: dict[str, float] | None = None, seed: int = 0) -> dict[str, float]:
+    """The shares of holes that are filled as asked.
+
+    Args:
+        stage: a model that reads captions and can keep part of a picture (`genjax.pipelines.editing`).
+        count: number of pictures.
+        options: of its sampling, such as guidance_scale.
+        seed: of the noise.
+
+    Returns:
+        "object in the hole": shares of pictures that show the erased object as its caption has it, where it was;
+        "whole caption": that show all of the caption; "caption before it is filled": that do with a white hole;
+        "kept to the bit": whose kept pixels are what they were.
+
+    Raises:
+        ValueError: for data that aren't captioned_shapes, too few scenes, or a stage that can't do it.
+    """
+    editing.expect_editor(stage)
+    asked = make_holes(stage, count)
+    drawn = images.draw(
+        stage,
+        count,
+        prompts=asked.captions,
+        options=options,
+        seed=seed,
+        conditions={"known": to_float(asked.images), "mask": asked.kept},
+    )
+    same = (drawn.images == asked.images) | (asked.kept == 0)
+    white = np.where(asked.kept > 0, asked.images, 255).astype(np.uint8)
+    filled = [
+        any(caption_accuracy.has_all(thing, named) for thing in scene_reader.read(picture))
+        for picture, named in zip(drawn.images, asked.erased, strict=True)
+    ]
+    return {
+        "object in the hole": float(np.mean(filled)),
+        "whole caption": caption_accuracy.share_right(drawn.images, asked.captions),
+        "caption before it is filled": caption_accuracy.share_right(white, asked.captions),
+        "kept to the bit": float(same.all(axis=(1, 2, 3)).mean()),
+    }
+
+
+def make_holes(stage: Stage, count: int) -> Holes:
+    """The first so many held-out scenes of two objects that the reader reads as their captions say.
+
+    Raises:
+        ValueError: as `measure`.
+    """
+    arrays = loader.load_arrays(stage.config.data.to_dict(), stage.config.data.eval_split)
+    if "text" not in arrays:
+        raise ValueError(f"{stage.config.data.name!r} has no captions to fill holes by; name a text model's workdir")
+    rows: list[tuple] = []
+    for image, caption in zip(arrays["image"], arrays["text"]):
+        things = caption_accuracy.match(image, caption) if len(rows) < count else None
+        if things is None or len(things) != 2:
+            continue
+        number = len(rows) % 2
+        erased = {**caption_accuracy.parse(caption).things[number], "place": things[number].place}
+        rows.append((image, _outside(erased["place"], len(image)), caption, erased))
+    if len(rows) < count:
+        raise ValueError(f"only {len(rows)} held-out scenes have two objects; ask for no more by --num_samples")
+    pictures, kept, captions, erased = zip(*rows)
+    return Holes(np.stack(pictures), np.stack(kept), captions, erased)
+
+
+def _outside(place: int, size: int) -> Float[np.ndarray, "h w 1"]:
+    """1 outside the square about a place, 0 within."""
+    centres = (np.arange(size) + 0.5) / size
+    down, across = (np.abs(centres - (step + 1) / 4) < HALF_SIDE for step in divmod(place, 3))
+    return (1.0 - np.outer(down, across)[..., None]).astype(np.float32)

@@ -1,0 +1,91 @@
+"""Holes in drawn scenes: where they are, what counts as filled by models whose pictures are known, what is refused."""
+
+from types import SimpleNamespace
+
+import ml_collections
+import numpy as np
+import pytest
+
+from genjax.data import loader
+from genjax.data.builders import scenes
+from genjax.families.base import ImageSampler
+from genjax.metrics import scene_reader
+from genjax.pipelines import filling, images
+from genjax.pipelines.images import Drawn
+from genjax.stages import Stage
+
+SIZE, COUNT = 32, 8
+SCENES = [scenes.make_scene("test", number) for number in range(40)]
+
+
+def stage(guidable=True, count=len(SCENES)):
+    config = SimpleNamespace(
+        family="glide", data=ml_collections.ConfigDict({"name": "captioned_shapes/32", "eval_split": "test"})
+    )
+    interface = ImageSampler(None, (SIZE, SIZE, 3), 0, guidable=guidable or None)
+    return Stage(SimpleNamespace(interface=interface), SimpleNamespace(frozen={}), config, None, 0)
+
+
+@pytest.fixture(autouse=True)
+def held_out(monkeypatch):
+    arrays = {
+        "image": np.stack([scenes.render(scene, SIZE) for scene in SCENES]),
+        "text": np.array([scene.caption for scene in SCENES], object),
+    }
+    monkeypatch.setattr(loader, "load_arrays", lambda settings, split: arrays)
+    return arrays
+
+
+def test_one_of_two_objects_is_erased_and_the_other_left():
+    asked = filling.make_holes(stage(), COUNT)
+    chosen = [scene for scene in SCENES if len(scene.things) == 2][:COUNT]
+    assert asked.captions == tuple(scene.caption for scene in chosen)
+    for number, scene in enumerate(chosen):
+        gone, left = scene.things[number % 2], scene.things[1 - number % 2]
+        white = np.where(asked.kept[number] > 0, asked.images[number], 255).astype(np.uint8)
+        (found,) = scene_reader.read(white)
+        assert (found.colour, found.shape, found.place) == (left.colour, left.shape, left.place)
+        named = asked.erased[number]
+        assert named["place"] == gone.place
+        assert all(getattr(gone, name) == index for name, index in named.items())
+        assert ("size" in named) == ("{size}" in scenes.TEMPLATES[scene.template])
+
+
+def painter(monkeypatch, paint):
+    """What `images.draw` gives: `paint` of (originals, known pictures in 0..255, kept)."""
+
+    def draw(stage, count, *, prompts, options, seed, conditions):
+        asked = filling.make_holes(stage, count)
+        np.testing.assert_allclose(conditions["known"], asked.images / 127.5 - 1, atol=1e-6)
+        return Drawn(paint(asked.images, conditions["mask"]).astype(np.uint8), None, None, prompts)
+
+    monkeypatch.setattr(images, "draw", draw)
+
+
+def test_shares_of_models_that_are_known(monkeypatch):
+    painter(monkeypatch, lambda pictures, kept: pictures)
+    perfect = filling.measure(stage(), COUNT)
+    assert perfect == {
+        "object in the hole": 1,
+        "whole caption": 1,
+        "caption before it is filled": 0,
+        "kept to the bit": 1,
+    }
+    painter(monkeypatch, lambda pictures, kept: np.where(kept > 0, pictures, 255))
+    nothing = filling.measure(stage(), COUNT)
+    assert nothing == perfect | {"object in the hole": 0, "whole caption": 0}
+    painter(monkeypatch, lambda pictures, kept: np.where(kept > 0, pictures, 255 - pictures))
+    assert filling.measure(stage(), COUNT)["object in the hole"] == 0, "another colour on another ground"
+    painter(monkeypatch, lambda pictures, kept: np.where(kept > 0, 255, pictures))
+    moved = filling.measure(stage(), COUNT)
+    assert moved == perfect | {"whole caption": 0, "kept to the bit": 0}, "the object is there, the rest is lost"
+
+
+def test_refuses(held_out):
+    with pytest.raises(ValueError, match="only .* scenes have two objects"):
+        filling.measure(stage(), 1000)
+    with pytest.raises(ValueError, match="'glide' can't edit"):
+        filling.measure(stage(guidable=False), COUNT)
+    del held_out["text"]
+    with pytest.raises(ValueError, match="'captioned_shapes/32' has no captions"):
+        filling.measure(stage(), COUNT)
