@@ -107,10 +107,7 @@ def select(config: ConfigDict, variant: str) -> ConfigDict:
     Raises:
         ValueError: for another variant.
     """
-    if variant not in ("", "tiny"):
-        raise ValueError(
-            f"unknown variant {variant!r} of the config; known: none, and tiny, as in --config=FILE.py:tiny"
-        )
+    common.expect_variant(variant)
     if variant == "tiny":
         _shrink(config)
     return config

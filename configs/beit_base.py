@@ -29,4 +29,4 @@ def get_config(variant: str = "") -> ConfigDict:
     config.optimizer.model.warmup_steps = int(10 * STEPS_PER_EPOCH)
     config.training.num_steps = int(800 * STEPS_PER_EPOCH)
     config.checkpoint.every = config.log.sample_every = config.log.eval_every = 10_000
-    return beits.select(config, variant, "beit_base")
+    return beits.select(config, variant)

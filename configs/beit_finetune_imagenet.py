@@ -29,4 +29,4 @@ def get_config(variant: str = "") -> ConfigDict:
     config.optimizer.model.warmup_steps = int(20 * STEPS_PER_EPOCH)
     config.training.num_steps = int(100 * STEPS_PER_EPOCH)
     config.checkpoint.every = config.log.eval_every = 5_000
-    return beits.select(config, variant, "beit_finetune_imagenet")
+    return beits.select(config, variant)

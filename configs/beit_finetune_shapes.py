@@ -15,6 +15,7 @@ from configs import beits, common
 
 def get_config(variant: str = "") -> ConfigDict:
     """The config; `variant` is "", "scratch" or "tiny"."""
+    common.expect_variant(variant, "scratch")
     config = beits.classifier()
     config.data.update(name="captioned_shapes/32_shape", split="train[:500]", image_size=32, batch_size=50)
     config.model.network = beits.scenes_network(drop_path=0.1)
@@ -27,7 +28,7 @@ def get_config(variant: str = "") -> ConfigDict:
     if variant == "scratch":
         config.optimizer.model.layer_decay = 1.0
         return config
-    config = beits.select(config, variant, "beit_finetune_shapes")
+    config = beits.select(config, variant)
     if variant == "tiny":
         config.data.update(name="captioned_shapes/32_shape", split="train[:64]", image_size=32, channels=3)
         config.model.network.patch_size = 4

@@ -25,7 +25,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.training.num_steps = 3_000
     config.checkpoint.every = 1_000
     config.log.update(every=100, sample_every=1_000, eval_every=500, num_samples=64)
-    config = beits.select(config, variant, "beit_shapes")
+    config = beits.select(config, variant)
     if variant == "tiny":
         config.data.update(name="captioned_shapes/32", image_size=32, channels=3)
         config.model.network.patch_size = 4

@@ -10,11 +10,12 @@ pretrained one, from random weights and from pixels. The variant "tiny" trains i
 
 from ml_collections import ConfigDict
 
-from configs import beit_finetune_shapes, beit_shapes, pipelines, vqvae_shapes
+from configs import beit_finetune_shapes, beit_shapes, common, pipelines, vqvae_shapes
 
 
 def get_config(variant: str = "") -> ConfigDict:
     """The config; `variant` is "" or "tiny"."""
+    common.expect_variant(variant)
     finetuned = beit_finetune_shapes.get_config(variant)
     finetuned.init_from = "pretrained"
     stages = {"tokenizer": vqvae_shapes.get_config(variant), "pretrained": beit_shapes.get_config(variant)}

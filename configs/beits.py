@@ -60,19 +60,17 @@ def classifier() -> ConfigDict:
     return config
 
 
-def select(config: ConfigDict, variant: str, name: str) -> ConfigDict:
+def select(config: ConfigDict, variant: str) -> ConfigDict:
     """The config itself for the variant "", its small sister for "tiny": in seconds, on 8x8 digits.
 
     Args:
         config: of either family.
         variant: which.
-        name: of the config, for the error.
 
     Raises:
         ValueError: for another variant.
     """
-    if variant not in ("", "tiny"):
-        raise ValueError(f"unknown variant {variant!r} of {name}; known: none, tiny")
+    common.expect_variant(variant)
     if variant == "tiny":
         _shrink(config)
     return config

@@ -13,6 +13,7 @@ from configs import cascade_digits, common, pipelines, unets
 
 def get_config(variant: str = "") -> ConfigDict:
     """The config; `variant` is "" or "tiny"."""
+    common.expect_variant(variant)
     return pipelines.cascade(
         {"base": base(variant), "up32": upsampler(32, variant), "up64": upsampler(64, variant)}, samples=64
     )

@@ -18,8 +18,7 @@ from configs import common
 
 def get_config(variant: str = "") -> ConfigDict:
     """The config; `variant` is "" or "tiny"."""
-    if variant not in ("", "tiny"):
-        raise ValueError(f"unknown variant {variant!r} of classifier_digits; known: none, tiny")
+    common.expect_variant(variant)
     config = common.noisy_classifier()
     config.data.name = "digits"
     config.data.image_size = 8

@@ -8,11 +8,12 @@ The variant "16" is for models of 16 pixels, such as GLIDE's base; "tiny" trains
 
 from ml_collections import ConfigDict
 
-from configs import clip_shapes, clips
+from configs import clip_shapes, clips, common
 
 
 def get_config(variant: str = "") -> ConfigDict:
     """The config; `variant` is "", "16" or "tiny"."""
+    common.expect_variant(variant, "16")
     config = clip_shapes.get_config()
     config.model.schedule = ConfigDict({"name": "cosine", "num_steps": 1000})
     config.model.image.time = "sinusoids"

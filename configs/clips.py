@@ -74,8 +74,7 @@ def select(config: ConfigDict, variant: str) -> ConfigDict:
     Raises:
         ValueError: for another one.
     """
-    if variant not in ("", "tiny"):
-        raise ValueError(f"unknown variant {variant!r}; known: none, tiny")
+    common.expect_variant(variant)
     if variant == "tiny":
         _shrink(config)
     return config

@@ -8,6 +8,21 @@ A config file starts from `base()` and says only what its setting needs. `launch
 from ml_collections import ConfigDict
 
 
+def expect_variant(variant: str, *others: str) -> None:
+    """Refuse a variant that a config doesn't have.
+
+    Args:
+        variant: what follows the colon of `--config=FILE.py:variant`.
+        others: the variants beside "" and "tiny", which every config has.
+
+    Raises:
+        ValueError: for another one.
+    """
+    if variant not in ("", *others, "tiny"):
+        known = ", ".join(["none", *others, "tiny"])
+        raise ValueError(f"unknown variant {variant!r} of the config; known: {known}, as in --config=FILE.py:tiny")
+
+
 def adam(learning_rate: float, **settings) -> ConfigDict:
     """The settings of one player's optimizer, Adam unless said otherwise.
 

@@ -12,17 +12,10 @@ from ml_collections import ConfigDict
 
 from configs import cascade_shapes, clip_shapes, common, dalle2s, pipelines
 
-VARIANTS = ("", "ar", "tiny", "ar_tiny")
-
 
 def get_config(variant: str = "") -> ConfigDict:
-    """The config; `variant` is one of `VARIANTS`.
-
-    Raises:
-        ValueError: for another one.
-    """
-    if variant not in VARIANTS:
-        raise ValueError(f"unknown variant {variant!r} of DALL-E 2 on scenes; it is one of {VARIANTS}")
+    """The config; `variant` is "", "ar", "tiny" or "ar_tiny"."""
+    common.expect_variant(variant, "ar", "ar_tiny")
     size = "tiny" if variant.endswith("tiny") else ""
     stages = {
         "clip": clip_shapes.get_config(size),

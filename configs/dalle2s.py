@@ -114,8 +114,7 @@ def select(config: ConfigDict, variant: str) -> ConfigDict:
     Raises:
         ValueError: for another variant.
     """
-    if variant not in ("", "tiny"):
-        raise ValueError(f"unknown variant {variant!r} of DALL-E 2; known: none, tiny")
+    common.expect_variant(variant)
     if variant == "tiny":
         _shrink(config)
     return config

@@ -45,8 +45,7 @@ def select(config: ConfigDict, variant: str) -> ConfigDict:
     Raises:
         ValueError: for another variant.
     """
-    if variant not in ("", "tiny"):
-        raise ValueError(f"unknown variant {variant!r} of DALL-E; known: none, tiny")
+    common.expect_variant(variant)
     if variant == "tiny":
         config.data.update(name="captioned_shapes/32", split="train", eval_split="test", image_size=32, batch_size=16)
         config.data.update(crop="center", flip=False)

@@ -7,13 +7,12 @@ The variant "tiny" is for tests.
 
 from ml_collections import ConfigDict
 
-from configs import gans
+from configs import common, gans
 
 
 def get_config(variant: str = "") -> ConfigDict:
     """The config; `variant` is "" or "tiny"."""
-    if variant not in ("", "tiny"):
-        raise ValueError(f"unknown variant {variant!r} of dcgan_celeba64; known: none, tiny")
+    common.expect_variant(variant)
     config = gans.gan()
     config.data.name = "celeb_a"
     config.data.image_size = 64

@@ -12,8 +12,7 @@ from configs import common
 
 def get_config(variant: str = ""):
     """The config; `variant` is "", "unconditional" or "tiny"."""
-    if variant not in ("", "unconditional", "tiny"):
-        raise ValueError(f"unknown variant {variant!r} of ddpm_digits; known: none, unconditional, tiny")
+    common.expect_variant(variant, "unconditional")
     config = common.diffusion()
     config.data.name = "digits"
     config.data.image_size = 8

@@ -45,8 +45,7 @@ def digits(config: ConfigDict, num_steps: int, learning_rate: float, variant: st
     Raises:
         ValueError: for a variant other than "" and "tiny".
     """
-    if variant not in ("", "tiny"):
-        raise ValueError(f"unknown variant {variant!r} of the config; known: none, and tiny, as in FILE.py:tiny")
+    common.expect_variant(variant)
     config.data.update(name="digits", image_size=8, channels=1, batch_size=64)
     config.optimizer.model.update(learning_rate=learning_rate, warmup_steps=50, clip_norm=1.0, schedule="cosine")
     config.training.num_steps = num_steps

@@ -58,8 +58,7 @@ def select(config: ConfigDict, variant: str) -> ConfigDict:
     Raises:
         ValueError: for another variant.
     """
-    if variant not in ("", "tiny"):
-        raise ValueError(f"unknown variant {variant!r} of the config; known: none, and tiny, as in FILE.py:tiny")
+    common.expect_variant(variant)
     if variant == "tiny":
         config.data.update({"name": "digits", "split": "train", "eval_split": "test", "image_size": 8})
         config.data.update({"channels": 1, "flip": False, "batch_size": 16})

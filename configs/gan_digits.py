@@ -12,13 +12,12 @@ The variant "tiny" trains in seconds, for tests.
 
 from ml_collections import ConfigDict
 
-from configs import gans
+from configs import common, gans
 
 
 def get_config(variant: str = "") -> ConfigDict:
     """The config; `variant` is "" or "tiny"."""
-    if variant not in ("", "tiny"):
-        raise ValueError(f"unknown variant {variant!r} of gan_digits; known: none, tiny")
+    common.expect_variant(variant)
     config = gans.digits(gans.original())
     config.model.generator.update(width=256)
     config.model.discriminator.update(width=128, dropout_input=0.0, dropout=0.0, init_range=0.05)

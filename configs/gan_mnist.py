@@ -7,13 +7,12 @@ The variant "tiny" is for tests.
 
 from ml_collections import ConfigDict
 
-from configs import gans
+from configs import common, gans
 
 
 def get_config(variant: str = "") -> ConfigDict:
     """The config; `variant` is "" or "tiny"."""
-    if variant not in ("", "tiny"):
-        raise ValueError(f"unknown variant {variant!r} of gan_mnist; known: none, tiny")
+    common.expect_variant(variant)
     config = gans.original()
     config.data.name = "mnist"
     config.data.image_size = 28

@@ -78,8 +78,7 @@ def select(config: ConfigDict, variant: str, tiny_size: int = 16) -> ConfigDict:
     Raises:
         ValueError: for another variant.
     """
-    if variant not in ("", "tiny"):
-        raise ValueError(f"unknown variant {variant!r} of GLIDE; known: none, tiny")
+    common.expect_variant(variant)
     if variant == "tiny":
         _shrink(config, tiny_size)
     return config

@@ -9,13 +9,12 @@ their share of the loss. "tiny" trains in seconds, for tests.
 
 from ml_collections import ConfigDict
 
-from configs import ddpm_digits
+from configs import common, ddpm_digits
 
 
 def get_config(variant: str = ""):
     """The config; `variant` is "", "fixed_variance", "vlb" or "tiny"."""
-    if variant not in ("", "fixed_variance", "vlb", "tiny"):
-        raise ValueError(f"unknown variant {variant!r} of iddpm_digits; known: none, fixed_variance, vlb, tiny")
+    common.expect_variant(variant, "fixed_variance", "vlb")
     config = ddpm_digits.get_config("tiny" if variant == "tiny" else "unconditional")
     config.model.schedule = ConfigDict({"name": "cosine", "num_steps": 4000})
     config.model.update(conditional=False, label_dropout=0.0, learned_variance=True, vb_weight=4.0)  # T / 1000

@@ -16,6 +16,7 @@ from configs import cascade_shapes, common, imagens, pipelines, text_minilm
 
 def get_config(variant: str = "") -> ConfigDict:
     """The config; `variant` is "" or "tiny": half the pictures' sizes, and a language model that knows nothing."""
+    common.expect_variant(variant)
     return pipelines.cascade(
         {"base": base(variant), "up32": upsampler(32, variant), "up64": upsampler(64, variant)},
         samples=64 if variant == "" else 8,

@@ -124,8 +124,7 @@ def select(config: ConfigDict, variant: str) -> ConfigDict:
     Raises:
         ValueError: for another variant.
     """
-    if variant not in ("", "tiny"):
-        raise ValueError(f"unknown variant {variant!r} of the config; known: none, and tiny (--config=FILE.py:tiny)")
+    common.expect_variant(variant)
     return tiny(config, 16) if variant == "tiny" else config
 
 

@@ -5,13 +5,12 @@
 Variants: "conditional" on the class, and "tiny", which trains in seconds.
 """
 
-from configs import pixelcnnpps
+from configs import common, pixelcnnpps
 
 
 def get_config(variant: str = ""):
     """The config; `variant` is "", "conditional" or "tiny"."""
-    if variant not in ("", "conditional", "tiny"):
-        raise ValueError(f"unknown variant {variant!r} of pixelcnnpp_cifar10; known: none, conditional, tiny")
+    common.expect_variant(variant, "conditional")
     config = pixelcnnpps.pixelcnnpp()
     config.data.name = "cifar10"
     config.data.batch_size = 128  # the released code: 16 on each of 8 GPUs

@@ -8,13 +8,12 @@ photographs: a uniform guess among the 17 has log2(17) = 4.09. Variants: "uncond
 in seconds.
 """
 
-from configs import pixelcnnpps
+from configs import common, pixelcnnpps
 
 
 def get_config(variant: str = ""):
     """The config; `variant` is "", "unconditional" or "tiny"."""
-    if variant not in ("", "unconditional", "tiny"):
-        raise ValueError(f"unknown variant {variant!r} of pixelcnnpp_digits; known: none, unconditional, tiny")
+    common.expect_variant(variant, "unconditional")
     config = pixelcnnpps.pixelcnnpp()
     config.data.update(name="digits", image_size=8, channels=1, batch_size=32)
     config.model.conditional = variant != "unconditional"

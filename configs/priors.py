@@ -96,8 +96,7 @@ def select(config: ConfigDict, variant: str) -> ConfigDict:
     Raises:
         ValueError: for another variant.
     """
-    if variant not in ("", "tiny"):
-        raise ValueError(f"unknown variant {variant!r} of a prior; known: none, tiny")
+    common.expect_variant(variant)
     if variant == "tiny":
         config.data.update(name="digits", eval_split="test", image_size=8, channels=1, crop="center", batch_size=16)
         for network in config.model.networks.values():

@@ -9,10 +9,11 @@ The second writes the states of all captions of `captioned_shapes`, which Imagen
 
 from ml_collections import ConfigDict
 
-from configs import text_encoders
+from configs import common, text_encoders
 
 
 def get_config(variant: str = "") -> ConfigDict:
     """The config; `variant` is "" or "tiny": random weights, no package needed."""
+    common.expect_variant(variant)
     config = text_encoders.minilm()
     return text_encoders.tiny(config) if variant == "tiny" else config

@@ -8,11 +8,12 @@
 
 from ml_collections import ConfigDict
 
-from configs import text_encoders
+from configs import common, text_encoders
 
 
 def get_config(variant: str = "") -> ConfigDict:
     """The config; `variant` is "", "tiny", or a smaller size of T5."""
+    common.expect_variant(variant, *(size for size in text_encoders.T5 if size != "xxl"))
     if variant == "tiny":
         return text_encoders.tiny(text_encoders.t5("small"))
     return text_encoders.t5(variant or "xxl")

@@ -9,13 +9,12 @@ data is a folder of pictures, to be named: --config.data.name=folder:/path. The 
 digits in seconds, for tests.
 """
 
-from configs import codebooks
+from configs import codebooks, common
 
 
 def get_config(variant: str = ""):
     """The config; `variant` is "", "1024" or "tiny"."""
-    if variant not in ("", "1024", "tiny"):
-        raise ValueError(f"unknown variant {variant!r} of vqvae2_imagenet256; known: none, 1024, tiny")
+    common.expect_variant(variant, "1024")
     config = codebooks.vqvae2()
     config.data.name = "imagenet2012"
     config.data.eval_split = "validation"

@@ -7,13 +7,12 @@ Sonnet's unit, pixels in [0, 1] (it trains on [-0.5, 0.5], of the same variance)
 The variant "tiny" trains on 8x8 digits in seconds, for tests.
 """
 
-from configs import codebooks
+from configs import codebooks, common
 
 
 def get_config(variant: str = ""):
     """The config; `variant` is "" or "tiny"."""
-    if variant not in ("", "tiny"):
-        raise ValueError(f"unknown variant {variant!r} of vqvae_cifar10; known: none, tiny")
+    common.expect_variant(variant)
     config = codebooks.vqvae()
     config.data.name = "cifar10"
     config.data.image_size = 32

@@ -7,13 +7,12 @@
 The variant "tiny" (`--config=configs/vqvae_digits.py:tiny`) trains in seconds, for tests.
 """
 
-from configs import codebooks
+from configs import codebooks, common
 
 
 def get_config(variant: str = ""):
     """The config; `variant` is "" or "tiny"."""
-    if variant not in ("", "tiny"):
-        raise ValueError(f"unknown variant {variant!r} of vqvae_digits; known: none, tiny")
+    common.expect_variant(variant)
     config = codebooks.vqvae()
     config.data.name = "digits"
     config.data.image_size = 8

@@ -8,13 +8,12 @@ its appendix, which later work uses. The squared error is plain, for want of the
 The variant "tiny" trains on 8x8 digits in seconds, for tests.
 """
 
-from configs import codebooks
+from configs import codebooks, common
 
 
 def get_config(variant: str = ""):
     """The config; `variant` is "", "loss" or "tiny"."""
-    if variant not in ("", "loss", "tiny"):
-        raise ValueError(f"unknown variant {variant!r} of vqvae_imagenet128; known: none, loss, tiny")
+    common.expect_variant(variant, "loss")
     config = codebooks.vqvae()
     config.data.name = "imagenet2012"
     config.data.eval_split = "validation"

@@ -10,13 +10,12 @@ The variant "tiny" (`--config=configs/vqvae_shapes.py:tiny`) trains in seconds, 
 
 from ml_collections import ConfigDict
 
-from configs import codebooks
+from configs import codebooks, common
 
 
 def get_config(variant: str = "") -> ConfigDict:
     """The config; `variant` is "" or "tiny"."""
-    if variant not in ("", "tiny"):
-        raise ValueError(f"unknown variant {variant!r} of vqvae_shapes; known: none, tiny")
+    common.expect_variant(variant)
     config = codebooks.vqvae()
     config.data.update(name="captioned_shapes/32", batch_size=32)
     config.model.update(width=32, num_res_blocks=2, res_width=32, data_variance=0.144)

@@ -58,5 +58,3 @@ def test_tiny_is_small_and_of_the_same_kind(name):
     assert tiny.data.name == "digits" and tiny.training.num_steps == 20
     assert len(family.interface.grids) == len(family_of(config)[0].interface.grids)
     assert tiny.model.codebook.learning == config.model.codebook.learning
-    with pytest.raises(ValueError, match="unknown variant 'huge'.*tiny"):
-        module(name).get_config("huge")

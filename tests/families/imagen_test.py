@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import imagen_base64, imagen_shapes_pipeline
+from configs import imagen_shapes_pipeline
 from genjax.core.tree import count_params
 from genjax.families import imagen, registry
 from genjax.families.base import ImageSampler, LossInputs, SuperResolver, TextEncoder, TextFeatures, Weights
@@ -159,8 +159,6 @@ def test_what_does_not_fit_is_told():
         build(parents={})
     with pytest.raises(ValueError, match="text.dropout=1.5 must be in"):
         build(dropout=1.5)
-    with pytest.raises(ValueError, match="'huge'.*tiny"):
-        imagen_base64.get_config("huge")
     family = build(dropout=0.0)
     with pytest.raises(ValueError, match="classifier-free guidance needs"):
         family.sample(Weights({"model": {}}, (), FROZEN), conditions(guidance_scale=2.0), KEY)

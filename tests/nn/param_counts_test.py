@@ -57,8 +57,3 @@ def test_tiny_is_small_and_of_the_same_kind(name):
         assert tiny.model.network[field] == config.model.network[field]
     assert tiny.model.schedule == config.model.schedule
     assert tiny.sampling.get("sampler") == config.sampling.get("sampler")
-
-
-def test_unknown_variant_is_refused():
-    with pytest.raises(ValueError, match="'huge'.*tiny"):
-        importlib.import_module("configs.ddpm_cifar10").get_config("huge")

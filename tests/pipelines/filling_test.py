@@ -18,7 +18,7 @@ SIZE, COUNT = 32, 8
 SCENES = [scenes.make_scene("test", number) for number in range(40)]
 
 
-def stage(guidable=True, count=len(SCENES)):
+def stage(guidable=True):
     config = SimpleNamespace(
         family="glide", data=ml_collections.ConfigDict({"name": "captioned_shapes/32", "eval_split": "test"})
     )

@@ -1,0 +1,23 @@
+"""What holds for all configs: a variant that a config doesn't have is refused, and told from those that it has."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from configs import common
+
+FILES = sorted(path.stem for path in (Path(__file__).parents[1] / "configs").glob("[a-z]*_*.py"))
+CONFIGS = [name for name in FILES if hasattr(importlib.import_module(f"configs.{name}"), "get_config")]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_unknown_variants_are_refused(name):
+    with pytest.raises(ValueError, match="unknown variant 'huge'.*known: none, .*tiny"):
+        importlib.import_module(f"configs.{name}").get_config("huge")
+
+
+def test_the_known_ones_are_named():
+    common.expect_variant(""), common.expect_variant("tiny"), common.expect_variant("16", "16")
+    with pytest.raises(ValueError, match="'8' of the config; known: none, 16, scratch, tiny"):
+        common.expect_variant("8", "16", "scratch")
