@@ -22,6 +22,7 @@ _HOLES = flags.DEFINE_bool(
     "fill_holes", False, "Instead of samples: held-out scenes with one of two objects erased, filled by their captions."
 )
 _PROBE = flags.DEFINE_multi_string("probe_data", [], "Labelled data to probe features with, NAME or NAME@train[:500].")
+_NOISES = flags.DEFINE_multi_float("probe_noise", [0.0], "Standard deviations of noise on what --probe_data names.")
 
 
 def main():
@@ -36,7 +37,9 @@ def main():
     elif isinstance(stage.family.interface, ImageSampler):
         drawn = _SAMPLING.draw(stage)
     if jax.process_index() == 0:
-        result = evaluation.evaluate(stage, _SAMPLING.workdir, drawn, 0, _LIKELIHOOD.value, _PROBE.value)
+        result = evaluation.evaluate(
+            stage, _SAMPLING.workdir, drawn, 0, _LIKELIHOOD.value, _PROBE.value, _NOISES.value
+        )
         result |= {"holes": holes} if holes else {}
         report.write_report(_SAMPLING.workdir / "evaluation.json", result)
         print(evaluation.format_result(result))

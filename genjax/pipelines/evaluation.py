@@ -35,6 +35,7 @@ def evaluate(
     seed: int = 0,
     likelihood: str = "",
     probe_data: Sequence[str] = (),
+    probe_noises: Sequence[float] = (0.0,),
 ) -> dict[str, Any]:
     """Everything that can be measured of a stage; see `genjax.metrics.report` for rows and columns.
 
@@ -46,6 +47,7 @@ def evaluate(
         likelihood: also measure this one of the stage's costly likelihoods.
         probe_data: labelled datasets to probe features with beside the stage's own, see `probing.probe_other`; of a
             CLIP, other data with captions to find each other in.
+        probe_noises: standard deviations of the noise on those pictures that features are probed with.
 
     Returns:
         "held_out": metric -> mean over the held-out split; with pictures to judge also "rows" and "receipt", with
@@ -66,7 +68,7 @@ def evaluate(
     if isinstance(stage.family.interface, FeatureExtractor):
         figures = probing.probe(stage, seed) if stage.spec.num_classes else {}
         for data in probe_data:
-            figures |= probing.probe_other(stage, data, seed)
+            figures |= probing.probe_other(stage, data, probe_noises, seed)
         return result | {"linear_probe": figures}
     if probe_data:
         raise ValueError(f"a run of the family {stage.config.family!r} gives no features to probe")

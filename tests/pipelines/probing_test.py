@@ -62,6 +62,15 @@ def test_own_labels_are_probed_with_noise_and_others_without(stage, tmp_path, mo
     assert len(figures) == 3
 
 
+def test_other_labels_are_probed_under_the_noise_that_is_asked_for(stage, monkeypatch):
+    monkeypatch.setattr(probing, "DRAWS", 2)
+    data = "digits@train[:150]"
+    clean, noisy, noisier = (f"{data}{noise}: features" for noise in ("", ", noise 0.5", ", noise 2"))
+    figures = probing.probe_other(stage, data, [0.0, 0.5, 2.0])
+    assert len(figures) == 9 and figures[clean] == probing.probe_other(stage, data)[clean]
+    assert figures[clean] > figures[noisy] > figures[noisier]
+
+
 def test_features_come_in_batches_of_one_shape(stage, monkeypatch):
     monkeypatch.setattr(probing, "BATCH", 8)
     shapes = set()
