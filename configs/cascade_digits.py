@@ -16,6 +16,7 @@ from configs import common, ddpm_digits, pipelines
 
 def get_config(variant: str = "") -> ConfigDict:
     """The config; `variant` is "" or "tiny"."""
+    common.expect_variant(variant)
     return pipelines.cascade(
         {
             "base": ddpm_digits.get_config(variant),

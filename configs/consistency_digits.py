@@ -14,11 +14,12 @@ run of 1,151 steps: .31 by 18 Heun steps (35 evaluations), 1.37 by 4 DDIM steps.
 
 from ml_collections import ConfigDict
 
-from configs import distillations, edm_digits
+from configs import common, distillations, edm_digits
 
 
 def get_config(variant: str = "") -> ConfigDict:
     """The config; `variant` is "", "training" or "tiny"."""
+    common.expect_variant(variant, "training")
     objective = {
         "name": "consistency",
         "sigma_data": edm_digits.SIGMA_DATA,

@@ -6,10 +6,11 @@ python launch/sample.py --workdir=runs/consistency --num_samples=1000
 
 from ml_collections import ConfigDict
 
-from configs import consistency_digits, edm_digits, pipelines
+from configs import common, consistency_digits, edm_digits, pipelines
 
 
 def get_config(variant: str = "") -> ConfigDict:
     """The config; `variant` is "" or "tiny"."""
+    common.expect_variant(variant)
     teacher = edm_digits.get_config(variant)
     return pipelines.chain({"teacher": teacher, "student": consistency_digits.get_config(variant)})

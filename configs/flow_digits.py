@@ -13,11 +13,12 @@ with a straighter flow: configs/reflow_digits.py.
 
 from ml_collections import ConfigDict
 
-from configs import ddpm_digits
+from configs import common, ddpm_digits
 
 
 def get_config(variant: str = "") -> ConfigDict:
     """The config; `variant` is "", "unconditional", "uniform" (times) or "tiny"."""
+    common.expect_variant(variant, "unconditional", "uniform")
     config = ddpm_digits.get_config("" if variant == "uniform" else variant)
     model = config.model
     model.schedule = ConfigDict({"name": "flow"})

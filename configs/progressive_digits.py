@@ -12,14 +12,15 @@ steps of any model of the digits, trains in seconds, for tests.
 
 from ml_collections import ConfigDict
 
-from configs import distillations, edm_digits
+from configs import common, distillations, edm_digits
 
 
 def get_config(variant: str = "") -> ConfigDict:
     """The config; `variant` is "", "16", "8", "4", "2", "1" or "tiny"."""
-    steps = int(variant) if variant in ("16", "8", "4", "2", "1") else 4
+    common.expect_variant(variant, "16", "8", "4", "2", "1")
+    steps = int(variant) if variant.isdecimal() else 4
     config = distillations.progressive(
         steps, grid="karras32", weight={"name": "edm", "sigma_data": edm_digits.SIGMA_DATA}
     )
-    variant = "" if variant == str(steps) else variant
-    return distillations.digits(config, num_steps=400, learning_rate=5e-4, variant=variant)
+    size = "tiny" if variant == "tiny" else ""
+    return distillations.digits(config, num_steps=400, learning_rate=5e-4, variant=size)

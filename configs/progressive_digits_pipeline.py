@@ -6,11 +6,12 @@ python launch/sample.py --workdir=runs/progressive --num_samples=1000
 
 from ml_collections import ConfigDict
 
-from configs import edm_digits, pipelines, progressive_digits
+from configs import common, edm_digits, pipelines, progressive_digits
 
 
 def get_config(variant: str = "") -> ConfigDict:
     """The config; `variant` is "" or "tiny"."""
+    common.expect_variant(variant)
     stages = {"teacher": edm_digits.get_config(variant)}
     before = "teacher"
     for steps in ("16", "8", "4"):

@@ -12,7 +12,7 @@ from configs import common, text_encoders
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    """The config; `variant` is "", "tiny", or a smaller size of T5."""
+    """The config; `variant` is "", "tiny", or a smaller T5: "small", "base", "large" or "xl"."""
     common.expect_variant(variant, *(size for size in text_encoders.T5 if size != "xxl"))
     if variant == "tiny":
         return text_encoders.tiny(text_encoders.t5("small"))

@@ -10,11 +10,12 @@ The variant "pixelcnn" has a Gated PixelCNN in place of the transformer. The var
 
 from ml_collections import ConfigDict
 
-from configs import priors
+from configs import common, priors
 
 
 def get_config(variant: str = "") -> ConfigDict:
     """The config; `variant` is "", "pixelcnn" or "tiny"."""
+    common.expect_variant(variant, "pixelcnn")
     network = priors.transformer(width=96, depth=3, num_heads=4, dropout=0.2)
     if variant == "pixelcnn":
         network, variant = priors.gated_pixelcnn(width=48, depth=5, first_kernel=5, head_width=96, dropout=0.2), ""

@@ -1,6 +1,7 @@
 """What holds for all configs: a variant that a config doesn't have is refused, and told from those that it has."""
 
 import importlib
+import re
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,12 @@ CONFIGS = [name for name in FILES if hasattr(importlib.import_module(f"configs.{
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_unknown_variants_are_refused(name):
-    with pytest.raises(ValueError, match="unknown variant 'huge'.*known: none, .*tiny"):
-        importlib.import_module(f"configs.{name}").get_config("huge")
+    get_config = importlib.import_module(f"configs.{name}").get_config
+    with pytest.raises(ValueError, match="unknown variant 'huge'.*known: none, .*tiny") as refusal:
+        get_config("huge")
+    named = re.search("known: none, (.*), as", str(refusal.value)).group(1).split(", ")
+    documented = re.findall(r'"(\w+)"', get_config.__doc__)
+    assert set(named) == set(documented)
 
 
 def test_the_known_ones_are_named():
