@@ -3,10 +3,11 @@
     python launch/train.py --config=configs/vqvae_shapes.py --workdir=runs/vqvae_shapes
     python launch/train.py --config=configs/beit_shapes.py --workdir=runs/beit_shapes \\
         --config.stages.tokenizer.workdir=runs/vqvae_shapes
-    python launch/evaluate.py --workdir=runs/beit_shapes --probe_data=captioned_shapes/32_shape \\
-        --probe_data=captioned_shapes/32_colour
+    python launch/evaluate.py --workdir=runs/beit_shapes --probe_data=captioned_shapes/32_shape@train[:500] \\
+        --probe_data=captioned_shapes/32_first_colour
 
-No labels are used. The variant "tiny" trains in seconds, for tests.
+No labels are used. A third of the steps teach half as much: the probe of 500 labels of shapes reads 73% after 3,000
+steps and 96% after these. The variant "tiny" trains in seconds, for tests.
 """
 
 from ml_collections import ConfigDict
@@ -22,7 +23,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model.masking.update(num_masked=26, min_block=4)
     config.model.feature_depth = 3
     config.optimizer.model.update(learning_rate=2e-3, warmup_steps=200, schedule="cosine", end_factor=0.01)
-    config.training.num_steps = 3_000
+    config.training.num_steps = 9_000
     config.checkpoint.every = 1_000
     config.log.update(every=100, sample_every=1_000, eval_every=500, num_samples=64)
     config = beits.select(config, variant)

@@ -9,8 +9,11 @@ picture being the 2x2 mean of the large one: pairs for training super-resolution
 distribution but for the last: `train` (20,000), `test` (2,000) and `compositional` (2,000), where every
 object is a pair of colour and shape that never occurs in the other two.
 
-Configurations "32_shape", "32_colour", "64_shape" and "64_colour" are for classification: of the same scenes those
-with one object, about half of each split in the same order, with its shape or colour as `label`.
+For classification there are "32_shape", "32_colour", "64_shape" and "64_colour": of the same scenes those with one
+object, about half of each split in the same order, with its shape or colour as `label`; and "32_first_shape",
+"32_first_colour", "64_first_shape" and "64_first_colour": the other half, with that of the first object, which is the
+one on the left of, or above, the other. The colour of a single object is in the mean of all pixels; for the colour of
+the first, one has to know what is where.
 
 Colours (10), on white: red, orange, yellow, green, cyan, blue, purple, pink, brown, black. Any two of them,
 and each and the white, are at least 90 apart in RGB (0..255, Euclidean).
@@ -65,7 +68,7 @@ from genjax.data.builders import scenes
 SPLITS = {"train": 20_000, "test": 2_000, "compositional": 2_000}
 """Scenes in each split."""
 LABELS = {"colour": scenes.COLOURS, "shape": scenes.SHAPES}
-"""What the object of a scene may be classified by, and the names of the classes."""
+"""What an object of a scene may be classified by, and the names of the classes."""
 
 
 class CaptionedShapes(tfds.core.GeneratorBasedBuilder):
@@ -82,13 +85,14 @@ class CaptionedShapes(tfds.core.GeneratorBasedBuilder):
     BUILDER_CONFIGS = [
         tfds.core.BuilderConfig(name=str(size), description=f"{size}x{size} pixels.") for size in (32, 64)
     ] + [
-        tfds.core.BuilderConfig(name=f"{size}_{label}", description=f"{size}x{size} pixels, one object, its {label}.")
+        tfds.core.BuilderConfig(name=f"{size}{which}_{label}", description=f"{size}x{size} pixels, {whose} {label}.")
         for size in (32, 64)
+        for which, whose in (("", "one object, its"), ("_first", "two objects, the first one's"))
         for label in LABELS
     ]
 
     def _info(self) -> tfds.core.DatasetInfo:
-        size, label = self._size_and_label()
+        size, _, label = self._size_count_label()
         thing = {
             "colour": tfds.features.ClassLabel(names=list(scenes.COLOURS)),
             "shape": tfds.features.ClassLabel(names=list(scenes.SHAPES)),
@@ -114,10 +118,10 @@ class CaptionedShapes(tfds.core.GeneratorBasedBuilder):
             disable_shuffling=True,
         )
 
-    def _size_and_label(self) -> tuple[int, str]:
-        """What the configuration's name says: pixels, and what is the label, "" for none."""
-        size, _, label = self.builder_config.name.partition("_")
-        return int(size), label
+    def _size_count_label(self) -> tuple[int, int, str]:
+        """What the configuration's name says: pixels, objects of its scenes (0: any), what is the label ("": none)."""
+        size, *words = self.builder_config.name.split("_")
+        return int(size), len(words), words[-1] if words else ""
 
     def _split_generators(self, dl_manager):
         """Three splits; nothing to download."""
@@ -125,10 +129,10 @@ class CaptionedShapes(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, split: str, count: int):
         """Pictures go as PNG bytes: TFDS encodes arrays through TensorFlow."""
-        size, label = self._size_and_label()
+        size, objects, label = self._size_count_label()
         for index in range(count):
             scene = scenes.make_scene(split, index)
-            if label and len(scene.things) > 1:
+            if label and len(scene.things) != objects:
                 continue
             png = io.BytesIO()
             Image.fromarray(scenes.render(scene, size)).save(png, format="PNG", compress_level=1)

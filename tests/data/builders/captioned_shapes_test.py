@@ -146,7 +146,7 @@ def small_data_dir(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(captioned_shapes, "SPLITS", SMALL)
         folder = str(tmp_path_factory.mktemp("shapes"))
-        for name in ("32", "64", "32_shape", "64_colour"):
+        for name in ("32", "64", "32_shape", "64_colour", "32_first_colour", "64_first_shape"):
             sources.open_source(f"captioned_shapes/{name}", "train", folder)
     return folder
 
@@ -169,18 +169,31 @@ def test_prepared_dataset_keeps_pictures_words_and_annotation(small_data_dir):
             np.testing.assert_array_equal(record["image"], scenes.render(scene, size))
 
 
-@pytest.mark.parametrize(("size", "label", "names"), [(32, "shape", SHAPES), (64, "colour", COLOURS)])
-def test_scenes_of_one_object_have_labels(small_data_dir, size, label, names):
+LABELLED = [("32_shape", SHAPES, 1), ("64_colour", COLOURS, 1)]
+LABELLED += [("32_first_colour", COLOURS, 2), ("64_first_shape", SHAPES, 2)]
+
+
+@pytest.mark.parametrize(("name", "names", "objects"), LABELLED)
+def test_scenes_of_one_object_or_of_two_have_labels(small_data_dir, name, names, objects):
+    size, label = int(name[:2]), name.split("_")[-1]
     for split, count in SMALL.items():
-        source = sources.open_source(f"captioned_shapes/{size}_{label}", split, small_data_dir)
+        source = sources.open_source(f"captioned_shapes/{name}", split, small_data_dir)
         assert list(source.spec.class_names) == names and source.spec.num_classes == len(names)
-        numbers = [index for index in range(count) if not scenes.make_scene(split, index).relation]
+        numbers = [index for index in range(count) if len(scenes.make_scene(split, index).things) == objects]
         assert [int(source.records[at]["index"]) for at in range(len(source.records))] == numbers
         for at, index in enumerate(numbers):
             scene = scenes.make_scene(split, index)
             assert source.records[at]["label"] == getattr(scene.things[0], label)
             np.testing.assert_array_equal(source.records[at]["image"], scenes.render(scene, size))
-    assert len(sources.open_source(f"captioned_shapes/{size}_{label}", "train[:7]", small_data_dir).records) == 7
+    assert len(sources.open_source(f"captioned_shapes/{name}", "train[:7]", small_data_dir).records) == 7
+
+
+def test_the_first_of_two_is_on_the_left_or_above():
+    for index in range(300):
+        scene = scenes.make_scene("test", index)
+        if scene.relation:
+            along = {"left of": "x", "above": "y"}[scenes.RELATIONS[scene.relation]]
+            assert getattr(scene.things[0], along) < getattr(scene.things[1], along) - 0.4
 
 
 def test_a_small_picture_is_the_mean_of_the_large_one():
