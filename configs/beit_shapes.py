@@ -6,7 +6,8 @@
     python launch/evaluate.py --workdir=runs/beit_shapes --probe_data=captioned_shapes/32_shape@train[:500] \\
         --probe_data=captioned_shapes/32_first_colour
 
-No labels are used. After 3,000 steps the probe of 500 labels of shapes reads 73%, after all 96%. The variant "tiny" trains in seconds, for tests.
+No labels are used. After 3,000 steps the probe of 500 labels of shapes reads 73%, after all 96%. The variant
+"tiny" trains in seconds, for tests.
 """
 
 from ml_collections import ConfigDict
