@@ -15,7 +15,18 @@ from absl import app, flags, logging
 from ml_collections.config_flags import config_flags
 
 from genjax import stages
-from genjax.pipelines import dalle2_editing, editing, evaluation, folders, images, prompts, rejection, reranking
+from genjax.families.base import ImageSampler
+from genjax.pipelines import (
+    dalle2_editing,
+    editing,
+    evaluation,
+    filling,
+    folders,
+    images,
+    prompts,
+    rejection,
+    reranking,
+)
 from genjax.pipelines.guides import registry as guides
 from genjax.training import workdir
 
@@ -201,6 +212,22 @@ class SamplingFlags:
         if edit:
             raise ValueError("--keep chooses among samples, not among edits of a picture; leave one of the two out")
         return rejection.draw_best(stage, rejection.train_classifier(stage), count, self._keep.value, **settings)
+
+    def samples(self, stage: stages.Stage, path: str | None) -> images.Drawn | None:
+        """The pictures of a samples.npz, or new ones where there is no path; None of a family that draws none."""
+        if path:
+            return images.load_samples(Path(path))
+        return self.draw(stage) if isinstance(stage.family.interface, ImageSampler) else None
+
+    def fill_holes(self, stage: stages.Stage) -> dict[str, dict[str, float]]:
+        """"holes": how well the stage fills them, see `genjax.pipelines.filling`.
+
+        Raises:
+            ValueError: for prompts, or as `filling.measure`.
+        """
+        if self.prompts():
+            raise ValueError("holes are filled by the captions of held-out scenes: leave prompts out")
+        return {"holes": filling.measure(stage, self.count, self.options, self.seed)}
 
     def _draw_best(self, stage: stages.Stage, asked: list[str] | None, edit, settings: dict[str, Any]) -> images.Drawn:
         """The pictures that a CLIP chooses."""

@@ -14,7 +14,7 @@ def data_dir(tmp_path_factory):
     return tmp_path_factory.mktemp("data")
 
 
-@pytest.mark.parametrize("name", ["biggan_digits", "vqvae_digits"])
+@pytest.mark.parametrize("name", [pytest.param("biggan_digits", marks=pytest.mark.slow), "vqvae_digits"])
 def test_resumed_is_undisturbed(name, data_dir, tmp_path):
     """Both optimizers, batch statistics and spectral vectors; the averages of a codebook."""
     config = importlib.import_module(f"configs.{name}").get_config("tiny")

@@ -43,6 +43,7 @@ def test_guides_of_flags_and_of_the_config_are_refused_in_one_line(programs, tra
         assert "needs the workdir of a noisy_classifier" in line
 
 
+@pytest.mark.slow
 def test_a_classifier_draws_nothing(programs, classifier, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(programs.data_dir))
     with pytest.raises(ValueError, match="'noisy_classifier' draws no pictures"):

@@ -82,6 +82,7 @@ def test_sigterm_saves_first_then_exits(programs, trained, tmp_path):
         assert_bitwise_equal(tmp_path / "w", trained)
 
 
+@pytest.mark.slow
 def test_damaged_newest_checkpoint_is_skipped(programs, trained, tmp_path):
     workdir = tmp_path / "w"
     programs.train(workdir, *SHORT)

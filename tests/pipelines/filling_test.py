@@ -14,7 +14,7 @@ from genjax.pipelines import filling, images
 from genjax.pipelines.images import Drawn
 from genjax.stages import Stage
 
-SIZE, COUNT = 32, 8
+SIZE, COUNT = 32, 4
 SCENES = [scenes.make_scene("test", number) for number in range(40)]
 
 

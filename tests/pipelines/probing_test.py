@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from genjax.data import loader
 from genjax.families.base import Family, FeatureExtractor, Weights
-from genjax.pipelines import evaluation, probing
+from genjax.pipelines import evaluation, images, probing
 from genjax.stages import Stage
 from genjax.typing import DataSpec
 
@@ -91,3 +91,5 @@ def test_refusals(stage, tmp_path, monkeypatch):
     drawing = stage._replace(family=stage.family._replace(interface=None))
     with pytest.raises(ValueError, match="family 'sums' gives no features to probe"):
         evaluation.evaluate(drawing, tmp_path, None, probe_data=["digits"])
+    with pytest.raises(ValueError, match="family 'sums' draws no pictures"):
+        images.draw(stage, 1)
