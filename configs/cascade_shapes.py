@@ -23,19 +23,12 @@ def base(variant: str = "") -> ConfigDict:
     """The config of the stage that draws scenes of 16 pixels; `variant` is "" or "tiny"."""
     config = common.diffusion()
     config.data.update(name="captioned_shapes/32", image_size=16, batch_size=64)
+    scenes_network(config)
     model = config.model
     model.schedule.name = "cosine"
-    model.network.update(
-        width=32,
-        channel_mult=(1, 2, 2),
-        num_res_blocks=1,
-        attention_resolutions=(8, 4),
-        num_heads=4,
-        num_groups=8,
-        adaptive_norm=True,
-    )
+    model.parameterization.name = model.weighting.name = "v"
     config.optimizer.model.update(learning_rate=1e-3, warmup_steps=200, clip_norm=1.0, schedule="cosine")
-    config.training.num_steps = 10_000
+    config.training.num_steps = 5_000
     config.training.ema.decay = 0.999
     config.checkpoint.every = 1_000
     config.log.update(every=100, sample_every=1_000, eval_every=1_000, num_samples=64)
@@ -55,14 +48,16 @@ def upsampler(image_size: int, variant: str = "") -> ConfigDict:
     config.sampling.batch_size = 64
     if variant == "tiny":
         return config
-    config.model.network.width = 32
-    config.training.num_steps = 5_000
+    last = image_size == 64
+    config.data.batch_size = 16 if last else 32
+    config.model.network.width = 16 if last else 32
+    config.training.num_steps = 2_000
     config.log.update(sample_every=1_000, eval_every=1_000, num_samples=32)
     return config
 
 
-def text_network(config: ConfigDict, **fields) -> None:
-    """Set the network of all models that draw scenes of 16 pixels from captions: a U-Net over patches of 2x2 pixels."""
+def scenes_network(config: ConfigDict, **fields) -> None:
+    """Set the network of all models that draw scenes of 16 pixels: a U-Net over patches of 2x2 pixels."""
     unets.network(
         config, width=64, channel_mult=(1, 2), num_res_blocks=1, attention_resolutions=(8, 4), head_channels=32,
         adaptive_norm=True, num_groups=8, patch_size=2, **fields,
@@ -76,7 +71,7 @@ def read_and_draw(config: ConfigDict) -> None:
     cosine schedule. The linear one, with predictions of x0, is slower to learn them: a third of captions of one object
     wrong after 6,000 steps.
     """
-    text_network(config)
+    scenes_network(config)
     model = config.model
     model.schedule.name = "cosine"
     model.parameterization.name = model.weighting.name = "v"
@@ -98,7 +93,8 @@ def enlarge(config: ConfigDict) -> None:
 
 def _shrink(config: ConfigDict) -> None:
     config.data.batch_size = 16
-    config.model.network.update(width=8, channel_mult=(1, 1), attention_resolutions=(8,), num_heads=1, num_groups=4)
+    small = {"width": 8, "channel_mult": (1, 1), "attention_resolutions": (8,), "head_channels": 8, "num_groups": 4}
+    config.model.network.update(small)
     config.training.num_steps = 20
     config.checkpoint.every = 10
     config.log.update(every=5, sample_every=20, eval_every=20, num_samples=20)

@@ -21,7 +21,7 @@ def get_config(variant: str = "") -> ConfigDict:
         "clip": clip_shapes.get_config(size),
         "prior": ar_prior(size) if variant.startswith("ar") else prior(size),
         "decoder": decoder(size),
-        "up32": upsampler(size),
+        "up32": cascade_shapes.upsampler(32, size),  # told nothing but the small picture
     }
     sampled = ("prior", "decoder", "up32")
     return pipelines.chain(stages, encode=("clip",), samples=16 if size else 64, sampling="dalle2", cascade=sampled)
@@ -77,10 +77,3 @@ def decoder(variant: str = "") -> ConfigDict:
     config.sampling.guidance_scale = 1.5
     config.sampling.batch_size = 100
     return dalle2s.select(config, variant)
-
-
-def upsampler(variant: str = "") -> ConfigDict:
-    """The config of the stage that enlarges scenes to 32 pixels, told nothing else; `variant` is "" or "tiny"."""
-    config = cascade_shapes.upsampler(32, variant)
-    config.training.num_steps = 20 if variant == "tiny" else 2_000
-    return config
