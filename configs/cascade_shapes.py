@@ -22,7 +22,7 @@ def get_config(variant: str = "") -> ConfigDict:
 def base(variant: str = "") -> ConfigDict:
     """The config of the stage that draws scenes of 16 pixels; `variant` is "" or "tiny"."""
     config = common.diffusion()
-    config.data.update(name="captioned_shapes/32", image_size=16, batch_size=64)
+    config.data.update(name="captioned_shapes/32", image_size=16, batch_size=32)
     scenes_network(config)
     model = config.model
     model.schedule.name = "cosine"
