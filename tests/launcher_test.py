@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from absl import flags
 from absl.testing import flagsaver
@@ -9,6 +10,7 @@ from ml_collections import ConfigDict
 
 from genjax import launcher, stages
 from genjax.families.base import Weights
+from genjax.pipelines import filling
 from genjax.typing import DataSpec
 
 SAMPLING = launcher.SamplingFlags(num_samples=4)
@@ -49,3 +51,18 @@ def test_only_prompts_are_reranked():
         pytest.raises(ValueError, match="--rerank needs a model that reads text"),
     ):
         SAMPLING.draw(_stage(text_length=0))
+
+
+def test_samples_come_from_a_file_from_the_model_or_from_nowhere(tmp_path):
+    np.savez(tmp_path / "samples.npz", np.zeros((2, 8, 8, 3), np.uint8))
+    stage = _stage(text_length=0)
+    assert len(SAMPLING.samples(stage, str(tmp_path / "samples.npz")).images) == 2
+    assert SAMPLING.samples(stage, None) is None, "no ImageSampler draws none"
+
+
+def test_holes_are_filled_by_captions_of_data_alone(monkeypatch):
+    monkeypatch.setattr(filling, "measure", lambda stage, count, options, seed: {"asked": (count, options, seed)})
+    with _asked(num_samples="7", guidance_scale="2.0", seed="3"):
+        assert SAMPLING.fill_holes(_stage(8)) == {"holes": {"asked": (7, {"guidance_scale": 2.0}, 3)}}
+    with _asked(prompt=["a red heart"]), pytest.raises(ValueError, match="leave prompts out"):
+        SAMPLING.fill_holes(_stage(8))
