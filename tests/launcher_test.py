@@ -61,8 +61,11 @@ def test_samples_come_from_a_file_from_the_model_or_from_nowhere(tmp_path):
 
 
 def test_holes_are_filled_by_captions_of_data_alone(monkeypatch):
-    monkeypatch.setattr(filling, "measure", lambda stage, count, options, seed: {"asked": (count, options, seed)})
+    def measure(stage, count, options, seed):
+        return {"object in the hole": 0.5} if (count, options, seed) == (7, {"guidance_scale": 2.0}, 3) else {}
+
+    monkeypatch.setattr(filling, "measure", measure)
     with _asked(num_samples="7", guidance_scale="2.0", seed="3"):
-        assert SAMPLING.fill_holes(_stage(8)) == {"holes": {"asked": (7, {"guidance_scale": 2.0}, 3)}}
+        assert SAMPLING.fill_holes(_stage(8)) == {"holes": {"object in the hole": 0.5}}
     with _asked(prompt=["a red heart"]), pytest.raises(ValueError, match="leave prompts out"):
         SAMPLING.fill_holes(_stage(8))
