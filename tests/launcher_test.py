@@ -76,7 +76,8 @@ def test_steps_are_of_the_kind_that_the_config_has(monkeypatch, default, asked, 
     config = ConfigDict({"sampling": {"num_steps": default}})
     monkeypatch.setattr(launcher.workdir, "locate", lambda path: path)
     monkeypatch.setattr(launcher.workdir, "read_config", lambda path: config)
-    monkeypatch.setattr(launcher.folders, "load", lambda path, sampling: _stage(0)._replace(config=ConfigDict(sampling)))
+    stage = _stage(text_length=0)
+    monkeypatch.setattr(launcher.folders, "load", lambda path, sampling: stage._replace(config=ConfigDict(sampling)))
     monkeypatch.setattr(launcher.guides, "guide", lambda stage, guides: stage)
     with _asked(num_steps=asked):
         assert SAMPLING.load().config.to_dict() == {"num_steps": given}
