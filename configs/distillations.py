@@ -21,7 +21,7 @@ def student(objective: dict, grid: str, num_steps: int) -> ConfigDict:
     config.model.grid = grid  # of the teacher's steps
     config.model.guidance_scale = 1.0  # of the teacher, without a classifier; 1 = none
     config.optimizer = ConfigDict({"model": common.adam(1e-4)})
-    config.sampling.num_steps = num_steps  # of the student
+    config.sampling.num_steps = str(num_steps)  # of the student
     config.sampling.clip = True  # estimates of clean data to [-1, 1]
     config.sampling.trajectory = False  # while training, also write the way from noise to image as a GIF
     config.sampling.batch_size = 64  # pictures sampled at once, over all devices

@@ -16,7 +16,7 @@ def get_config(variant: str = "") -> ConfigDict:
     before = "teacher"
     for steps in ("16", "8", "4"):
         student = progressive_digits.get_config("tiny" if variant == "tiny" else steps)
-        student.model.objective.num_steps = student.sampling.num_steps = int(steps)
+        student.model.objective.num_steps, student.sampling.num_steps = int(steps), steps
         student.stages.teacher.workdir = f"../{before}"
         before = f"steps_{steps}"
         stages[before] = student

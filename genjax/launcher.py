@@ -91,19 +91,6 @@ def _fail(error: Exception | str) -> None:
     sys.exit(1)
 
 
-def _steps(text: str, default: int | str | None) -> int | str:
-    """A number of steps of the kind that a config has: whole where a distilled student has one, else a spec of a grid.
-
-    Raises:
-        ValueError: for a spec where a number is due.
-    """
-    if not isinstance(default, int):
-        return text
-    if not text.isdecimal():
-        raise ValueError(f"--num_steps={text} can't be read: a distilled model takes a whole number, such as {default}")
-    return int(text)
-
-
 OPTIONS = {
     "guidance_scale": "Strength of guidance, 1 = none",
     "prior_guidance_scale": "Strength of guidance of the prior of a DALL-E 2, 1 = none",
@@ -187,7 +174,7 @@ class SamplingFlags:
         if self._sampler.value:
             overrides["sampler"] = {"name": self._sampler.value}
         if self._num_steps.value:
-            overrides["num_steps"] = _steps(self._num_steps.value, defaults.get("num_steps"))
+            overrides["num_steps"] = self._num_steps.value
         stage = folders.load(self.workdir, sampling=overrides)
         asked = self._guides.value or defaults.get("guides", ())
         return guides.guide(stage, [guides.make(text, stage) for text in asked if text])

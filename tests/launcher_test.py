@@ -69,18 +69,3 @@ def test_holes_are_filled_by_captions_of_data_alone(monkeypatch):
         assert SAMPLING.fill_holes(_stage(8)) == {"holes": {"object in the hole": 0.5}}
     with _asked(prompt=["a red heart"]), pytest.raises(ValueError, match="leave prompts out"):
         SAMPLING.fill_holes(_stage(8))
-
-
-@pytest.mark.parametrize(("default", "asked", "given"), [(4, "2", 2), ("25", "2", "2"), ("25", "ddim25", "ddim25")])
-def test_steps_are_of_the_kind_that_the_config_has(monkeypatch, default, asked, given):
-    config = ConfigDict({"sampling": {"num_steps": default}})
-    monkeypatch.setattr(launcher.workdir, "locate", lambda path: path)
-    monkeypatch.setattr(launcher.workdir, "read_config", lambda path: config)
-    stage = _stage(text_length=0)
-    monkeypatch.setattr(launcher.folders, "load", lambda path, sampling: stage._replace(config=ConfigDict(sampling)))
-    monkeypatch.setattr(launcher.guides, "guide", lambda stage, guides: stage)
-    with _asked(num_steps=asked):
-        assert SAMPLING.load().config.to_dict() == {"num_steps": given}
-    if default == 4:
-        with _asked(num_steps="ddim25"), pytest.raises(ValueError, match="--num_steps=ddim25.*whole number"):
-            SAMPLING.load()

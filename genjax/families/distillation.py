@@ -61,7 +61,7 @@ class Settings(NamedTuple):
 class Sampling(NamedTuple):
     """`config.sampling`: see `configs.distillations.student` for each field."""
 
-    num_steps: int | str
+    num_steps: str
     clip: bool = True
     trajectory: bool = False
     batch_size: int = 64
@@ -137,6 +137,8 @@ def _pieces(settings: Settings, sampling: Sampling, spec: DataSpec, parent: Imag
         )
     if parent.num_classes not in (0, spec.num_classes):
         raise ValueError(f"the teacher knows {parent.num_classes} classes, config.data has {spec.num_classes}")
+    if not sampling.num_steps.isdecimal():
+        raise ValueError(f"config.sampling.num_steps={sampling.num_steps!r} of a distilled model is no whole number")
     learned = distillation.make(schedule=parent.distillable.schedule, grid=settings.grid, **settings.objective)
     return Model(
         parent.distillable,

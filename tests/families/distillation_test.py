@@ -184,4 +184,14 @@ def test_refuses_who_can_not_teach(teacher):
     with pytest.raises(ValueError, match="knows 10 classes"):
         make_student(teacher, spec=DataSpec((8, 8, 1), 7))
     with pytest.raises(ValueError, match="can't be walked in 3"):
-        make_student(teacher, num_steps=3)
+        make_student(teacher, num_steps="3")
+    with pytest.raises(ValueError, match="num_steps='ddim25'.*no whole number"):
+        make_student(teacher, num_steps="ddim25")
+
+
+@pytest.mark.parametrize("name", STUDENTS)
+@pytest.mark.parametrize("variant", ["", "tiny"])
+def test_the_text_of_a_flag_takes_the_place_of_a_students_steps(name, variant):
+    sampling = STUDENTS[name].get_config(variant).sampling
+    sampling.num_steps = "2"
+    assert sampling.num_steps == "2"
