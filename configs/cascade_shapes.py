@@ -23,10 +23,8 @@ def base(variant: str = "") -> ConfigDict:
     """The config of the stage that draws scenes of 16 pixels; `variant` is "" or "tiny"."""
     config = common.diffusion()
     config.data.update(name="captioned_shapes/32", image_size=16, batch_size=32)
-    scenes_network(config)
-    model = config.model
-    model.schedule.name = "cosine"
-    model.parameterization.name = model.weighting.name = "v"
+    draw(config)
+    config.model.schedule.name = "cosine"
     config.optimizer.model.update(learning_rate=1e-3, warmup_steps=200, clip_norm=1.0, schedule="cosine")
     config.training.num_steps = 5_000
     config.training.ema.decay = 0.999
@@ -56,25 +54,25 @@ def upsampler(image_size: int, variant: str = "") -> ConfigDict:
     return config
 
 
-def scenes_network(config: ConfigDict, **fields) -> None:
-    """Set the network of all models that draw scenes of 16 pixels: a U-Net over patches of 2x2 pixels."""
+def draw(config: ConfigDict, **network) -> None:
+    """Set what all models have that draw scenes of 16 pixels: a U-Net over patches of 2x2 pixels, which predicts v."""
     unets.network(
         config, width=64, channel_mult=(1, 2), num_res_blocks=1, attention_resolutions=(8, 4), head_channels=32,
-        adaptive_norm=True, num_groups=8, patch_size=2, **fields,
+        adaptive_norm=True, num_groups=8, patch_size=2, **network,
     )  # fmt: skip
+    config.model.parameterization.name = config.model.weighting.name = "v"
 
 
 def read_and_draw(config: ConfigDict) -> None:
     """Set what all models have that draw scenes of 16 pixels and learn to read their captions on the way.
 
-    They predict v. Colours and shapes are decided where sigma / alpha is between .5 and 4, in 55% of the times of the
-    cosine schedule. The linear one, with predictions of x0, is slower to learn them: a third of captions of one object
-    wrong after 6,000 steps.
+    Colours and shapes are decided where sigma / alpha is between .5 and 4, in 55% of the times of the cosine schedule.
+    The linear one, with predictions of x0, is slower to learn them: a third of captions of one object wrong after 6,000
+    steps.
     """
-    scenes_network(config)
+    draw(config)
     model = config.model
     model.schedule.name = "cosine"
-    model.parameterization.name = model.weighting.name = "v"
     # What is told is drawn at high noise: half of the times have twice as much noise as picture, or more.
     model.time_sampler = ConfigDict({"name": "lognormal", "mean": 0.7, "std": 1.2})
     model.text.update(width=128, depth=2, num_heads=4, dropout=0.1)

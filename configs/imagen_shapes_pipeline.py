@@ -28,8 +28,7 @@ def get_config(variant: str = "") -> ConfigDict:
 def base(variant: str = "") -> ConfigDict:
     """The config of the stage that draws scenes of 16 pixels; `variant` is "" or "tiny"."""
     config = _stage(16, batch_size=32)
-    cascade_shapes.scenes_network(config, time_scale=1000.0)
-    config.model.parameterization.name = config.model.weighting.name = "v"
+    cascade_shapes.draw(config, time_scale=1000.0)
     config.training.num_steps = 4_000
     config.sampling.guidance_scale = 3.0
     config.sampling.num_steps = "25"
