@@ -68,6 +68,8 @@ class DataSpec(NamedTuple):
         has_text: whether examples carry captions.
         text_length: tokens of a caption in a batch, 0 where captions aren't tokenized.
         vocab_size: tokens are 0..vocab_size-1.
+        fingerprint: one line a split that changes with its images and captions, see `genjax.data.identity`; empty
+            where unknown.
     """
 
     image_shape: tuple[int, int, int]
@@ -77,3 +79,4 @@ class DataSpec(NamedTuple):
     has_text: bool = False
     text_length: int = 0
     vocab_size: int = 0
+    fingerprint: tuple[str, ...] = ()

@@ -35,7 +35,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from genjax.data import transforms
+from genjax.data import identity, transforms
 from genjax.data.records import DatasetNotFound, Record, Source
 from genjax.typing import DataSpec
 
@@ -98,11 +98,22 @@ def open_folder(path: str, split: str) -> Source:
         raise DatasetNotFound(f"folder {root} holds no picture that can be read; the log names the files")
     if list(splits) == [""]:
         splits = hold_out(everything)
+    sizes = {path: size for path, _, size, _ in files}
+    prints = identity.fingerprint(
+        {
+            name: (
+                len(entries),
+                (f"{entry.name}|{sizes[entry.path]}|{entry.label}" for entry in entries),
+                (text for entry in entries for text in (entry.name, *entry.texts)),
+            )
+            for name, entries in splits.items()
+        }
+    )
     chosen = everything if split == "all" else splits.get(split, [])
     if not chosen:
         filled = [name for name, entries in splits.items() if entries]
         raise ValueError(f"folder {root} has the splits {[*filled, 'all']}, not {split!r}")
-    return _source(root, chosen, everything)
+    return _source(root, chosen, everything, prints)
 
 
 def hold_out(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
@@ -293,7 +304,7 @@ def _problem(path: str) -> str:
     return ""
 
 
-def _source(root: Path, chosen: list[Entry], everything: list[Entry]) -> Source:
+def _source(root: Path, chosen: list[Entry], everything: list[Entry], prints: tuple[str, ...]) -> Source:
     """Records of the chosen entries, with classes named over all splits."""
     names = {entry.label for entry in everything if entry.label is not None}
     unlabelled = [entry.name for entry in everything if entry.label is None]
@@ -307,7 +318,7 @@ def _source(root: Path, chosen: list[Entry], everything: list[Entry]) -> Source:
     without = sum(not entry.texts for entry in chosen)
     if has_text and without:
         log.warning("folder %s: %d of %d pictures have no caption; theirs is empty", root, without, len(chosen))
-    spec = DataSpec((0, 0, 0), len(classes), classes, len(chosen), has_text)
+    spec = DataSpec((0, 0, 0), len(classes), classes, len(chosen), has_text, fingerprint=prints)
     return Source(_FolderRecords(chosen, classes, has_text), spec)
 
 

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from genjax.data import folder, transforms
+from genjax.data import folder, identity, transforms
 from genjax.data.records import DatasetNotFound, Record, Source
 from genjax.typing import DataSpec
 
@@ -261,6 +261,12 @@ def _source(name: str, info, data, parse_text=None) -> Source:
         class_names=tuple(features[label].names) if label else (),
         num_examples=len(data),
         has_text=bool(text),
+        fingerprint=identity.fingerprint(
+            {
+                split: (found.num_examples, [str(info.version), *map(str, found.shard_lengths)], [])
+                for split, found in info.splits.items()
+            }
+        ),
     )
     return Source(_TfdsRecords(data, image, label, text, parse_text), spec)
 
