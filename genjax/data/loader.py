@@ -47,7 +47,19 @@ from genjax.data.examples import (
     with_tokens,
 )
 from genjax.data.tokenizers import TextTokenizer
+from genjax.data.workers import Watched, WorkerDied, end_with_parent
 from genjax.typing import Batch, DataSpec
+
+__all__ = [
+    "TrainIterator",
+    "WorkerDied",
+    "captions",
+    "describe",
+    "eval_batches",
+    "load_arrays",
+    "text_tokenizer",
+    "train_iterator",
+]
 
 # Examples until a run would end: grain's own endless repetition overflows with batches of one.
 _ENDLESS = 2**52
@@ -157,9 +169,15 @@ class TrainIterator(grain.DatasetIterator):
         self._dataset, self._num_workers = dataset, num_workers
         self._options = grain.ReadOptions(num_threads=read_threads, prefetch_buffer_size=2 * read_threads)
         self._position = 0
-        self._inner: grain.DatasetIterator | None = None
+        self._inner: grain.DatasetIterator | Watched | None = None
 
     def __next__(self) -> Batch:
+        """The next batch.
+
+        Raises:
+            WorkerDied: if a worker process is dead; after `set_state` new ones start.
+            ValueError: if this was closed.
+        """
         if self._closed:
             raise ValueError("this iterator was closed")
         self.start_prefetch()
@@ -175,8 +193,10 @@ class TrainIterator(grain.DatasetIterator):
                 # grain's workers read absl flags, which nobody has parsed outside an absl program.
                 if not flags.FLAGS.is_parsed():
                     flags.FLAGS.mark_as_parsed()
-                ahead = ahead.mp_prefetch(grain.MultiprocessingOptions(num_workers=self._num_workers))
-            self._inner = iter(ahead)
+                options = grain.MultiprocessingOptions(num_workers=self._num_workers)
+                self._inner = Watched(iter(ahead.mp_prefetch(options, worker_init_fn=end_with_parent)))
+            else:
+                self._inner = iter(ahead)
 
     def get_state(self) -> dict[str, int]:
         """The number of batches drawn, as a dict that JSON can hold."""

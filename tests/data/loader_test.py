@@ -244,6 +244,48 @@ def test_worker_processes_give_the_same_batches_and_end(photos):
         np.testing.assert_array_equal(whole["image"], np.concatenate([one["image"], other["image"]]))
 
 
+def test_a_killed_worker_is_one_line_at_once_and_the_place_is_kept(photos):
+    expected = draw(photos, 8)
+    with loader.train_iterator(photos | {"num_workers": 1}, 0) as batches:
+        next(batches)
+        for worker in multiprocessing.active_children():
+            worker.kill()
+        start = time.monotonic()
+        with pytest.raises(loader.WorkerDied, match="died .SIGKILL., most likely .* memory.*num_workers") as error:
+            for _ in range(7):
+                next(batches)
+        assert time.monotonic() - start < 20 and "\n" not in str(error.value)
+        place = batches.get_state()
+        batches.set_state(place)
+        assert_same(expected[place["next_index"] :][:1], [next(batches)])
+    assert wait_for(lambda: not multiprocessing.active_children())
+
+
+def test_workers_end_when_their_parent_is_killed(photos):
+    code = (
+        "import json, multiprocessing, os, signal, sys\n"
+        "from genjax.data import loader\n"
+        "if __name__ == '__main__':\n"
+        "    batches = loader.train_iterator(json.loads(sys.argv[1]), 0)\n"
+        "    next(batches)\n"
+        "    print(*(child.pid for child in multiprocessing.active_children()), flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code, json.dumps(photos | {"num_workers": 2})]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        workers = [int(number) for number in process.stdout.readline().split()]
+        assert len(workers) == 2 and process.wait(20) == -9
+    assert wait_for(lambda: not any(alive(number) for number in workers))
+
+
+def alive(number: int) -> bool:
+    try:
+        return pathlib.Path(f"/proc/{number}/stat").read_text().split(")")[-1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 BPE = {"name": "bpe", "length": 12, "vocab_size": 300}
 
 
