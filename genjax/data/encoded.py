@@ -176,7 +176,7 @@ class Records:
             raise ValueError(f"{folder} has the splits {sorted(manifest.counts)}, not {split!r}")
         wanted, found = pictures_of(settings), dict(manifest.pictures)
         told = PICTURES if manifest.has_codes else ("name",)
-        if manifest.of_pictures and any(wanted[name] != found[name] for name in told):
+        if manifest.of_pictures and any(_moved(wanted[name]) != _moved(found[name]) for name in told):
             raise ValueError(f"config.data.encoded={folder} holds codes of {found}, and config.data asks for {wanted}")
         self._dtype = manifest.dtype
         paths = [_path(Path(folder), split, index, manifest.processes) for index in range(manifest.processes)]
@@ -199,6 +199,11 @@ class Records:
         """A record that stands for nothing: zeros, and no words."""
         blank = {name: _wide(np.zeros(self._dtype[name].shape, self._dtype[name].base)) for name in self._dtype.names}
         return blank | ({TEXT: ""} if self.manifest.texts else {})
+
+
+def _moved(value: Any) -> Any:
+    """A setting without the place of a folder of images: one that lies elsewhere now is the same by its own name."""
+    return f"folder:{Path(value).name}" if str(value).startswith("folder:") else value
 
 
 def _wide(array: Any) -> np.ndarray:

@@ -266,9 +266,7 @@ def _one_pass(
         yield batch
 
 
-def _read_many(
-    prepared: Examples, tokenizer: TextTokenizer | None, indices: range
-) -> list[dict[str, Any]]:
+def _read_many(prepared: Examples, tokenizer: TextTokenizer | None, indices: range) -> list[dict[str, Any]]:
     """Examples with one caption each, decoded by as many threads as there are processors."""
     with ThreadPoolExecutor() as pool:
         return [with_tokens(first_caption(record), tokenizer) for record in pool.map(prepared.__getitem__, indices)]
@@ -285,5 +283,3 @@ def load_arrays(settings: Settings, split: str = "") -> dict[str, np.ndarray]:
     source = sources.open_source(read.name, split or read.eval_split, read.data_dir)
     prepared = Prepared(source, read, training=False)
     return stack(_read_many(prepared, tokenizer_of(read), range(len(prepared))))
-
-

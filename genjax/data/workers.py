@@ -13,7 +13,7 @@ import re
 import signal
 import threading
 import time
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from genjax.typing import Batch
 
@@ -32,6 +32,7 @@ _ADVICE = {
 }
 
 
+@runtime_checkable
 class Closeable(Protocol):
     """An iterator that holds workers."""
 

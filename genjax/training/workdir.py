@@ -28,12 +28,15 @@ CHANGEABLE = (
     "sampling.",
     "data.data_dir",
     "data.encoded",
+    "data.num_workers",
+    "data.read_threads",
     "data.tokenizer.file",
     "init_from",
     "stages.",
 )
 """Fields that may differ when a run is resumed: they change how far and how it is shown, not what is trained. Upstream
-stages may move to another folder; that they are the same is checked by their weights."""
+stages may move to another folder; that they are the same is checked by their weights. So may a folder of images, and
+what is in it is checked by its fingerprint (`genjax.data.identity`)."""
 
 PIPELINE = "pipeline.json"
 """What `pipelines.chain` writes into the folder of a chain of runs: the names of its stages, in order."""
@@ -124,10 +127,17 @@ def check_config(workdir: Path, config: ConfigDict) -> None:
     differing = [
         f"{name}: {there.get(name, 'absent')} there, {here.get(name, 'absent')} here"
         for name in sorted(there.keys() | here.keys())
-        if there.get(name) != here.get(name) and not name.startswith(CHANGEABLE)
+        if there.get(name) != here.get(name)
+        and not name.startswith(CHANGEABLE)
+        and not (name == "data.name" and _are_folders(there.get(name), here.get(name)))
     ]
     if differing:
         raise ValueError(f"{workdir} belongs to another config ({'; '.join(differing)}); choose another --workdir")
+
+
+def _are_folders(*names: Any) -> bool:
+    """Whether names of data are paths of folders, which may be one that was moved."""
+    return all(str(name).startswith("folder:") for name in names)
 
 
 def claim(

@@ -63,6 +63,16 @@ def test_what_does_not_fit_is_refused(codes, tmp_path):
     with pytest.raises(ValueError, match="no encoded pictures in .*nothing.*launch/encode.py"):
         encoded.Records(tmp_path / "nothing", "train", SETTINGS)
 
+
+def test_a_folder_that_was_moved_is_the_same_by_its_own_name(codes):
+    folder, _ = codes
+    there, elsewhere, another = (SETTINGS | {"name": f"folder:{path}"} for path in ("/a/pets", "~/b/pets", "/a/cars"))
+    encoded.write_manifest(folder, encoded.read_manifest(folder)._replace(pictures=encoded.pictures_of(there)))
+    assert len(encoded.Records(folder, "train", elsewhere)) == 11
+    with pytest.raises(ValueError, match="holds codes of .*pets.* asks for .*cars"):
+        encoded.Records(folder, "train", another)
+
+
 def write(folder, settings, fields, split="test", texts=None, batch=5, processes=1):
     """Write arrays as an encoding run of several processes would."""
     folder = Path(folder)

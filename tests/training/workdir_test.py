@@ -34,6 +34,16 @@ def test_what_may_change_and_what_may_not(tmp_path):
         workdir.check_config(tmp_path, config(model=3))
 
 
+def test_how_data_is_read_and_where_its_folder_lies_may_change(tmp_path):
+    pets = {"name": "folder:/a/pets", "size": (8, 8), "num_workers": 0, "read_threads": 2}
+    workdir.claim(tmp_path, config(data=pets), interface=())
+    workdir.check_config(tmp_path, config(data=pets | {"num_workers": 4, "read_threads": 1, "name": "folder:~/pets"}))
+    with pytest.raises(ValueError, match="data.name: folder:/a/pets there, digits here"):
+        workdir.check_config(tmp_path, config(data=pets | {"name": "digits"}))
+    with pytest.raises(ValueError, match="data.size: .*8, 8.* there, .*4, 4.* here"):
+        workdir.check_config(tmp_path, config(data=pets | {"size": (4, 4)}))
+
+
 def test_no_workdir(tmp_path):
     with pytest.raises(ValueError, match="has no config.json"):
         workdir.read_config(tmp_path)
