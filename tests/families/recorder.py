@@ -112,6 +112,28 @@ def nets(monkeypatch):
     return nets
 
 
+def _scan(body, state, inputs):
+    length, outputs = len(jax.tree.leaves(inputs)[0]), []
+    for i in range(length):
+        state, output = body(state, jax.tree.map(lambda leaf: leaf[i], inputs))  # noqa: B023
+        outputs.append(output)
+    return state, jax.tree.map(lambda *leaves: jnp.stack(leaves), *outputs)
+
+
+def _fori_loop(start, end, body, state):
+    for i in range(start, end):
+        state = body(i, state)
+    return state
+
+
+@pytest.fixture
+def unrolled(monkeypatch):
+    """Loops run in Python, so that every call of the network has values."""
+    monkeypatch.setattr(jax.lax, "scan", _scan)
+    monkeypatch.setattr(jax.lax, "fori_loop", _fori_loop)
+    monkeypatch.setattr(jax.lax, "map", lambda body, inputs: _scan(lambda _, x: (None, body(x)), None, inputs)[1])
+
+
 def model(**changes):
     """`config.model` of a diffusion model, with nothing at its default."""
     return {
@@ -146,9 +168,9 @@ def each(values, like):
     return np.asarray(values, np.float64).reshape(-1, *[1] * (np.ndim(like) - 1))
 
 
-def uniform(key, count):
+def uniform(key, shape):
     """Even draws in [0, 1)."""
-    return np.asarray(jax.random.uniform(key, (count,)))
+    return np.asarray(jax.random.uniform(key, np.atleast_1d(shape)))
 
 
 def normal(key, like):
