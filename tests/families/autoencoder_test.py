@@ -8,8 +8,10 @@ import pytest
 
 from configs import ae_digits, dae_digits
 from genjax.families import autoencoder, registry
-from genjax.families.base import FeatureExtractor, LossInputs, Weights
+from genjax.families.base import FeatureExtractor, Weights
 from genjax.typing import DataSpec
+from tests.families import losses
+from tests.families.draws import draws, repeated
 
 SPEC = DataSpec((8, 8, 1), num_classes=10)
 KEY = jax.random.key(0)
@@ -33,8 +35,12 @@ def train(family, images, steps=150):
 
     def step(carry, i):
         params, state = carry
-        inputs = LossInputs({}, (), {}, {"image": images}, jax.random.fold_in(KEY, i), i)
-        (loss, _), grads = jax.value_and_grad(family.players[0].loss, has_aux=True)(params, inputs)
+
+        def value(params):
+            key = jax.random.fold_in(KEY, i)
+            return losses.compute(family, {"model": params}, {"image": images}, key, step=i).value
+
+        loss, grads = jax.value_and_grad(value)(params)
         updates, state = optimizer.update(grads, state)
         return (optax.apply_updates(params, updates), state), loss
 
@@ -61,15 +67,71 @@ def test_salt_and_pepper_are_even():
     assert (jnp.abs(corrupted[changed]) == 1).all() and corrupted[changed].mean() == pytest.approx(0.0, abs=0.05)
 
 
-def test_the_loss_is_the_squared_error_of_clean_pictures():
-    family = build()
-    params, extra = jax.jit(family.init)(KEY, {"image": BLACK_AND_WHITE})
-    weights = Weights(params, extra, {})
-    inputs = LossInputs({}, (), {}, {"image": BLACK_AND_WHITE}, KEY, jnp.int32(0))
-    loss, _ = jax.jit(family.players[0].loss)(params["model"], inputs)
-    values = jax.jit(family.evaluate)(weights, {"image": BLACK_AND_WHITE}, KEY)
-    assert set(values) == {"mse", "psnr"} and values["mse"].shape == (64,)
-    assert loss == pytest.approx(float(values["mse"].mean()), rel=0.05)  # reconstructions are clipped
+def linear(**corruption):
+    """(family, weights, M): 2x2 pictures through a code of three numbers and back, x M + b in float64."""
+    rng = np.random.default_rng(0)
+    layers = {"encoder": rng.normal(size=(4, 3)) / 2, "decoder": rng.normal(size=(3, 4)) / 2}
+    bias = np.array([0.1, -0.2, 0.3, 0.0])
+    params = {
+        name: {"mlp": {"dense_out": {"kernel": jnp.asarray(kernel, jnp.float32), "bias": jnp.zeros(kernel.shape[1])}}}
+        for name, kernel in layers.items()
+    }
+    params["decoder"]["mlp"]["dense_out"]["bias"] = jnp.asarray(bias, jnp.float32)
+    network = {"name": "mlp", "hidden": (), "activation": "tanh"}
+    model = {"network": network, "corruption": {"name": "none", "amount": 0.0, **corruption}, "code_dim": 3}
+    family = registry.build("autoencoder", model, {}, DataSpec((2, 2, 1)))
+    return family, Weights({"model": params}, (), {}), layers["encoder"] @ layers["decoder"], bias
+
+
+def pictures(count):
+    return np.random.default_rng(1).uniform(-0.9, 0.9, (count, 4))
+
+
+def as_images(flat):
+    return jnp.asarray(flat.reshape(-1, 2, 2, 1), jnp.float32)
+
+
+def psnr(a, b):
+    return 10 * np.log10(4 / ((a - b) ** 2).mean(1))
+
+
+@pytest.mark.parametrize(("name", "amount", "variance"), [("none", 0.0, 0.0), ("gaussian", 0.6, 0.36)])
+def test_the_loss_is_the_squared_error_of_clean_pictures(name, amount, variance):
+    """Noise of variance s^2 on what is seen adds s^2 |M|^2 to the error, and none to the target."""
+    family, weights, matrix, bias = linear(name=name, amount=amount)
+    x = pictures(8_000)
+    found = losses.jitted(family, weights.params, {"image": as_images(x)}, KEY)
+    expected = ((x @ matrix + bias - x) ** 2).mean() + variance * (matrix**2).sum() / 4
+    np.testing.assert_allclose(found.value, expected, rtol=0.02 if amount else 1e-5)
+
+
+def test_corruption_acts_on_what_is_seen_in_training_and_in_no_feature():
+    """With all pixels black, every picture is seen as the same one; targets and features are of the picture itself."""
+    family, weights, matrix, bias = linear(name="masking", amount=1.0)
+    x = pictures(16)
+    black = -np.ones_like(x) @ matrix + bias
+    found = losses.jitted(family, weights.params, {"image": as_images(x)}, KEY)
+    np.testing.assert_allclose(found.value, ((black - x) ** 2).mean(), rtol=1e-5)
+    values = jax.jit(family.evaluate)(weights, {"image": as_images(x)}, KEY)
+    clean = np.clip(x @ matrix + bias, -1, 1)
+    assert np.abs(x @ matrix + bias).max() > 1, "reconstructions are clipped"
+    np.testing.assert_allclose(values["mse"], ((clean - x) ** 2).mean(1), rtol=1e-4)
+    np.testing.assert_allclose(values["psnr"], psnr(clean, x), rtol=1e-4)
+    np.testing.assert_allclose(values["corrupted_psnr"], psnr(-np.ones_like(x), x), rtol=1e-4)
+    np.testing.assert_allclose(values["denoised_psnr"], psnr(np.clip(black, -1, 1), x), rtol=1e-4)
+    np.testing.assert_allclose(jax.jit(family.reconstruct)(weights, as_images(x), KEY).reshape(-1, 4), clean, atol=1e-5)
+    encoder = weights.params["model"]["encoder"]["mlp"]["dense_out"]["kernel"]
+    found = jax.jit(family.interface.features)(weights, as_images(x))
+    np.testing.assert_allclose(found, x @ np.asarray(encoder), atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "count"), [("none", 0), ("gaussian", 1), ("masking", 1), ("salt_and_pepper", 2)])
+def test_every_draw_has_a_key_of_its_own(name, count):
+    family, weights, *_ = linear(name=name, amount=0.3)
+    batch = {"image": as_images(pictures(4))}
+    found = draws(lambda key: losses.compute(family, weights.params, batch, key).value, KEY)
+    assert len(found) == count and not repeated(found)
+    assert all(draw.shape == (4, 2, 2, 1) for draw in found), "a number of each pixel of each picture"
 
 
 @pytest.mark.slow

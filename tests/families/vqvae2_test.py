@@ -7,8 +7,11 @@ import pytest
 
 from configs import vqvae2_digits
 from genjax.families import registry
-from genjax.families.base import LossInputs, Tokenizer, Weights
+from genjax.families.base import Tokenizer, Weights
+from genjax.nn import hierarchy
 from genjax.typing import DataSpec
+from tests.families import losses, one_layer
+from tests.families.draws import draws, repeated
 
 KEY = jax.random.key(0)
 BY_LOSS = {"learning": "loss", "restart_threshold": 0.0}
@@ -23,10 +26,6 @@ def build(spec=None, parents=None, codebook=None, **model):
 
 def batch(count=6):
     return {"image": jax.random.uniform(KEY, (count, 8, 8, 1), minval=-1, maxval=1)}
-
-
-def inputs_of(extra, **changes):
-    return LossInputs({}, extra, {}, batch(), KEY, jnp.int32(0))._replace(**changes)
 
 
 @pytest.fixture(scope="module", params=[(1, 1), (1, 1, 1)], ids=["two", "three"])
@@ -63,27 +62,74 @@ def test_every_code_matters_to_the_picture(parts):
         assert not jnp.allclose(other, whole, atol=1e-4, equal_nan=True), f"level {level}"
 
 
-def test_loss_sums_commitment_over_levels_and_updates_each_codebook(parts):
+def by_hand(network, params, vectors):
+    """(x, x_hat, [(z, z_q) of each level]) in float64, of the network as it stands."""
+    x = batch()["image"]
+    x_hat, quantized = jax.jit(network.apply)({"params": params}, x, vectors)
+    wide = [tuple(np.asarray(part, np.float64) for part in (level.z, level.z_q)) for level in quantized]
+    return np.asarray(x, np.float64), np.asarray(x_hat, np.float64), wide
+
+
+@pytest.mark.parametrize("learning", ["ema", "loss"])
+def test_the_loss_is_the_formula_and_every_part_of_the_network_learns_from_the_reconstruction(learning, monkeypatch):
+    """Three levels: mean squared error / variance + cost sum_l |z - z_q|^2, and again for vectors that learn by it."""
+    monkeypatch.setattr(hierarchy, "Encoder", one_layer.Encoder)
+    monkeypatch.setattr(hierarchy, "Decoder", one_layer.Decoder)
+    codebook = {"learning": learning, "restart_threshold": 0.0, "decay": 0.8}
+    family = build(downs=(1, 1, 1), codebook=codebook, commitment_cost=0.7, data_variance=0.3)
+    params, extra = jax.jit(family.init)(KEY, batch(1))
+    network = hierarchy.Hierarchy(1, (1, 1, 1), 4, width=8, num_res_blocks=1, res_width=4)
+    vectors = tuple(params["model"]["codebook"] if learning == "loss" else (level.vectors for level in extra))
+    x, x_hat, levels = by_hand(network, params["model"]["network"], vectors)
+    found = losses.jitted(family, params, batch(), KEY, extra=extra)
+    distance = sum(np.mean((z - z_q) ** 2) for z, z_q in levels)
+    expected = np.mean((x_hat - x) ** 2) / 0.3 + (1.7 if learning == "loss" else 0.7) * distance
+    np.testing.assert_allclose(found.value, expected, rtol=1e-5)
+    np.testing.assert_allclose(found.metrics["commitment"], distance, rtol=1e-5)
+    free = build(downs=(1, 1, 1), codebook=codebook, commitment_cost=0.0, data_variance=0.3)
+    gradient = losses.gradient(free, params, batch(), KEY, extra=extra)
+    for name, part in gradient["network"].items():
+        assert max(jnp.abs(leaf).max() for leaf in jax.tree.leaves(part)) > 0, name
+    if learning == "loss":
+        for (z, z_q), before, got in zip(levels, vectors, gradient["codebook"], strict=True):
+            members = (z_q.reshape(-1, 1, 4) == np.asarray(before, np.float64)).all(-1)
+            expected = members.T @ (2 * (z_q - z).reshape(-1, 4) / z.size)
+            np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-6)
+    else:
+        for (z, z_q), before, after in zip(levels, vectors, found.extra, strict=True):
+            members = (z_q.reshape(-1, 1, 4) == np.asarray(before, np.float64)).all(-1)
+            np.testing.assert_allclose(after.sizes, 0.2 * members.sum(0), rtol=1e-5)
+            np.testing.assert_allclose(after.sums, 0.2 * members.T @ z.reshape(-1, 4), rtol=1e-4, atol=1e-5)
+
+
+def test_metrics_name_their_level_and_evaluation_is_of_each_example(parts):
     family, weights = parts
-    loss, outputs = jax.jit(family.players[0].loss)(weights.params["model"], inputs_of(weights.extra))
-    metrics = outputs.metrics
-    np.testing.assert_allclose(loss, metrics["reconstruction"] + 0.25 * metrics["commitment"], rtol=1e-5)
-    levels = range(len(weights.extra))
-    assert {f"{name}_{level}" for name in ("perplexity", "usage") for level in levels} < set(metrics)
-    for before, after, (height, width) in zip(weights.extra, outputs.extra, family.interface.grids, strict=True):
-        assert after.updates == 1 and jnp.abs(after.vectors - before.vectors).max() > 0
-        assert after.sizes.sum() >= 0.0099 * 6 * height * width
+    found = losses.jitted(family, weights.params, batch(), KEY, extra=weights.extra)
+    codes = jax.jit(family.interface.encode)(weights, batch()["image"])
+    for level, grid in enumerate(codes):
+        share = np.bincount(np.asarray(grid).ravel(), minlength=16) / grid.size
+        np.testing.assert_allclose(found.metrics[f"usage_{level}"], (share > 0).mean(), rtol=1e-5)
+        entropy = -(share[share > 0] * np.log(share[share > 0])).sum()
+        np.testing.assert_allclose(found.metrics[f"perplexity_{level}"], np.exp(entropy), rtol=1e-4)
     held_out = jax.jit(family.evaluate)(weights, batch(), KEY)
-    assert {name: value.shape for name, value in held_out.items()} == dict.fromkeys(
-        ("psnr", "reconstruction", "commitment"), (6,)
-    )
+    assert set(held_out) == {"psnr", "reconstruction", "commitment"}
+    error = np.square(family.reconstruct(weights, batch()["image"], KEY) - batch()["image"]).mean((1, 2, 3))
+    np.testing.assert_allclose(held_out["reconstruction"], error / 0.564, rtol=1e-4)
+    np.testing.assert_allclose(held_out["psnr"], 10 * np.log10(4 / error), rtol=1e-4)
+    np.testing.assert_allclose(held_out["commitment"].mean(), found.metrics["commitment"], rtol=1e-4)
+
+
+def test_dead_codes_of_each_level_restart_by_a_key_of_their_own(parts):
+    family, weights = parts
+    loss = lambda key: losses.compute(family, weights.params, batch(), key, extra=weights.extra).extra  # noqa: E731
+    found = draws(loss, KEY)
+    assert len({draw.key for draw in found}) >= len(weights.extra) and not repeated(found)
 
 
 def test_microbatches_pass_the_codebooks_on(parts):
     family, weights = parts
-    loss = jax.jit(family.players[0].loss)
-    _, first = loss(weights.params["model"], inputs_of(weights.extra))
-    _, second = loss(weights.params["model"], inputs_of(first.extra))
+    first = losses.jitted(family, weights.params, batch(), KEY, extra=weights.extra)
+    second = losses.jitted(family, weights.params, batch(), KEY, extra=first.extra)
     assert all(codebook.updates == 2 for codebook in second.extra)
 
 
@@ -91,8 +137,6 @@ def test_codebooks_by_loss_are_parameters():
     family = build(codebook=BY_LOSS)
     params, extra = jax.jit(family.init)(KEY, batch(1))
     assert extra == () and [v.shape for v in params["model"]["codebook"]] == [(16, 4)] * 2
-    gradient = jax.jit(jax.grad(lambda p: family.players[0].loss(p, inputs_of(()))[0]))(params["model"])
-    assert all(jnp.abs(level).max() > 0 for level in gradient["codebook"])
     codes = jax.eval_shape(family.interface.encode, Weights(params, (), {}), batch()["image"])
     assert [level.shape for level in codes] == [(6, 2, 2), (6, 4, 4)]
 

@@ -8,11 +8,12 @@ import pytest
 from configs import common, vqvae_digits
 from genjax.core import numerics
 from genjax.families import registry
-from genjax.families.base import LossInputs, Tokenizer, Weights
+from genjax.families.base import Tokenizer, Weights
 from genjax.training import optim
 from genjax.training import state as state_lib
 from genjax.training.step import Ema, make_train_step
 from genjax.typing import DataSpec
+from tests.families import losses
 
 SPEC = DataSpec((8, 8, 1), num_classes=10)
 KEY = jax.random.key(0)
@@ -32,10 +33,6 @@ def batch(count=8):
     return {"image": jax.random.uniform(KEY, (count, 8, 8, 1), minval=-1, maxval=1)}
 
 
-def inputs_of(extra, count=8, step=0):
-    return LossInputs({}, extra, {}, batch(count), jax.random.fold_in(KEY, step), jnp.int32(step))
-
-
 @pytest.fixture(scope="module")
 def family():
     return build()
@@ -45,19 +42,6 @@ def family():
 def weights(family):
     params, extra = jax.jit(family.init)(KEY, batch(1))
     return Weights(params, extra, {})
-
-
-def test_loss_is_the_sum_of_its_terms(weights):
-    values = {}
-    for variance in (1.0, 0.5):
-        for cost in (0.0, 0.25):
-            family = build(data_variance=variance, commitment_cost=cost)
-            loss, outputs = jax.jit(family.players[0].loss)(weights.params["model"], inputs_of(weights.extra))
-            values[variance, cost] = loss, outputs.metrics
-    (plain, metrics), (scaled, _) = values[1.0, 0.0], values[0.5, 0.0]
-    np.testing.assert_allclose(scaled, 2 * plain, rtol=1e-5)
-    np.testing.assert_allclose(values[1.0, 0.25][0], plain + 0.25 * metrics["commitment"], rtol=1e-5)
-    assert plain == metrics["reconstruction"] and metrics["commitment"] > 0
 
 
 def test_reconstruction_is_that_of_its_own_codes(family, weights):
@@ -89,17 +73,12 @@ def test_codebook_by_averages_is_no_parameter_and_by_loss_is_nothing_else(family
     by_loss = build(codebook=BY_LOSS)
     params, extra = jax.jit(by_loss.init)(KEY, batch(1))
     assert extra == () and params["model"]["codebook"].shape == (16, 4)
-    gradient = jax.jit(jax.grad(lambda p: by_loss.players[0].loss(p, inputs_of(()))[0]))(params["model"])
+    gradient = losses.gradient(by_loss, params, batch(), KEY)
     assert jnp.abs(gradient["codebook"]).max() > 0
-    with_cost, without = (
-        jax.jit(build(codebook=BY_LOSS, commitment_cost=cost).players[0].loss)(params["model"], inputs_of(()))
-        for cost in (0.25, 0.0)
-    )
-    np.testing.assert_allclose(with_cost[0], without[0] + 0.25 * without[1].metrics["commitment"], rtol=1e-5)
 
 
 def test_only_the_codebooks_averages_change_in_extra(family, weights):
-    _, outputs = jax.jit(family.players[0].loss)(weights.params["model"], inputs_of(weights.extra))
+    outputs = losses.jitted(family, weights.params, batch(), KEY, extra=weights.extra)
     assert outputs.extra.updates == 1
     assert outputs.extra.sizes.sum() >= 0.0099 * 8 * 16  # all positions; restarts add members
     assert outputs.metrics["usage"] <= 1 and outputs.metrics["perplexity"] >= 1
