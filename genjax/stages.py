@@ -26,7 +26,7 @@ from genjax.pretrained import registry as pretrained
 from genjax.training import loop, optim, workdir
 from genjax.training import state as state_lib
 from genjax.training.checkpoint import Checkpoints
-from genjax.typing import DataSpec, Params
+from genjax.typing import DataSpec, Params, PyTree
 
 
 class Stage(NamedTuple):
@@ -100,10 +100,10 @@ def train(config: ConfigDict, folder: Path) -> None:
     )
 
 
-def _initial(config: ConfigDict) -> dict[str, Params]:
+def _initial(config: ConfigDict, fresh: PyTree) -> dict[str, Params]:
     """The parameters that `config.init_from` names: of a public checkpoint, or of a run."""
     if pretrained.is_named(config.init_from):
-        return pretrained.convert(config.init_from, config.model.network.to_dict())
+        return pretrained.convert(config.init_from, config.model.network.to_dict(), fresh)
     return dict(load(config.init_from).weights.params)
 
 

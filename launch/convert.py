@@ -16,12 +16,17 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run that it becom
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", None, f"KIND:PATH, KIND one of {', '.join(sorted(registry.KINDS))}; default: config.init_from."
 )
+_WEIGHTS = flags.DEFINE_string(
+    "weights", "", "Which weights of a file that holds several; default: the moving average, where there is one."
+)
 flags.mark_flags_as_required(["config", "workdir"])
 
 
 def main():
     config = _CONFIG.value.copy_and_resolve_references()
     config.init_from = _CHECKPOINT.value or config.init_from
+    if _WEIGHTS.value:
+        config.init_from += f"#{_WEIGHTS.value}"
     config.training.num_steps = 0
     if not registry.is_named(config.init_from):
         raise ValueError(f"config.init_from={config.init_from!r} is no public checkpoint; --checkpoint=KIND:PATH is")

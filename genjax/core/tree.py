@@ -1,7 +1,8 @@
 """Operations on pytrees of parameters."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,3 +44,26 @@ def param_paths(tree: PyTree) -> list[str]:
 def map_with_path(function: Callable, tree: PyTree) -> PyTree:
     """`jax.tree.map` of `function(name, leaf)` with the leaf's name as `a/b/c`."""
     return jax.tree_util.tree_map_with_path(lambda path, leaf: function(path_name(path), leaf), tree)
+
+
+def named_leaves(tree: PyTree) -> dict[str, Any]:
+    """The leaves by their names `a/b/c`."""
+    return {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def differences(expected: PyTree, found: PyTree) -> dict[str, list[str]]:
+    """How a tree of arrays differs from what is expected: names "missing", "unknown" and "misshapen"."""
+    wanted, given = named_leaves(expected), named_leaves(found)
+    both = sorted(given.keys() & wanted.keys())
+    shapes = {name: (list(given[name].shape), list(wanted[name].shape)) for name in both}
+    return {
+        "missing": sorted(wanted.keys() - given.keys()),
+        "unknown": sorted(given.keys() - wanted.keys()),
+        "misshapen": [f"{name} {has}, not {needs}" for name, (has, needs) in shapes.items() if has != needs],
+    }
+
+
+def summary(names: Mapping[str, Sequence[str]], limit: int = 3) -> str:
+    """Counts of names by kind and some of each: "5 missing (a, b, c, ..), 1 unknown (d)"; "" where there are none."""
+    parts = [(kind, found, ", .." if len(found) > limit else "") for kind, found in names.items() if found]
+    return ", ".join(f"{len(found)} {kind} ({', '.join(found[:limit])}{more})" for kind, found, more in parts)

@@ -54,8 +54,7 @@ def masked_params(arrays: Mapping[str, np.ndarray], network: MaskedBeit) -> Para
     state = _read(arrays)
     params = {"trunk": _trunk(state, network.trunk["depth"])}
     params |= {"norm_out": state.norm("norm"), "head": state.dense("lm_head")}
-    state.finish()
-    return params
+    return state.finish(params)
 
 
 def classifier_params(arrays: Mapping[str, np.ndarray], network: BeitClassifier) -> Params:
@@ -63,8 +62,7 @@ def classifier_params(arrays: Mapping[str, np.ndarray], network: BeitClassifier)
     state = _read(arrays)
     params = {"trunk": _trunk(state, network.trunk["depth"])}
     params |= {"norm_out": state.norm("fc_norm"), "head": state.dense("head")}
-    state.finish()
-    return params
+    return state.finish(params)
 
 
 def _read(arrays: Mapping[str, np.ndarray]) -> StateDict:

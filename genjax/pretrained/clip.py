@@ -64,8 +64,7 @@ def clip_params(
     else:
         tower, stats = _vit(state, image), {}
     params = {"image": tower, "text": _text(state, text), "logit_scale": state.read("logit_scale").reshape(())}
-    state.finish()
-    return params, stats
+    return state.finish((params, stats))
 
 
 def _as_released(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -56,8 +56,7 @@ def unet_params(arrays: Mapping[str, np.ndarray], network: UNet) -> Params:
             params[f"down_{level}_resample"] = {"conv": state.conv(f"{down}.downsamplers.0.conv")}
         if level > 0:
             params[f"up_{level}_resample"] = {"conv": state.conv(f"{up}.upsamplers.0.conv")}
-    state.finish()
-    return params
+    return state.finish(params)
 
 
 def _renamed(name: str) -> str:

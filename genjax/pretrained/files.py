@@ -1,21 +1,26 @@
 """Files of public checkpoints as mappings from names to numpy arrays, without PyTorch.
 
-`.safetensors` are read by the library of that name (extra `[text]`). `.pt`, `.bin` and `.pth`, since PyTorch 1.6, are
-zip archives: a pickle of tensors that point to the archive's other entries, the raw numbers. Only what tensors need is
-unpickled; any other class in the pickle is refused, so that no code of the file is ever run. A folder of the hub is
-read by the file in it, or, where `*.index.json` says that there are several, by all of them.
+`.safetensors` are read by the library of that name, what PyTorch writes by `genjax.pretrained.torch_files`. What a file
+is, its first bytes tell, not its name. A folder of the hub is read by the file in it, or, where `*.index.json` says
+that there are several, by all of them.
+
+Two things that people do to state dicts before they save them are undone. Several in one file, such as `{"model": ...,
+"ema": ...}`: the moving average is taken where there is one, which is said, or the one that `weights` names. And a
+wrapper's name before all keys, such as `module.`, is taken off.
 """
 
-import io
 import json
-import pickle
-import zipfile
-from collections import OrderedDict
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import ml_dtypes
+import ml_dtypes  # noqa: F401  (numpy knows bfloat16 by its name once this is imported)
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from genjax.pretrained.torch_files import TorchFile, is_state_dict
 
 NAMES = (
     "model.safetensors",
@@ -25,103 +30,156 @@ NAMES = (
 )
 """What a checkpoint is called in a folder of the hub."""
 
-_DTYPES = {
-    "FloatStorage": np.float32,
-    "HalfStorage": np.float16,
-    "BFloat16Storage": ml_dtypes.bfloat16,
-    "DoubleStorage": np.float64,
-    "LongStorage": np.int64,
-    "IntStorage": np.int32,
-    "ShortStorage": np.int16,
-    "CharStorage": np.int8,
-    "ByteStorage": np.uint8,
-    "BoolStorage": np.bool_,
-}
+RAW = ("state_dict", "model", "model_state_dict", "params", "net")
+"""Entries that hold a network's weights, in files that have several; the first of these is taken."""
+
+_WRAPPERS = re.compile(r"(^|\.)(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+"""Modules around a module, of torch.compile and the like, anywhere in a key."""
+
+_PREFIXES = ("module.", "model.")
+"""Names that are taken off where all keys begin with them: DataParallel's, AveragedModel's, a trainer's."""
+
+_OTHER_FILES = (
+    (rb"version https://git-lfs", "is a git-lfs pointer, not the weights themselves: run `git lfs pull` beside it"),
+    (rb"\s*<(!doctype|html|\?xml|head)", "is a web page: the address it came from gave no file; fetch it again"),
+    (rb"\s*[\[{]\s*[\"\]}]", "is a JSON text, and a file of weights is expected"),
+    (rb"\x80[\x02-\x05]", "is a bare pickle, as PyTorch wrote before 1.6: torch.load it there and torch.save it again"),
+    (rb"\x89HDF", "is an HDF5 file, and safetensors or a file of PyTorch is expected"),
+    (rb"\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf", "is a compressed file: unpack it first"),
+    (rb"\x93NUMPY", "is a single numpy array, and safetensors or a file of PyTorch is expected"),
+)
+"""How files begin that people take for weights, and what to say of them."""
 
 
-def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
+def read_arrays(path: str | Path, weights: str = "") -> dict[str, np.ndarray]:
     """Name -> array, of a file or a folder.
 
+    Args:
+        path: of a file, or of a folder that holds one.
+        weights: which of several state dicts in one file; "" for the moving average, or what there is.
+
     Raises:
-        ValueError: if there is no checkpoint, or one that can't be read here.
+        ValueError: in one line, if there is no checkpoint, or one that can't be read here.
     """
     path = Path(path)
-    if path.is_dir():
-        return {name: array for part in _parts(path) for name, array in read_arrays(part).items()}
-    if not path.is_file():
-        raise ValueError(f"there is no checkpoint {path}")
-    return _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    try:
+        arrays = _read_folder(path, weights) if path.is_dir() else _read_file(path, weights)
+    except OSError as error:
+        raise ValueError(f"{path} can't be read: {error.strerror or error}") from error
+    return without_wrappers(arrays)
 
 
-def _parts(folder: Path) -> list[Path]:
-    """The files of a checkpoint in a folder."""
+def _read_folder(folder: Path, weights: str) -> dict[str, np.ndarray]:
+    """The arrays of all files of a checkpoint in a folder."""
     for name in NAMES:
         index = folder / f"{name}.index.json"
         if index.is_file():
-            return [folder / part for part in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
+            return _read_parts(index, weights)
         if (folder / name).is_file():
-            return [folder / name]
-    raise ValueError(f"there is no checkpoint in {folder}; looked for {', '.join(NAMES)}")
+            return _read_file(folder / name, weights)
+    raise ValueError(f"there is no checkpoint in the folder {folder}; looked for {', '.join(NAMES)}")
 
 
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+def _read_parts(index: Path, weights: str) -> dict[str, np.ndarray]:
+    """The arrays of the files that an index names, each tensor from the file that the index says."""
     try:
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-    except ImportError as error:
-        raise ValueError(f"{path} needs the extra [text]: pip install 'genjax[text]'") from error
+        places = json.loads(index.read_text())["weight_map"]
+        parts = sorted(set(places.values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{index} is no index of a checkpoint: it has no whole weight_map") from error
+    beside = {path.name for path in index.parent.iterdir() if path.is_file()}
+    absent = [part for part in parts if part not in beside]
+    if absent:
+        raise ValueError(f"{index} names {len(absent)} files that aren't beside it, such as {absent[0]}")
+    arrays: dict[str, np.ndarray] = {}
+    for part in parts:
+        found = _read_file(index.parent / part, weights)
+        missing = [name for name, place in places.items() if place == part and name not in found]
+        if missing:
+            raise ValueError(f"{index}: {part} lacks {len(missing)} tensors, such as {missing[0]!r}; fetch it again")
+        arrays |= found
+    return arrays
+
+
+def _read_file(path: Path, weights: str) -> dict[str, np.ndarray]:
+    if not path.exists():
+        raise ValueError(f"there is no checkpoint {path}")
+    if not path.is_file():
+        raise ValueError(f"{path} is neither a file nor a folder")
+    with open(path, "rb") as file:
+        start = file.read(64)
+    if not start:
+        raise ValueError(f"{path} is an empty file; fetch it again")
+    if start.startswith(b"PK\x03\x04"):
+        return _read_torch(path, weights)
+    for pattern, words in _OTHER_FILES:
+        if re.match(pattern, start.removeprefix(b"\xef\xbb\xbf"), re.IGNORECASE):
+            raise ValueError(f"{path} {words}")
+    if start[8:9] != b"{" and path.suffix != ".safetensors":
+        raise ValueError(f"{path} is neither safetensors nor an archive as PyTorch writes them since version 1.6")
+    return _read_safetensors(path, weights)
+
+
+def _read_safetensors(path: Path, weights: str) -> dict[str, np.ndarray]:
+    if weights:
+        raise ValueError(f"{path} holds one set of weights: leave --weights={weights} out")
     try:
         return load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path} is no whole safetensors file: {error}") from error
+    except (AttributeError, TypeError, KeyError, ValueError) as error:  # of types that numpy has no name for
+        kind = str(error).rpartition("attribute ")[2].strip("'") or error
+        raise ValueError(f"{path} holds tensors of the type {kind}; save it as float32, which can be read") from error
 
 
-def _read_torch(path: Path) -> dict[str, np.ndarray]:
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is neither safetensors nor an archive as PyTorch writes them since version 1.6")
-    with zipfile.ZipFile(path) as archive:
-        pickles = [name for name in archive.namelist() if name.endswith("data.pkl")]
-        if len(pickles) != 1:
-            raise ValueError(f"{path} is an archive, but not of PyTorch's")
-        try:
-            found = _Reader(archive, pickles[0]).load()
-        except pickle.UnpicklingError as error:
-            raise ValueError(f"{path} can't be read: {error}") from error
-    for key in ("state_dict", "model", "ema"):
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
-    if not isinstance(found, Mapping) or not all(isinstance(value, np.ndarray) for value in found.values()):
-        raise ValueError(f"{path} holds no state dict: it should be a mapping from names to tensors")
-    return dict(found)
+def _read_torch(path: Path, weights: str) -> dict[str, np.ndarray]:
+    file = TorchFile(path)
+    name, tensors = _choose(path, _state_dicts(file.content), weights)
+    return {key: file.array(key, tensor) for key, tensor in tensors.items()}
 
 
-class _Reader(pickle.Unpickler):
-    """A pickle of tensors; each comes back as the array that it is."""
-
-    def __init__(self, archive: zipfile.ZipFile, name: str):
-        super().__init__(io.BytesIO(archive.read(name)))
-        self._archive, self._folder = archive, name.removesuffix("data.pkl")
-
-    def find_class(self, module: str, name: str):
-        if module == "torch" and name in _DTYPES:
-            return name
-        known = {
-            ("collections", "OrderedDict"): OrderedDict,
-            ("torch._utils", "_rebuild_tensor_v2"): _strided,
-            ("torch._utils", "_rebuild_parameter"): lambda array, *others: array,
-        }
-        if (module, name) not in known:
-            raise pickle.UnpicklingError(f"it holds a {module}.{name}, and only tensors are read")
-        return known[module, name]
-
-    def persistent_load(self, key):
-        kind, dtype, name, *_ = key
-        if kind != "storage" or dtype not in _DTYPES:
-            raise pickle.UnpicklingError(f"it holds a {kind} of {dtype}, and only tensors are read")
-        return np.frombuffer(self._archive.read(f"{self._folder}data/{name}"), _DTYPES[dtype])
+def _state_dicts(found: Any, prefix: str = "") -> dict[str, Mapping[str, Any]]:
+    """All mappings from names to tensors within a value, by their place in it: "" is the value itself."""
+    if is_state_dict(found):
+        return {prefix: found}
+    nested = found.items() if isinstance(found, Mapping) and prefix.count(".") < 3 else ()
+    inner = {f"{prefix}.{key}".lstrip("."): value for key, value in nested if isinstance(key, str)}
+    return {place: tensors for key, value in inner.items() for place, tensors in _state_dicts(value, key).items()}
 
 
-def _strided(storage: np.ndarray, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *others) -> np.ndarray:
-    """The tensor of a storage; strides are in elements."""
-    steps = [stride * storage.itemsize for stride in strides]
-    return np.lib.stride_tricks.as_strided(storage[offset:], shape, steps, writeable=False)
+def _choose(path: Path, candidates: Mapping[str, Mapping[str, Any]], weights: str) -> tuple[str, Mapping[str, Any]]:
+    """The state dict that `weights` names, or the moving average, or the only one, or that with a usual name."""
+    if not candidates:
+        raise ValueError(f"{path} holds no state dict: a mapping from names to tensors is expected")
+    names = list(candidates)
+    if weights:
+        if weights not in candidates:
+            raise ValueError(f"{path} has no weights {weights!r}; --weights is one of {', '.join(names)}")
+        return weights, candidates[weights]
+    averages = [name for name in names if re.search(r"(^|[._])ema", name, re.IGNORECASE)]
+    usual = [name for usual in RAW for name in names if name.split(".")[-1] == usual]
+    sure = averages if averages else usual[:1] or (names if len(names) == 1 else [])
+    if len(sure) != 1:
+        raise ValueError(f"{path} holds several sets of weights; name one, --weights={' or '.join(sure or names)}")
+    if len(names) > 1:
+        kind = " (moving average)" if averages else ""
+        print(f"{path} holds {', '.join(names)}: took {sure[0]}{kind}; --weights=NAME takes another", flush=True)
+    return sure[0], candidates[sure[0]]
+
+
+def without_wrappers(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays without the names that wrappers around a network put before all its own."""
+    named = {_unwrapped(name): array for name, array in arrays.items()}
+    while True:
+        rest = {name: array for name, array in named.items() if name != "n_averaged"}
+        prefix = next((one for one in _PREFIXES if rest and all(name.startswith(one) for name in rest)), None)
+        if prefix is None:
+            return named if len(named) == len(arrays) else dict(arrays)
+        arrays = rest
+        named = {name.removeprefix(prefix): array for name, array in rest.items()}
+
+
+def _unwrapped(name: str) -> str:
+    while (shorter := _WRAPPERS.sub(r"\1", name)) != name:
+        name = shorter
+    return name

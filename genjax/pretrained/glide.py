@@ -16,13 +16,14 @@ padding first, so the two rows of the table are exchanged, as `genjax.data.token
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from genjax.nn.unet import UNet
 from genjax.pretrained import guided_diffusion
 from genjax.pretrained.state_dict import StateDict
-from genjax.typing import Float, Params
+from genjax.typing import Params
 
 
 def params(arrays: Mapping[str, np.ndarray], network: UNet, num_heads: int) -> Params:
@@ -41,8 +42,7 @@ def params(arrays: Mapping[str, np.ndarray], network: UNet, num_heads: int) -> P
     """
     state = StateDict(arrays)
     text = _text(state, num_heads)
-    of_network = {name: arrays[name] for name in state.unread()}
-    return {**guided_diffusion.unet_params(of_network, network), "conditioner": text}
+    return state.finish({**guided_diffusion.read_unet(state, network), "conditioner": text})
 
 
 def _text(state: StateDict, num_heads: int) -> Params:
@@ -73,7 +73,7 @@ def _block(state: StateDict, prefix: str, num_heads: int) -> Params:
     }
 
 
-def _reorder(joint: Float[np.ndarray, "..."], num_heads: int) -> Float[np.ndarray, "..."]:
+def _reorder(joint: Any, num_heads: int) -> Any:
     """[heads, (q, k, v), d] to [(q, k, v), heads, d], in the last axis."""
     parts = joint.reshape(*joint.shape[:-1], num_heads, 3, -1)
     return parts.swapaxes(-3, -2).reshape(joint.shape)

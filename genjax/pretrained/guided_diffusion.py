@@ -42,6 +42,11 @@ def unet_params(arrays: Mapping[str, np.ndarray], network: UNet) -> Params:
         ValueError: if entries are missing or left over: then `network` has other fields.
     """
     state = StateDict(arrays)
+    return state.finish(read_unet(state, network))
+
+
+def read_unet(state: StateDict, network: UNet) -> Params:
+    """The parameters of `network` from the entries of a state dict that belong to it."""
     params = {
         **_trunk(state, network),
         **_way_up(state, len(network.channel_mult), network.num_res_blocks),
@@ -50,7 +55,6 @@ def unet_params(arrays: Mapping[str, np.ndarray], network: UNet) -> Params:
     }
     if "label_emb.weight" in state:
         params["label_embed"] = state.embedding("label_emb")
-    state.finish()
     return params
 
 
@@ -66,8 +70,7 @@ def encoder_params(arrays: Mapping[str, np.ndarray], network: EncoderUNet) -> Pa
         "proj_out": state.dense("out.2.c_proj"),
     }
     params = {**_trunk(state, network), "norm_out": state.norm("out.0"), "pool": pool}
-    state.finish()
-    return params
+    return state.finish(params)
 
 
 def _trunk(state: StateDict, network: Trunk) -> Params:

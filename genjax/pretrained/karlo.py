@@ -40,8 +40,7 @@ def prior_params(arrays: Mapping[str, np.ndarray], network: PriorTransformer) ->
         "trunk": {**blocks, "norm_out": state.norm("norm_out")},
         "head": state.dense("proj_to_clip_embeddings"),
     }
-    state.finish()
-    return params
+    return state.finish(params)
 
 
 def statistics(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -50,6 +49,9 @@ def statistics(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray
     Raises:
         ValueError: if they aren't there.
     """
+    missing = [name for name in _STATISTICS if name not in arrays]
+    if missing:
+        raise ValueError(f"the checkpoint has no {' and no '.join(missing)}: it isn't Karlo's prior")
     state = StateDict(arrays)
     mean, std = (state.read(name).reshape(-1) for name in _STATISTICS)
     return mean, std

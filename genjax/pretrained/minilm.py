@@ -44,8 +44,7 @@ def encoder_params(arrays: Mapping[str, np.ndarray], network: BertEncoder) -> Pa
     }
     for i in range(network.depth):
         params[f"block_{i}"] = _block(state, f"encoder.layer.{i}")
-    state.finish()
-    return params
+    return state.finish(params)
 
 
 def _block(state: StateDict, prefix: str) -> Params:

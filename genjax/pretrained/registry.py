@@ -1,6 +1,7 @@
 """Public checkpoints by name: `KIND:PATH` -> parameters of a family, for `config.init_from` and `launch/convert.py`.
 
-PATH is a file or a folder, see `genjax.pretrained.files`. `minilm:` alone is the checkpoint of the installed package.
+PATH is a file or a folder, see `genjax.pretrained.files`; `KIND:PATH#NAME` takes the weights called NAME of a file that
+holds several, such as "model" beside "ema". `minilm:` alone is the checkpoint of the installed package.
 A converter takes the arrays and the fields of the network, `config.model.network`; what it makes must be what the
 family's `init` makes, which who starts from it checks.
 """
@@ -8,11 +9,13 @@ family's `init` makes, which who starts from it checks.
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import flax.linen as nn
 import numpy as np
 
+from genjax.core import tree as tree_lib
 from genjax.data import vocabularies
 from genjax.nn.beit import BeitClassifier, MaskedBeit
 from genjax.nn.bert import BertEncoder
@@ -20,7 +23,8 @@ from genjax.nn.encoder_unet import EncoderUNet
 from genjax.nn.t5 import T5Encoder
 from genjax.nn.unet import UNet
 from genjax.pretrained import beit, diffusers_unet, files, guided_diffusion, minilm, t5
-from genjax.typing import Params
+from genjax.pretrained.state_dict import MismatchError
+from genjax.typing import Params, PyTree
 
 Converter = Callable[[Mapping[str, np.ndarray], Mapping[str, Any]], Params]
 
@@ -63,20 +67,45 @@ def is_named(source: str) -> bool:
     return source.partition(":")[0] in KINDS and ":" in source
 
 
-def convert(source: str, fields: Mapping[str, Any]) -> dict[str, Params]:
+def convert(
+    source: str, fields: Mapping[str, Any], expected: Mapping[str, PyTree] = MappingProxyType({})
+) -> dict[str, Params]:
     """The parameters {"model": ...} of a public checkpoint, as numpy arrays.
 
     Args:
-        source: `KIND:PATH`, KIND one of `KINDS`.
+        source: `KIND:PATH` or `KIND:PATH#NAME`, KIND one of `KINDS`.
         fields: `config.model.network`, with those that the checkpoint was trained with.
+        expected: {"model": fresh parameters, or their shapes}; where a checkpoint doesn't fit, to count what of it has
+            other shapes.
 
     Raises:
         ValueError: for an unknown kind, a file that isn't there or can't be read, or one of other settings.
     """
-    kind, _, path = source.partition(":")
+    kind, _, place = source.partition(":")
     if not is_named(source):
         raise ValueError(f"{source!r} is no public checkpoint: say KIND:PATH, KIND one of {', '.join(sorted(KINDS))}")
-    if not path and kind != "minilm":
+    if not place and kind != "minilm":
         raise ValueError(f"{source!r} says no file: {kind}:/path/to/the/checkpoint")
-    arrays = files.read_arrays(Path(path) if path else vocabularies.minilm_file().parent)
-    return {"model": KINDS[kind](arrays, fields)}
+    path, weights = (place, "") if Path(place).expanduser().exists() else _split(place)
+    folder = Path(path).expanduser() if path else vocabularies.minilm_file().parent
+    arrays = files.read_arrays(folder, weights)
+    try:
+        return {"model": KINDS[kind](arrays, fields)}
+    except MismatchError as error:
+        raise ValueError(f"{source}: {error}{_other_shapes(error.params, expected)}") from error
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # of layers of another form
+        raise ValueError(f"{source} is a checkpoint of another network than config.model.network: {error}") from error
+
+
+def _split(place: str) -> tuple[str, str]:
+    """(path, name of the weights) of `PATH#NAME`."""
+    path, _, weights = place.rpartition("#")
+    return (path, weights) if path else (place, "")
+
+
+def _other_shapes(params: PyTree, expected: Mapping[str, PyTree]) -> str:
+    """What is said of the parameters that were read but have other shapes than expected; "" if none has."""
+    arrays = {name: leaf for name, leaf in tree_lib.named_leaves(params).items() if isinstance(leaf, np.ndarray)}
+    wanted = tree_lib.named_leaves(expected.get("model", {}))
+    found = tree_lib.summary({"misshapen": tree_lib.differences(wanted, arrays)["misshapen"]})
+    return f", {found}" if found else ""

@@ -42,8 +42,7 @@ def encoder_params(arrays: Mapping[str, np.ndarray], network: T5Encoder) -> Para
     }
     for i in range(network.depth):
         params[f"block_{i}"] = _block(state, f"encoder.block.{i}.layer", network.gated)
-    state.finish()
-    return params
+    return state.finish(params)
 
 
 def _is_of_encoder(name: str) -> bool:

@@ -24,6 +24,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from genjax import sharding
+from genjax.core import tree as tree_lib
 from genjax.data import loader
 from genjax.families.base import Family, ImageSampler, Weights
 from genjax.training import evaluators, generate, optim, workdir
@@ -99,7 +100,7 @@ class Run:
         self.batches.set_state(start)
         return batch
 
-    def start(self, load_initial: Callable[[], dict[str, Params]] | None) -> TrainState:
+    def start(self, load_initial: Callable[[PyTree], dict[str, Params]] | None) -> TrainState:
         """The state to go on from, by the order of precedence above."""
         restored = self.checkpoints.restore_newest(self.shapes, self.shardings)
         if restored is not None:
@@ -108,7 +109,9 @@ class Run:
             print(f"resuming at step {int(state.step)}", flush=True)
             return state
         state = state_lib.create(self.init, self.key, self.example, self.shardings)
-        return state if load_initial is None else _with_params(state, load_initial(), self.family, self.shardings)
+        if load_initial is None:
+            return state
+        return _with_params(state, load_initial(state.params), self.family, self.shardings)
 
     def evaluate_held_out(self, state: TrainState) -> dict[str, float]:
         """Metrics of the family on the held-out split, under `eval/`."""
@@ -156,7 +159,7 @@ def train(
     folder: Path,
     frozen: Mapping[str, Weights] = MappingProxyType({}),
     stages: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
-    load_initial: Callable[[], dict[str, Params]] | None = None,
+    load_initial: Callable[[PyTree], dict[str, Params]] | None = None,
 ) -> TrainState:
     """Train `family` to `config.training.num_steps` in the workdir `folder`; returns the final state.
 
@@ -166,7 +169,7 @@ def train(
         folder: the workdir; a run that is there is resumed.
         frozen: stage name -> weights of upstream stages.
         stages: stage name -> which checkpoint they are of, to be kept in `stage.json`.
-        load_initial: the parameters named by `config.init_from`, asked for only by a fresh run.
+        load_initial: (fresh parameters) -> those that `config.init_from` names; called by a fresh run only.
 
     Raises:
         ValueError: for a workdir of another config, or settings that don't fit together.
@@ -240,9 +243,9 @@ def _check_batch_size(config: ConfigDict, mesh: Mesh) -> None:
 def _with_params(state: TrainState, params: dict[str, Params], family: Family, shardings: TrainState) -> TrainState:
     """The fresh state with the parameters, and their moving averages, of another run, as the family adopts them."""
     params = family.adopt(state.params, params) if family.adopt else params
-    shapes = [jax.tree.map(jnp.shape, tree) for tree in (state.params, params)]
-    if shapes[0] != shapes[1]:
-        raise ValueError("config.init_from names parameters with other names or shapes than this config's")
+    differing = tree_lib.summary(tree_lib.differences(state.params, params))
+    if differing:
+        raise ValueError(f"config.init_from names parameters of another network than this config's: {differing}")
     params = jax.tree.map(lambda given, own: given.astype(own.dtype), params, state.params)
     # Each in memory of its own: the state is donated, and a family may adopt one array in several places.
     params = jax.tree.map(jnp.copy, jax.device_put(params, shardings.params))

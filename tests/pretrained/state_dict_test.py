@@ -1,11 +1,13 @@
 """Reading of state dicts: layouts, and nothing missing or forgotten."""
 
+import re
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
 
-from genjax.pretrained.state_dict import StateDict
+from genjax.pretrained.state_dict import MismatchError, StateDict
 
 RNG = np.random.default_rng(0)
 ARRAYS = {
@@ -31,10 +33,25 @@ def test_layouts():
     state.finish()
 
 
-def test_missing_and_unread_entries_are_named():
+def test_missing_and_unread_entries_are_counted_and_named():
     state = StateDict(ARRAYS)
-    with pytest.raises(ValueError, match="no 'linear.gain'.*linear.weight"):
-        state.read("linear.gain")
-    state.dense("linear")
-    with pytest.raises(ValueError, match="6 entries.*conv.weight"):
-        state.finish()
+    assert state.dense("linear")["kernel"].shape == (2, 3)
+    # What is missing doesn't end the reading, whatever is done with it.
+    np.concatenate([state.read("linear.gain").reshape(3, -1).T[0], np.zeros(2)])
+    state.dense("other")
+    state.conv("another")
+    with pytest.raises(MismatchError) as caught:
+        state.finish({"made": 1})
+    words = (
+        r"3 missing \(linear.gain, other.weight, another.weight\), "
+        r"6 unknown \(conv.weight, norm.bias, norm.weight, ..\)"
+    )
+    assert re.search(words, str(caught.value))
+    assert caught.value.params == {"made": 1}
+
+
+def test_weights_of_another_kind_of_layer():
+    state = StateDict(ARRAYS)
+    for read, name in ((state.dense, "conv"), (state.conv, "linear"), (state.conv, "qkv"), (state.dense, "norm")):
+        with pytest.raises(ValueError, match=f"its {name}.weight .* should be the weight of"):
+            read(name)
