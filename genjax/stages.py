@@ -185,7 +185,7 @@ def load(
     shapes = jax.eval_shape(init, jax.random.key(config.seed), example_batch(spec))
     shardings = state_lib.state_shardings(shapes, mesh, family)
     fields = ("step", "ema" if shapes.ema else "params", "extra")
-    checkpoints = Checkpoints(folder / "checkpoints")
+    checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
     try:
         state = _restore(checkpoints, folder, shapes, shardings, fields, step)
         sums = checkpoints.identity(int(state.step))

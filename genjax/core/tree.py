@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from genjax.typing import Array, Float, PyTree
+from genjax.typing import Array, Bool, Float, PyTree
 
 
 def count_params(tree: PyTree) -> int:
@@ -67,3 +67,9 @@ def summary(names: Mapping[str, Sequence[str]], limit: int = 3) -> str:
     """Counts of names by kind and some of each: "5 missing (a, b, c, ..), 1 unknown (d)"; "" where there are none."""
     parts = [(kind, found, ", .." if len(found) > limit else "") for kind, found in names.items() if found]
     return ", ".join(f"{len(found)} {kind} ({', '.join(found[:limit])}{more})" for kind, found, more in parts)
+
+
+def all_finite(tree: PyTree) -> Bool[Array, ""]:
+    """Whether no floating-point number in the tree is NaN or infinite; True of a tree without any."""
+    kinds = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in kinds], bool))

@@ -92,8 +92,4 @@ def _check(config: ConfigDict) -> None:
 def _is_finished(stage: ConfigDict, folder: Path) -> bool:
     """Whether the last checkpoint is there; another config in the same folder is told of."""
     workdir.check_config(folder, stage)
-    checkpoints = Checkpoints(folder / "checkpoints")
-    try:
-        return stage.training.num_steps in checkpoints.steps()
-    finally:
-        checkpoints.close()
+    return stage.training.num_steps in Checkpoints(folder / "checkpoints", read_only=True).steps()

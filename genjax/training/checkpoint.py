@@ -2,15 +2,27 @@
 
 Each holds the `TrainState`, and a record (JSON): the loader's state, so that a resumed run sees exactly the batches
 that it would have seen, and a checksum of each field of the state. Orbax writes into a temporary folder and renames
-it, so a killed run leaves whole checkpoints only; what is damaged later shows in an error of the reader or in the
-checksum. Such a checkpoint is warned of and set aside as `checkpoints/damaged/STEP`, and the one before is taken.
+it, so a killed run leaves whole checkpoints only. Only a state whose parameters are finite is saved.
+
+Whoever opens checkpoints to go on from them (the run that owns the workdir) moves a damaged one out of the way, to
+`checkpoints/damaged/STEP`, with a warning, and takes the one before; whoever only reads moves nothing. What can't be
+read for another reason than damage (`genjax.training.damage`) is tried again, then named, and nothing is moved. Of
+several processes the first says which checkpoint is tried, and all take it or none does.
+
+A disk that is full: a checkpoint that can't be written ends the run with one line, since all that is trained from there
+on could be lost; the last whole one stays as it is.
 
 The checksum is the sum, modulo 2^32, of all words of the state: it doesn't depend on how the state is sharded, so a
 checkpoint written on eight devices can be checked on one.
 """
 
+import contextlib
+import dataclasses
+import hashlib
+import json
 import shutil
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +30,25 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from absl import logging
+from orbax.checkpoint import checkpoint_managers
 
 from genjax.core import tree as tree_lib
+from genjax.training import damage
+from genjax.training.damage import DamagedError, OtherStateError, UnreadableError, Verdict, judge
+from genjax.training.finite import NotFiniteError
+from genjax.training.processes import lead, worst
 from genjax.training.state import TrainState
 from genjax.typing import Array, PyTree
 
 RECORD, STATE = "record", "state"
 ALL = TrainState._fields
+TEMPORARY = "*.orbax-checkpoint-tmp*"
+PAUSES = (0.2, 1.0)
+"""Seconds between tries to read what can't be read: so many tries and one more."""
+
+
+class NotSavedError(OSError):
+    """A checkpoint can't be written."""
 
 
 def checksum(tree: PyTree) -> Array:
@@ -38,8 +62,9 @@ def checksum(tree: PyTree) -> Array:
     return total
 
 
-class OtherStateError(ValueError):
-    """A whole checkpoint of a state with other arrays than the ones asked for."""
+def _digest(record: dict[str, Any]) -> str:
+    """A hash of a record, which also tells a key that was altered."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def _arrays(tree: PyTree) -> dict[str, str]:
@@ -53,82 +78,121 @@ class Checkpoints:
 
     Args:
         folder: where they lie, one folder a step; made when the first is written.
-        keep: how many of the newest whole ones are kept.
+        keep: how many of the newest whole ones are kept, beside those in `pinned`.
+        read_only: whether they are somebody else's: nothing is written, moved or deleted then.
+        pinned: the steps that are kept, however old; asked whenever one is to be deleted.
     """
 
-    def __init__(self, folder: Path, keep: int = 3):
+    def __init__(
+        self, folder: Path, keep: int = 3, read_only: bool = False, pinned: Callable[[], set[int]] = lambda: set()
+    ):
         self.folder = folder.absolute()
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=False)
-        self._options = options
+        self._read_only = read_only
+        policies = checkpoint_managers.LatestN(keep), _Pinned(pinned)
+        self._options = ocp.CheckpointManagerOptions(
+            preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
+            create=False,
+            async_options=ocp.options.AsyncOptions(post_finalization_callback=self._note_files),
+        )
         self._manager: ocp.CheckpointManager | None = None
+        self._reader: ocp.CheckpointManager | None = None
+        self._saving: int | None = None
         self._checksums = jax.jit(lambda state: {name: checksum(tree) for name, tree in state._asdict().items()})
+        self._finite = jax.jit(lambda state: tree_lib.all_finite((state.params, state.ema)))
 
     @property
     def manager(self) -> ocp.CheckpointManager:
-        """Orbax's manager, opened at the first use."""
+        """What writes: Orbax's manager, opened at the first use."""
         if self._manager is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._manager = ocp.CheckpointManager(self.folder, options=self._options)
         return self._manager
 
+    @property
+    def reader(self) -> ocp.CheckpointManager:
+        """What reads, each process for itself, so that none waits for another that can't."""
+        if self._reader is None:
+            own = jax.process_index()
+            alone = ocp.options.MultiprocessingOptions(own, {own}, barrier_sync_key_prefix=f"reader{own}")
+            options = ocp.CheckpointManagerOptions(create=False, read_only=True, multiprocessing_options=alone)
+            self._reader = ocp.CheckpointManager(self.folder, options=options)
+        return self._reader
+
     def save(self, state: TrainState, loader: Any) -> None:
         """Start writing the state and the loader's state; returns once the arrays are copied off the device.
 
         Saving a step that is there already does nothing.
+
+        Raises:
+            NotFiniteError: for parameters, or moving averages of them, that are not finite; nothing is written.
+            NotSavedError: if this checkpoint, or the one before that was still being written, can't be written.
         """
         step = int(state.step)
-        if step in self.manager.all_steps():
+        if step == self._saving or step in self.steps():
             return
+        if not self._finite(state):
+            raise NotFiniteError(f"step {step}: parameters, or their moving averages, are not finite; nothing is saved")
         record = {"loader": loader, "checksums": self._sums(state), "arrays": _arrays(state)}
-        self.manager.save(
-            step,
-            args=ocp.args.Composite(state=ocp.args.PyTreeSave(state), record=ocp.args.JsonSave(record)),
-        )
+        record["digest"] = _digest(record)
+        with self._writing(step):
+            self.manager.save(
+                step, args=ocp.args.Composite(state=ocp.args.PyTreeSave(state), record=ocp.args.JsonSave(record))
+            )
+        self._saving = step
 
     def steps(self) -> list[int]:
         """Steps of which there is a checkpoint, newest first; none if the folder is absent."""
-        return sorted(self.manager.all_steps(), reverse=True) if self.folder.is_dir() else []
+        if not self.folder.is_dir():
+            return []
+        return sorted((int(path.name) for path in self.folder.iterdir() if path.name.isdigit()), reverse=True)
 
     def _sums(self, state: TrainState) -> dict[str, int]:
         """Field -> checksum."""
         return {name: int(value) for name, value in jax.device_get(self._checksums(state)).items()}
 
     def identity(self, step: int) -> dict[str, int]:
-        """Field -> checksum of the checkpoint of a step: what tells it from any other."""
-        return self._record(step)["checksums"]
+        """Field -> checksum of the checkpoint of a step: what tells it from any other.
 
-    def _record(self, step: int) -> dict[str, Any]:
-        return self.manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))[RECORD]
+        Raises:
+            ValueError: as `restore`.
+        """
+        return self._retry(step, lambda: self._record(step))["checksums"]
 
     def restore_newest(
         self, shapes: TrainState, shardings: TrainState, fields: tuple[str, ...] = ALL
     ) -> tuple[TrainState, Any] | None:
         """The newest whole checkpoint as (state, loader's state), or None if there is no checkpoint at all.
 
+        All processes get that of the same step, the newest that is whole for each of them.
+
         Args:
-            shapes: of the whole state.
+            shapes: of the whole state; of fields that are not read, anything.
             shardings: where each array goes.
             fields: the fields of the state to read; the others come back empty.
 
         Raises:
+            OtherStateError, UnreadableError: as `restore`.
             ValueError: if there are checkpoints but none is whole.
         """
-        steps = self.steps()
-        for step in steps:
+        seen: list[int] = []
+        while (step := lead(self._newest_but(seen))) >= 0:
+            seen.append(step)
             try:
                 return self.restore(step, shapes, shardings, fields)
-            except OtherStateError:
-                raise
-            except Exception as error:  # whatever a reader throws at damaged bytes
-                reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-                logging.warning("checkpoint %s of step %d can't be read (%s)", self.folder, step, reason)
+            except DamagedError as error:
+                logging.warning("checkpoint %s of step %d can't be read: %s", self.folder, step, error)
                 self._set_aside(step)
-        if steps:
-            raise ValueError(
-                f"none of the {len(steps)} checkpoints in {self.folder} can be read; they lie in "
-                f"{self.folder / 'damaged'}. Restore them from a backup, or start in a new workdir"
-            )
-        return None
+        if not seen:
+            return None
+        where = self.folder if self._read_only else self.folder / "damaged"
+        raise ValueError(
+            f"none of the {len(seen)} checkpoints in {self.folder} can be read; they lie in {where}. "
+            "Restore them from a backup, or start in a new workdir"
+        )
+
+    def _newest_but(self, seen: list[int]) -> int:
+        """The newest step that is not among `seen`, -1 if there is none."""
+        return next((step for step in self.steps() if step not in seen), -1)
 
     def restore(
         self, step: int, shapes: TrainState, shardings: TrainState, fields: tuple[str, ...] = ALL
@@ -137,10 +201,54 @@ class Checkpoints:
 
         Raises:
             OtherStateError: if it holds other arrays than `shapes`.
-            ValueError: if the bytes read are not those written; orbax's errors if they can't be read.
+            DamagedError: if the bytes read are not those written, or some are missing.
+            UnreadableError: if it can't be read for any other reason, after several tries.
         """
+        record, state = self._retry(step, lambda: self._read(step, shapes, shardings, fields))
+        sums = self._sums(state)
+        damaged = [name for name in fields if sums[name] != record["checksums"][name]]
+        if worst(len(damaged)):
+            raise DamagedError(f"the checksum of {damaged or 'what another process read'} is another than when written")
+        return state, record["loader"]
+
+    def _retry(self, step: int, read: Callable[[], Any]) -> Any:
+        """What `read` gives, in all processes or in none; tried again where it fails, for what may pass."""
+        for pause in (*PAUSES, None):
+            verdict, reason, value = Verdict.WHOLE, "", None
+            try:
+                value = read()
+            except Exception as error:  # whatever a reader throws at damaged bytes
+                verdict, reason = judge(self.folder / str(step), error)
+            everybody = Verdict(worst(verdict))
+            if everybody in (Verdict.WHOLE, Verdict.OTHER) or pause is None:
+                break
+            time.sleep(pause)
+        reason = reason or f"as another process found: {everybody.name.lower()}"
+        if everybody is Verdict.OTHER:
+            raise OtherStateError(reason)
+        if everybody is Verdict.DAMAGED or (everybody is Verdict.GONE and self._read_only):
+            raise DamagedError(reason)
+        if everybody is not Verdict.WHOLE:
+            raise UnreadableError(
+                f"checkpoint {step} in {self.folder} can't be read, but nothing shows that it is damaged ({reason}); "
+                "it was left where it is: see to the disk or the permissions, then run again"
+            )
+        return value
+
+    def _record(self, step: int) -> dict[str, Any]:
+        record = self.reader.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))[RECORD]
+        digest = record.pop("digest", None)
+        if record.keys() != {"loader", "checksums", "arrays"} or digest not in (None, _digest(record)):
+            raise DamagedError("its record is another than when it was written")
+        return record
+
+    def _read(self, step: int, shapes: TrainState, shardings: TrainState, fields: tuple[str, ...]):
+        """The record and the state of a checkpoint, as far as it is in `fields`."""
         record = self._record(step)
-        found, wanted = record["arrays"], _arrays(shapes)
+        found, wanted = (
+            {name: kind for name, kind in arrays.items() if name.split("/")[0] in fields}
+            for arrays in (record["arrays"], _arrays(shapes))
+        )
         if found != wanted:
             differing = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
             raise OtherStateError(
@@ -148,37 +256,80 @@ class Checkpoints:
                 f"{len(differing)} arrays differ, the first {differing[0]} (there {found.get(differing[0])}, "
                 f"here {wanted.get(differing[0])}); use the genjax version named in stage.json, or a new workdir"
             )
-        left_out = {name: () for name in ALL if name not in fields}
-        skipped = {name: jax.tree.map(lambda _: ocp.PLACEHOLDER, getattr(shapes, name)) for name in left_out}
-        no_arguments = {name: jax.tree.map(lambda _: ocp.RestoreArgs(), getattr(shapes, name)) for name in left_out}
         arguments = jax.tree.map(lambda sharding: ocp.ArrayRestoreArgs(sharding=sharding), shardings)
-        wanted = ocp.args.PyTreeRestore(
-            item=shapes._replace(**skipped), restore_args=arguments._replace(**no_arguments)
-        )
-        state = self.manager.restore(step, args=ocp.args.Composite(state=wanted))[STATE]._replace(**left_out)
-        sums = self._sums(state)
-        damaged = [name for name in fields if sums[name] != record["checksums"][name]]
-        if damaged:
-            raise ValueError(f"the checksum of {damaged} is another than when it was written")
-        return state, record["loader"]
+        item, places = ({name: getattr(tree, name) for name in fields} for tree in (shapes, arguments))
+        wanted = ocp.args.PyTreeRestore(item=item, restore_args=places, partial_restore=True)
+        state = self.reader.restore(step, args=ocp.args.Composite(state=wanted))[STATE]
+        if not all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(state)):
+            raise DamagedError("state/_METADATA lacks some of the arrays")
+        return record, TrainState(**{name: state[name] if name in fields else () for name in ALL})
+
+    def clean(self) -> None:
+        """Remove what a killed run left half written: for the run that owns the workdir, before it saves."""
+        if jax.process_index() == 0:
+            for path in self.folder.glob(TEMPORARY):
+                shutil.rmtree(path, ignore_errors=True)
 
     def wait(self) -> None:
-        """Return when everything is on disk."""
-        if self._manager is not None:
-            self._manager.wait_until_finished()
+        """Return when everything is on disk.
+
+        Raises:
+            NotSavedError: if it can't be written.
+        """
+        if self._manager is not None and self._saving is not None:
+            with self._writing(self._saving):
+                self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Finish writing and release the manager."""
-        if self._manager is not None:
-            self._manager.wait_until_finished()
-            self._manager.close()
-            self._manager = None
+        """Finish writing and release the managers. What couldn't be written was told by `save` or `wait`."""
+        for manager in (self._manager, self._reader):
+            if manager is not None:
+                with contextlib.suppress(Exception):
+                    manager.close()
+        self._manager = self._reader = None
+
+    @contextlib.contextmanager
+    def _writing(self, step: int) -> Iterator[None]:
+        """Whatever Orbax throws while it writes, as one line."""
+        try:
+            yield
+        except Exception as error:
+            reason = " ".join(f"{error}".split())[:200]
+            kept = [other for other in self.steps() if other != step]
+            raise NotSavedError(
+                f"the checkpoint of step {step} can't be written to {self.folder} ({reason}); the last whole one is "
+                f"{f'that of step {kept[0]}' if kept else 'missing: none was written yet'}. Make room, then run again"
+            ) from error
+
+    def _note_files(self) -> None:
+        """Note the files of the checkpoint that is written, before it gets its name; without the note it is as good."""
+        for path in self.folder.glob(TEMPORARY):
+            with contextlib.suppress(OSError):
+                damage.note(path)
 
     def _set_aside(self, step: int) -> None:
-        """Move a damaged checkpoint out of the manager's sight, without deleting anything."""
+        """Move a damaged checkpoint out of sight, without deleting anything; only in one's own workdir."""
+        if self._read_only:
+            logging.warning("taking the one before; nothing was moved")
+            return
         target = self.folder / "damaged" / f"{step}-{int(time.time())}"
         if jax.process_index() == 0:
             target.parent.mkdir(exist_ok=True)
             shutil.move(self.folder / str(step), target)
             logging.warning("set aside as %s; going on with the one before", target)
-        self.manager.reload()
+        worst(0)  # nobody goes on before it is moved
+        self._reader = None
+        if self._manager is not None:
+            self._manager.reload()
+
+
+@dataclasses.dataclass
+class _Pinned(checkpoint_managers.PreservationPolicy):
+    """Keeps the steps that others have pinned."""
+
+    pinned: Callable[[], set[int]]
+
+    def should_preserve(self, checkpoints, *, context):
+        """For each checkpoint whether it is pinned."""
+        pinned = self.pinned()
+        return [checkpoint.step in pinned for checkpoint in checkpoints]

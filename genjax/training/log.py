@@ -16,10 +16,7 @@ from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from genjax.core import images as images_lib
-
-
-class NotFiniteError(ValueError):
-    """A loss or a gradient became NaN or infinite."""
+from genjax.training.finite import NotFiniteError
 
 
 class Logger:

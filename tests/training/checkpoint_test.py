@@ -1,4 +1,10 @@
-"""Checkpoints: bits come back, damage is noticed and set aside, never deleted."""
+"""Checkpoints: bits come back, damage is noticed and set aside, never deleted; what isn't damage moves nothing."""
+
+import errno
+import json
+import resource
+import shutil
+import time
 
 import jax
 import jax.numpy as jnp
@@ -7,11 +13,18 @@ import optax
 import pytest
 
 from genjax import sharding
+from genjax.training import checkpoint
 from genjax.training import state as state_lib
-from genjax.training.checkpoint import Checkpoints, OtherStateError, checksum
+from genjax.training.checkpoint import Checkpoints, NotSavedError, OtherStateError, UnreadableError, checksum
+from genjax.training.finite import NotFiniteError
 from tests.training import toy
 
 OPTIMIZERS = {"model": optax.adam(0.1)}
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch):
+    monkeypatch.setattr(checkpoint, "PAUSES", (0, 0))
 
 
 @pytest.fixture
@@ -133,3 +146,151 @@ def test_a_reader_may_take_some_fields_only(tmp_path, state):
         assert np.array_equal(a, b)
     assert checkpoints.identity(7).keys() == set(state._fields)
     checkpoints.close()
+
+
+def listing(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+REFUSALS = [
+    OSError(errno.EMFILE, "Too many open files"),
+    PermissionError(errno.EACCES, "Permission denied"),
+    OSError(errno.ESTALE, "Stale file handle"),
+    OSError(errno.EIO, "Input/output error"),
+    MemoryError(),
+    ValueError('PERMISSION_DENIED: Error opening "zarr" driver: local file [OS error 13: EACCES Permission denied]'),
+    ValueError('Error reading local file "d/1" [OS error 5: EIO Input/output error]'),
+    RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1024 bytes"),
+    TypeError("unexpected keyword argument"),
+]
+"""What is no damage, as Python, TensorStore and XLA say it."""
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda error: f"{type(error).__name__}-{str(error)[:12]}")
+@pytest.mark.parametrize("passes", [False, True])
+def test_what_is_no_damage_is_tried_again_then_named_and_moves_nothing(tmp_path, state, monkeypatch, refusal, passes):
+    save(tmp_path / "c", state, [1, 2])
+    before, checkpoints, calls = listing(tmp_path), Checkpoints(tmp_path / "c"), []
+    restore = checkpoints.reader.restore
+
+    def refuse(step, **arguments):
+        calls.append(step)
+        if passes and len(calls) > 2:
+            return restore(step, **arguments)
+        raise refusal
+
+    monkeypatch.setattr(checkpoints.reader, "restore", refuse)
+    if passes:
+        assert int(checkpoints.restore_newest(*targets(state))[0].step) == 2
+    else:
+        with pytest.raises(UnreadableError, match="checkpoint 2 in .* nothing shows that it is damaged") as error:
+            checkpoints.restore_newest(*targets(state))
+        assert "\n" not in str(error.value) and calls == [2, 2, 2]
+    assert listing(tmp_path) == before
+
+
+def test_too_many_open_files_is_no_damage(tmp_path, state):
+    save(tmp_path / "c", state, [1, 2])
+    before, checkpoints = listing(tmp_path), Checkpoints(tmp_path / "c")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert checkpoints.reader
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises((UnreadableError, OSError), match="Too many open files"):
+            checkpoints.restore_newest(*targets(state))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert listing(tmp_path) == before
+    assert int(checkpoints.restore_newest(*targets(state))[0].step) == 2
+
+
+FILES = ("record/metadata", "state/_METADATA", "state/manifest.ocdbt", "state/array_metadatas/process_0")
+
+
+@pytest.mark.parametrize("noted", [True, False], ids=["noted", "not noted"])
+@pytest.mark.parametrize("name", FILES)
+def test_a_cut_or_missing_file_is_damage(tmp_path, state, name, noted):
+    save(tmp_path / "c", state, [1, 2])
+    if not noted:
+        (tmp_path / "c" / "2" / "files.json").unlink()
+    path = tmp_path / "c" / "2" / name
+    path.write_bytes(path.read_bytes()[:-9])
+    assert int(Checkpoints(tmp_path / "c").restore_newest(*targets(state))[0].step) == 1
+    assert Checkpoints(tmp_path / "c").steps() == [1]
+
+
+@pytest.mark.parametrize("name", FILES[:2])
+def test_an_altered_key_is_damage_and_not_another_model(tmp_path, state, name):
+    save(tmp_path / "c", state, [1, 2])
+    path = tmp_path / "c" / "2" / name
+    path.write_bytes(path.read_bytes().replace(b"opt_state", b"opt_sta4e"))
+    assert int(Checkpoints(tmp_path / "c").restore_newest(*targets(state))[0].step) == 1
+
+
+def test_a_reader_takes_the_one_before_and_moves_nothing(tmp_path, state, caplog):
+    save(tmp_path / "c", state, [1, 2])
+    next((tmp_path / "c" / "2" / "state" / "d").iterdir()).unlink()
+    before = listing(tmp_path)
+    restored, _ = Checkpoints(tmp_path / "c", read_only=True).restore_newest(*targets(state))
+    assert int(restored.step) == 1 and listing(tmp_path) == before
+    assert "step 2 can't be read" in caplog.text and "nothing was moved" in caplog.text
+    shutil.rmtree(tmp_path / "c" / "1" / "state")
+    before = listing(tmp_path)
+    with pytest.raises(ValueError, match="none of the 2 checkpoints"):
+        Checkpoints(tmp_path / "c", read_only=True).restore_newest(*targets(state))
+    assert listing(tmp_path) == before
+
+
+def test_a_reader_needs_to_know_nothing_of_the_optimizer(tmp_path, state):
+    save(tmp_path / "c", state, [7])
+    other = state._replace(opt_state=())
+    restored, _ = Checkpoints(tmp_path / "c", read_only=True).restore_newest(*targets(other), ("step", "ema", "extra"))
+    assert np.array_equal(restored.ema["model"]["w"], state.ema["model"]["w"])
+
+
+@pytest.mark.parametrize("field", ["params", "ema"])
+def test_only_finite_states_are_saved(tmp_path, state, field):
+    checkpoints = Checkpoints(tmp_path / "c")
+    bad = {"model": {"w": state.params["model"]["w"].at[5].set(jnp.inf)}}
+    with pytest.raises(NotFiniteError, match="step 0: parameters"):
+        checkpoints.save(state._replace(**{field: bad}), {})
+    assert checkpoints.steps() == []
+
+
+def test_a_disk_that_takes_no_more_is_one_line_and_the_last_whole_one_stays(tmp_path, state, monkeypatch):
+    """Files may grow to 200 bytes only: the error of the system that comes nearest to a full disk without one."""
+    checkpoints = Checkpoints(tmp_path / "c")
+    checkpoints.save(state, {})
+    checkpoints.wait()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, hard))
+    try:
+        with pytest.raises(NotSavedError, match="step 1 can't be written .* last whole one is that of step 0") as error:
+            checkpoints.save(state._replace(step=jnp.int32(1)), {})
+            checkpoints.wait()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "\n" not in str(error.value)
+    checkpoints.close()
+    again = Checkpoints(tmp_path / "c")
+    for _ in range(100):  # the writer of the failed one may still be at work: this is the same process
+        again.clean()
+        if len(list((tmp_path / "c").iterdir())) == 1:
+            break
+        time.sleep(0.05)
+    assert {path.name for path in (tmp_path / "c").iterdir()} == {"0"}, "what was half written is removed"
+    assert int(again.restore_newest(*targets(state))[0].step) == 0
+
+
+def test_pinned_steps_are_kept(tmp_path, state):
+    checkpoints = Checkpoints(tmp_path / "c", keep=1, pinned=lambda: {2})
+    for step in (1, 2, 3, 4):
+        checkpoints.save(state._replace(step=jnp.int32(step)), {})
+    checkpoints.close()
+    assert Checkpoints(tmp_path / "c").steps() == [4, 2]
+
+
+def test_files_of_a_checkpoint_are_noted(tmp_path, state):
+    save(tmp_path / "c", state, [1])
+    noted = json.loads((tmp_path / "c" / "1" / "files.json").read_text())
+    assert noted["record/metadata"]["bytes"] == (tmp_path / "c" / "1" / "record" / "metadata").stat().st_size
