@@ -42,8 +42,11 @@ def compare(noted: DataSpec, found: DataSpec, contents: bool = True) -> str | No
     Returns:
         None where nothing differs. What an older version of genjax did not note is not compared.
     """
-    return _shapes(noted, found) or _classes(noted, found) or _texts(noted, found) or (
-        _contents(noted, found) if contents else None
+    return (
+        _shapes(noted, found)
+        or _classes(noted, found)
+        or _texts(noted, found)
+        or (_contents(noted, found) if contents else None)
     )
 
 

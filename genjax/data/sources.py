@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from genjax.data import folder, identity, transforms
-from genjax.data.records import DatasetNotFound, Record, Source
+from genjax.data.records import About, DatasetNotFound, Record, Source, SplitNotFound
 from genjax.typing import DataSpec
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,8 @@ def open_source(name: str, split: str, data_dir: str = "", download: bool = Fals
 
     Raises:
         DatasetNotFound: nothing under that name (both a FileNotFoundError and a ValueError).
-        ValueError: a split, configuration or data format that can't be read.
+        SplitNotFound: no such split.
+        ValueError: a configuration or data format that can't be read.
     """
     if name.startswith("folder:"):
         return folder.open_folder(name.removeprefix("folder:"), split)
@@ -235,7 +236,7 @@ def _open_prepared(name: str, place, split: str) -> Source:
     features = builder.info.features
     base = re.split(r"[\[+]", split)[0]
     if base != "all" and base not in builder.info.splits:
-        raise ValueError(f"dataset {name!r} has the splits {sorted(builder.info.splits)}, not {split!r}")
+        raise SplitNotFound(f"dataset {name!r} has the splits {sorted(builder.info.splits)}, not {split!r}")
     image = _image_key(name, features)
     try:
         data = builder.as_data_source(split=split, decoders={image: tfds.decode.SkipDecoding()})
@@ -268,7 +269,12 @@ def _source(name: str, info, data, parse_text=None) -> Source:
             }
         ),
     )
-    return Source(_TfdsRecords(data, image, label, text, parse_text), spec)
+    about = About(
+        f"dataset {name}",
+        {split: found.num_examples for split, found in info.splits.items()},
+        sizes=((shape[1], shape[0]),) if known else (),
+    )
+    return Source(_TfdsRecords(data, image, label, text, parse_text), spec, about)
 
 
 def _image_key(name: str, features) -> str:

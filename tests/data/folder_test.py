@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from genjax.data import folder, loader, sources
+from genjax.data import loader, sources
 
 
 def paint(path, colour=(200, 30, 30), mode="RGB", size=(20, 16), **options):
@@ -69,7 +69,7 @@ def test_captions_beside(tmp_path, classes, caplog):
     source, records = read(tmp_path)
     assert source.spec.has_text and source.spec.num_classes == int(classes)
     assert [record["text"] for record in records] == ["a red block", ("one", "two ü"), ""]
-    assert "1 of 3 pictures have no caption" in caplog.text
+    assert "1 of 3 images have no caption" in caplog.text
 
 
 def test_metadata_csv(tmp_path):
@@ -101,8 +101,8 @@ def test_metadata_jsonl(tmp_path):
     [
         ("metadata.csv", "picture,text\na.png,x\n", r"columns \['picture', 'text'\]: it needs file_name"),
         ("metadata.csv", "file_name,title\na.png,x\n", "text or label or both"),
-        ("metadata.csv", "file_name,label\na.png,\n", r"row 1 \(a.png\) has no label"),
-        ("metadata.csv", "file_name,text\n,x\n", "row 1 has no file_name"),
+        ("metadata.csv", "file_name,label\na.png,\n", r"line 2 \(a.png\) has no label"),
+        ("metadata.csv", "file_name,text\n,x\n", "line 2 has no file_name"),
         ("metadata.jsonl", '{"file_name": "a.png"\n', "line 1 is not JSON"),
         ("metadata.jsonl", '["a.png"]\n', "line 1 is not a JSON object"),
     ],
@@ -148,11 +148,13 @@ def test_modes_and_sizes_come_out_as_one_batch(tmp_path):
 
 def test_broken_files_are_counted_named_and_skipped_in_one_line(tmp_path, caplog):
     paint(tmp_path / "c/good.png")
+    paint(tmp_path / "c/new.png")
     (tmp_path / "c/fake.jpg").write_text("hello")
     (tmp_path / "c/empty.png").touch()
     whole = paint(tmp_path / "c/cut.jpg", size=(300, 300))
     Image.effect_noise((300, 300), 90).save(whole)
     whole.write_bytes(whole.read_bytes()[:-2000])
+    paint(tmp_path / "d/good.png")
     png = paint(tmp_path / "d/cut.png", size=(64, 64))
     Image.effect_noise((64, 64), 90).save(png)
     png.write_bytes(png.read_bytes()[:-300])
@@ -160,13 +162,13 @@ def test_broken_files_are_counted_named_and_skipped_in_one_line(tmp_path, caplog
         source, records = read(tmp_path)
         read(tmp_path)
         read(tmp_path, "train")
-    assert [record["file_name"] for record in records] == ["c/good.png"]
+    assert [record["file_name"] for record in records] == ["c/good.png", "c/new.png", "d/good.png"]
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 1 and "\n" not in lines[0]
-    assert "4 of 5 pictures can't be read and are skipped" in lines[0]
+    assert "4 of 7 images can't be used and are skipped" in lines[0]
     for name in ("c/fake.jpg", "c/empty.png", "c/cut.jpg", "d/cut.png"):
         assert name in lines[0]
-    assert source.spec.class_names == ("c",)
+    assert source.spec.class_names == ("c", "d")
 
 
 def test_many_broken_files_don_t_flood(tmp_path, caplog):
@@ -174,14 +176,14 @@ def test_many_broken_files_don_t_flood(tmp_path, caplog):
     for number in range(30):
         (tmp_path / f"{number:02}.jpg").touch()
     read(tmp_path)
-    assert "30 of 31 pictures" in caplog.text and "and 10 more" in caplog.text
+    assert "30 of 31 images" in caplog.text and "and 10 more" in caplog.text
 
 
 def test_metadata_that_names_a_missing_file(tmp_path, caplog):
     paint(tmp_path / "a.png")
     (tmp_path / "metadata.csv").write_text("file_name,text\na.png,x\nb.png,y\n")
     assert len(read(tmp_path)[1]) == 1
-    assert "1 of 2 pictures can't be read and are skipped: b.png (no such file)" in caplog.text
+    assert "1 of 2 images can't be used and are skipped: b.png (no such file)" in caplog.text
 
 
 def test_a_folder_with_changed_files_is_looked_at_again(tmp_path):
@@ -203,9 +205,9 @@ def test_no_pictures_is_one_clear_error(tmp_path, make):
         (path / "a.png").touch()
     expected = {
         "missing": "doesn't exist",
-        "empty": "holds no pictures",
-        "no_pictures": "holds no pictures",
-        "all_broken": "holds no picture that can be read",
+        "empty": "holds no images",
+        "no_pictures": "holds no images",
+        "all_broken": "holds no image that can be read",
     }
     for kind in (FileNotFoundError, ValueError):
         with pytest.raises(kind, match=expected[make]) as error:
@@ -279,36 +281,8 @@ def test_only_a_train_subfolder(tmp_path):
 def test_classes_in_one_split_alone_are_a_mistake(tmp_path):
     paint(tmp_path / "train/cat/1.png")
     paint(tmp_path / "test/2.png")
-    with pytest.raises(ValueError, match="1 pictures such as test/2.png are in none"):
+    with pytest.raises(ValueError, match="1 images such as test/2.png are in none"):
         read(tmp_path, "train")
-
-
-def test_hold_out_is_a_tenth_fixed_and_stable_under_growth():
-    entries = [folder.Entry(f"/x/{number}.png", f"{number}.png") for number in range(2000)]
-    splits = folder.hold_out(entries)
-    test = {entry.name for entry in splits["test"]}
-    assert 160 < len(test) < 240
-    assert [entry for entry in entries if entry.name not in test] == splits["train"]
-    fewer = {entry.name for entry in folder.hold_out(entries[:1000])["test"]}
-    assert fewer == {name for name in test if int(name[:-4]) < 1000}
-    moved = folder.hold_out([entry._replace(path="/elsewhere/" + entry.name) for entry in entries])
-    assert {entry.name for entry in moved["test"]} == test
-
-
-def test_hold_out_ignores_how_accents_are_written():
-    names = [f"é{number}.png" for number in range(50)], [f"e\u0301{number}.png" for number in range(50)]
-    held = [
-        [e.name[-6:] for e in folder.hold_out([folder.Entry(n, n) for n in some])["test"]] for some in names
-    ]
-    assert [name.strip("é\u0301e") for name in held[0]] == [name.strip("é\u0301e") for name in held[1]]
-
-
-@pytest.mark.parametrize("count", [2, 3, 5])
-def test_a_handful_still_has_both_splits(count):
-    for seed in range(30):
-        entries = [folder.Entry(str(n), f"{seed}/{n}.png") for n in range(count)]
-        splits = folder.hold_out(entries)
-        assert splits["train"] and splits["test"]
 
 
 def test_one_picture_can_be_trained_on(tmp_path):

@@ -81,7 +81,7 @@ def test_labelled_grey(tmp_path):
     examples = [{"image": encode(picture), "label": index % 3} for index, picture in enumerate(pictures)]
     features = {"image": F.Image(shape=(28, 28, 1)), "label": F.ClassLabel(names=["a", "b", "c"])}
     prepare("mnist", tmp_path, features, {"train": examples, "test": examples[:2]}, "3.0.1")
-    records, spec = sources.open_source("mnist", "train", str(tmp_path))
+    records, spec, _ = sources.open_source("mnist", "train", str(tmp_path))
     assert spec.image_shape == (28, 28, 1)
     assert (spec.num_classes, spec.class_names, spec.num_examples) == (3, ("a", "b", "c"), 6)
     assert len(records) == 6 and records[4]["label"] == 1 and type(records[4]["label"]) is int
@@ -106,7 +106,7 @@ def test_several_captions_and_sizes(tmp_path):
     }
     prepare("coco_captions/2014", tmp_path, features, {"train": examples}, "1.1.0")
     for name in ("coco_captions", "coco_captions/2014", "coco_captions/2014:1.1.0"):
-        records, spec = sources.open_source(name, "train", str(tmp_path))
+        records, spec, _ = sources.open_source(name, "train", str(tmp_path))
         assert spec.has_text and spec.num_classes == 0 and spec.image_shape == (0, 0, 0)
         assert records[0]["text"] == ("ein Löwe", "a lion") and records[1]["text"] == ("ein Löwe",)
         assert records[0]["image"].shape == (9, 7, 3) and records[1]["image"].shape == (8, 8, 1)
@@ -121,7 +121,7 @@ def test_single_caption(tmp_path, key):
         {"image": F.Image(), key: F.Text()},
         {"train": [{"image": encode(noise(4, 4, 3)), key: "é"}]},
     )
-    records, spec = sources.open_source("pairs", "train", str(tmp_path))
+    records, spec, _ = sources.open_source("pairs", "train", str(tmp_path))
     assert spec.has_text and records[0]["text"] == "é"
 
 
@@ -144,7 +144,7 @@ def test_fields_by_other_names(tmp_path):
     }
     example = {"photo": encode(noise(4, 4, 3)), "species": 3, "place": 1}
     prepare("zoo", tmp_path, features, {"train": [example]}, supervised=("photo", "species"))
-    records, spec = sources.open_source("zoo", "train", str(tmp_path))
+    records, spec, _ = sources.open_source("zoo", "train", str(tmp_path))
     assert spec.num_classes == 4 and records[0]["label"] == 3 and records[0]["place"] == 1
     prepare("farm", tmp_path, features, {"train": [example]})
     assert sources.open_source("farm", "train", str(tmp_path)).spec.num_classes == 0
@@ -246,7 +246,7 @@ def test_a_format_that_needs_tensorflow_is_named(tmp_path):
 
 def test_fakes_of_tfds_work(tmp_path):
     with tfds.testing.mock_data(num_examples=3):
-        records, spec = sources.open_source("mnist", "train", str(tmp_path))
+        records, spec, _ = sources.open_source("mnist", "train", str(tmp_path))
         assert spec.image_shape == (28, 28, 1) and spec.num_classes == 10
         assert records[0]["image"].shape == (28, 28, 1) and 0 <= records[0]["label"] < 10
 

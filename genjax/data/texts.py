@@ -1,0 +1,52 @@
+"""Text files of people: UTF-8, or what their first bytes say; never a guess."""
+
+import codecs
+import re
+
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+"""Byte order marks; UTF-32's begins with UTF-16's, so it comes first."""
+
+CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x1b\x7f]")
+"""Characters that no text holds: a sign of UTF-16 without its mark, or of no text at all."""
+
+
+def read_text(path: str) -> str:
+    """The text of a file, in UTF-8 or in the encoding that its byte order mark names.
+
+    Raises:
+        ValueError: for bytes in another encoding; names the file.
+        OSError: if it can't be read.
+    """
+    with open(path, "rb") as file:
+        contents = file.read()
+    mark, encoding = next(((mark, name) for mark, name in _MARKS if contents.startswith(mark)), (b"", "utf-8"))
+    try:
+        text = contents[len(mark) :].decode(encoding)
+    except UnicodeDecodeError as error:
+        line = contents[: error.start].count(b"\n") + 1
+        raise ValueError(f"{shown(path)} is not {encoding.upper()} (line {line}): save it as UTF-8") from error
+    found = CONTROL.search(text)
+    if found:
+        line = text.count("\n", 0, found.start()) + 1
+        raise ValueError(
+            f"{shown(path)} holds the control character {found[0]!r} (line {line}), so it is no text, or text in an "
+            "encoding that it doesn't name: save it as UTF-8"
+        )
+    return text
+
+
+def shown(name: str) -> str:
+    """A file's name as it can be printed: bytes that are no UTF-8 as `\\xe9`."""
+    return name.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="backslashreplace")
+
+
+def listed(names: list[str], most: int = 20) -> str:
+    """Names in a line: the first ones, and how many more."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(map(shown, names[:most]))}{more}"
