@@ -329,8 +329,8 @@ class _TfdsRecords:
         known = (self._image, self._label, self._text)
         record = {key: value for key, value in example.items() if key not in known}
         image = example[self._image]
-        decode = transforms.decode if isinstance(image, bytes) else transforms.from_array
-        record["image"] = decode(image)
+        is_file = isinstance(image, bytes)
+        record["image"] = transforms.decode(image, f"example {index}") if is_file else transforms.from_array(image)
         if self._label:
             record["label"] = int(example[self._label])
         if self._text:

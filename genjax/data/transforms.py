@@ -10,17 +10,28 @@ difference: bicubic resizing is skipped when nothing is left to do, so that pict
 through unchanged.
 """
 
+import contextlib
+import functools
 import io
+import logging
 import math
 import os
+import re
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from genjax.typing import Float, UInt8
 
+log = logging.getLogger(__name__)
+
 CROPS = ("center", "random")
+
+LONG = 8
+"""Of an image that is more than so many times as long as wide, only a stretch of this proportion is resized."""
 
 WIDE_MODES = ("I", "F")
 """Modes of 32 bits a pixel, which PIL cannot turn into 8 bits faithfully."""
@@ -29,26 +40,152 @@ _DIRECT = ("L", "RGB")
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
-def decode(picture: bytes | str | os.PathLike | Image.Image) -> UInt8[np.ndarray, "h w c"]:
-    """A picture in any mode as grey or RGB, upright.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF's orientation -> what makes the image upright; every other value is upright already."""
 
-    The camera's orientation (EXIF) is applied. Transparency is laid on white, palettes and CMYK become RGB,
-    and 16-bit grey keeps its upper 8 bits.
+_KEY_SCALES = {"L;2": 85, "L;4": 17}
+
+_HEAD = 2**16
+_INSTEAD = (
+    (rb"\Z", "empty"),
+    (rb"version https://git-lfs", "a pointer of git-lfs and not the image: run `git lfs pull`"),
+    (rb"(?i)\s*<(!doctype html|html)", "a web page and no image"),
+    (rb"(?s)\xff\xd8.*?\xff[\xc0-\xc3]\x00.\x0c", "a JPEG of 12 bits, which Pillow can't read: save it with 8"),
+)
+
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # `_say_large` names the file.
+
+
+def decode(picture: bytes | str | os.PathLike | Image.Image, name: str = "") -> UInt8[np.ndarray, "h w c"]:
+    """An image in any mode as grey or RGB, upright; of an animation the first frame.
+
+    The camera's orientation (EXIF, else XMP) is applied; metadata that can't be read means upright. Transparency is
+    laid on white, palettes and CMYK become RGB, and 16-bit grey keeps its upper 8 bits.
 
     Args:
         picture: encoded bytes, a path, or an open PIL image.
+        name: what errors call it; by default its path.
 
     Raises:
-        OSError: bytes that are no picture, or one that is cut short.
+        OSError: bytes that are no image, or one that is broken or cut short; names it, in one line.
     """
+    name = name or _name(picture)
+    with _named(name, picture):
+        if isinstance(picture, Image.Image):
+            return _pixels(_upright(picture))
+        with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as opened:
+            if opened.width * opened.height > (Image.MAX_IMAGE_PIXELS or math.inf):
+                _say_large(name, opened.width, opened.height)
+            return _pixels(_upright(opened))
+
+
+def decode_alpha(picture: str | os.PathLike) -> UInt8[np.ndarray, "h w 1"] | None:
+    """The opacity of a file's image, upright: 0 = transparent, 255 = opaque; None where it has no transparency.
+
+    Raises:
+        OSError: as `decode`.
+    """
+    with _named(_name(picture), picture), Image.open(picture) as opened:
+        upright = _upright(opened)
+        if upright.mode in _SIXTEEN_BIT:
+            key = upright.info.get("transparency")
+            return None if key is None else np.where(np.asarray(upright) == key, 0, 255).astype(np.uint8)[..., None]
+        if not upright.has_transparency_data:
+            return None
+        return np.array(upright.convert("RGBA").getchannel("A"))[..., None]
+
+
+def _name(picture: bytes | str | os.PathLike | Image.Image) -> str:
+    """What errors call an image: its path where it has one, in characters that can be printed on a line."""
     if isinstance(picture, bytes):
-        picture = io.BytesIO(picture)
-    if not isinstance(picture, Image.Image):
-        with Image.open(picture) as opened:
-            return decode(opened)
-    picture = ImageOps.exif_transpose(picture)
+        return f"an image of {len(picture)} bytes"
+    if isinstance(picture, Image.Image):
+        picture = getattr(picture, "filename", "") or "an image"
+    characters = os.fsdecode(picture)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in characters)
+
+
+@contextlib.contextmanager
+def _named(name: str, picture: bytes | str | os.PathLike | Image.Image) -> Iterator[None]:
+    """Every error of Pillow's decoders, which are of many kinds, as an OSError that names the image in one line.
+
+    What the operating system says keeps its number and kind, for these files may be whole.
+    """
+    try:
+        yield
+    except UnidentifiedImageError as error:
+        raise OSError(f"{name} is {_what_instead(picture)}") from error
+    except Image.DecompressionBombError as error:
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
+        raise OSError(f"{name} has more than {limit} million pixels: make it smaller") from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise
+        if isinstance(error, OSError) and error.errno is not None:
+            raise type(error)(error.errno, error.strerror, name) from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise OSError(f"{name} can't be decoded: {reason}") from error
+
+
+def _what_instead(picture: bytes | str | os.PathLike | Image.Image) -> str:
+    """What bytes are that Pillow doesn't know: what people most often have in place of an image."""
+    if isinstance(picture, Image.Image):
+        return "no image"
+    head = picture[:_HEAD] if isinstance(picture, bytes) else _read_head(picture)
+    return next((said for pattern, said in _INSTEAD if re.match(pattern, head)), "no image that Pillow can read")
+
+
+def _read_head(path: str | os.PathLike) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(_HEAD)
+
+
+@functools.lru_cache(maxsize=1024)
+def _say_large(name: str, width: int, height: int) -> None:
+    """Say, once of an image, that reading it takes long."""
+    log.warning(
+        "%s has %dx%d pixels, which takes long to read, and memory, each time: make it smaller", name, width, height
+    )
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """An image as its camera was held. Nothing but the orientation is read of its metadata."""
+    if not picture.width or not picture.height:
+        raise OSError(f"it has {picture.width}x{picture.height} pixels")
+    key, raw = picture.info.get("transparency"), _raw_mode(picture)
+    picture.load()
+    if raw in _KEY_SCALES and isinstance(key, int):
+        picture.info["transparency"] = key * _KEY_SCALES[raw]  # Pillow scales the pixels but not their key.
+    elif raw == "RGB;16B" and isinstance(key, tuple):
+        picture.info["transparency"] = tuple(value >> 8 for value in key)
+    try:
+        turn = _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation))
+    except Exception:  # Pillow's parsers raise many kinds of exceptions on broken metadata.
+        turn = None
+    return picture if turn is None else picture.transpose(turn)
+
+
+def _raw_mode(picture: Image.Image) -> str:
+    """How the pixels of a PNG are packed in its file, "" of other images or once it is loaded."""
+    tiles = getattr(picture, "tile", None) if picture.format == "PNG" else None
+    args = tiles[0].args if tiles else ""
+    return args if isinstance(args, str) else str(args[0]) if args else ""
+
+
+def _pixels(picture: Image.Image) -> UInt8[np.ndarray, "h w c"]:
+    """A loaded image in any mode as grey or RGB."""
     if picture.mode in _SIXTEEN_BIT:
-        return (np.asarray(picture).astype(np.uint16) >> 8).astype(np.uint8)[..., None]
+        values = np.asarray(picture).astype(np.uint16)
+        transparent = values == picture.info.get("transparency", -1)
+        return np.where(transparent, 255, values >> 8).astype(np.uint8)[..., None]
     if picture.mode in WIDE_MODES:
         return _wide_grey(np.asarray(picture))[..., None]
     if picture.has_transparency_data:
@@ -63,7 +200,7 @@ def decode(picture: bytes | str | os.PathLike | Image.Image) -> UInt8[np.ndarray
 
 
 def _on_white(picture: Image.Image) -> Image.Image:
-    """An RGBA picture laid on white."""
+    """An RGBA image laid on white."""
     return Image.alpha_composite(Image.new("RGBA", picture.size, (255, 255, 255, 255)), picture)
 
 
@@ -91,8 +228,8 @@ def from_array(pixels: np.ndarray) -> UInt8[np.ndarray, "h w c"]:
     pixels = np.asarray(pixels)
     if pixels.ndim == 2:
         pixels = pixels[..., None]
-    if pixels.ndim != 3 or not 1 <= pixels.shape[-1] <= 4:
-        raise ValueError(f"an image must be [h, w] or [h, w, 1 to 4], not {pixels.shape}")
+    if pixels.ndim != 3 or not 1 <= pixels.shape[-1] <= 4 or not pixels.size:
+        raise ValueError(f"an image must be [h, w] or [h, w, 1 to 4] with pixels in it, not {pixels.shape}")
     if pixels.dtype == np.uint16:
         pixels = (pixels >> 8).astype(np.uint8)
     elif pixels.dtype == bool or pixels.dtype.kind == "f":
@@ -116,32 +253,66 @@ def to_channels(pixels: UInt8[np.ndarray, "h w c"], channels: int) -> UInt8[np.n
 
 def center_crop(pixels: UInt8[np.ndarray, "h w c"], size: int) -> UInt8[np.ndarray, "s s c"]:
     """The middle square at `size` pixels: shorter side resized to `size`, the longer one cut at both ends."""
-    resized = _resize_shorter(pixels, size)
-    top, left = (resized.shape[0] - size) // 2, (resized.shape[1] - size) // 2
-    return resized[top : top + size, left : left + size]
+    height, width = _resized(pixels.shape, size)
+    return _square(pixels, size, size, (height - size) // 2, (width - size) // 2)
 
 
 def random_crop(
     pixels: UInt8[np.ndarray, "h w c"], size: int, rng: np.random.Generator, smallest: float = 0.8
 ) -> UInt8[np.ndarray, "s s c"]:
-    """A random square at `size` pixels, whose side is `smallest` to 1 of the picture's shorter side."""
+    """A random square at `size` pixels, whose side is `smallest` to 1 of the image's shorter side."""
     shorter = int(rng.integers(size, math.ceil(size / smallest) + 1))
-    resized = _resize_shorter(pixels, shorter)
-    top = int(rng.integers(resized.shape[0] - size + 1))
-    left = int(rng.integers(resized.shape[1] - size + 1))
-    return resized[top : top + size, left : left + size]
+    height, width = _resized(pixels.shape, shorter)
+    top = int(rng.integers(height - size + 1))
+    left = int(rng.integers(width - size + 1))
+    return _square(pixels, size, shorter, top, left)
 
 
-def _resize_shorter(pixels: np.ndarray, size: int) -> np.ndarray:
-    """Bring the shorter side to `size`, proportions kept: box halvings, then one antialiased bicubic."""
+def _halved(shape: tuple[int, ...], shorter: int) -> tuple[int, int]:
+    """(height, width) after the box averages of an image whose shorter side is to become `shorter`."""
+    height, width = shape[:2]
+    while min(height, width) >= 2 * shorter:
+        height, width = height // 2, width // 2
+    return height, width
+
+
+def _resized(shape: tuple[int, ...], shorter: int) -> tuple[int, int]:
+    """(height, width) of an image brought to a shorter side of `shorter`."""
+    if min(shape[:2]) == shorter:
+        return shape[:2]
+    halved = _halved(shape, shorter)
+    scale = shorter / min(halved)
+    return tuple(max(shorter, round(side * scale)) for side in halved)
+
+
+def _square(pixels: np.ndarray, size: int, shorter: int, top: int, left: int) -> np.ndarray:
+    """The square of `size` at (top, left) of an image brought to a shorter side of `shorter`.
+
+    Of an image that is very long, only a stretch about the square is resized: 2x20,000 pixels would be 256x2,560,000.
+    """
+    long = int(np.argmax(pixels.shape[:2]))
+    if pixels.shape[long] > LONG * pixels.shape[1 - long]:
+        scale = _resized(pixels.shape, shorter)[long] / pixels.shape[long]
+        middle = round(((top, left)[long] + size / 2) / scale)
+        reach = LONG * pixels.shape[1 - long] // 2
+        first = min(max(middle - reach, 0), pixels.shape[long] - 2 * reach)
+        stretch = slice(first, first + 2 * reach)
+        pixels = pixels[:, stretch] if long else pixels[stretch]
+        offset = (top, left)[long] - round(first * scale)
+        offset = min(max(offset, 0), _resized(pixels.shape, shorter)[long] - size)
+        top, left = (top, offset) if long else (offset, left)
+    return _resize_shorter(pixels, shorter)[top : top + size, left : left + size]
+
+
+def _resize_shorter(pixels: np.ndarray, shorter: int) -> np.ndarray:
+    """Bring the shorter side to `shorter`, proportions kept: box halvings, then one antialiased bicubic."""
     height, width, channels = pixels.shape
-    if min(height, width) == size:
+    if min(height, width) == shorter:
         return pixels
     picture = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
-    while min(picture.size) >= 2 * size:
+    while min(picture.size) >= 2 * shorter:
         picture = picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.BOX)
-    scale = size / min(picture.size)
-    target = tuple(max(size, round(side * scale)) for side in picture.size)
+    target = _resized(pixels.shape, shorter)[::-1]
     if target != picture.size:
         picture = picture.resize(target, Image.Resampling.BICUBIC)
     resized = np.array(picture)

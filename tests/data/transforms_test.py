@@ -1,10 +1,12 @@
 """Decoding any mode, cropping and resizing: compared with values worked out by hand."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from genjax.data import transforms
 
@@ -82,6 +84,179 @@ def test_camera_orientation_is_applied():
     assert pixels[0, 1, 0] == 255 and pixels.sum() == 3 * 255
 
 
+RAMP = Image.fromarray(np.arange(24, dtype=np.uint8).reshape(4, 6) * 10)
+CORNERS = {  # orientation -> what is shown at (top left, top right) of RAMP, whose corners are 0 50 180 230
+    1: (0, 50), 2: (50, 0), 3: (230, 180), 4: (180, 230), 5: (0, 180), 6: (180, 0), 7: (230, 50), 8: (50, 230),
+}  # fmt: skip
+
+
+def entries(*tags: tuple) -> bytes:
+    """An EXIF block of (tag, type, count, four bytes)."""
+    packed = b"".join(struct.pack("<HHI4s", *tag) for tag in tags)
+    return b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + packed + bytes(100)
+
+
+def shown(picture: bytes) -> tuple[int, int]:
+    """The upper corners of a RAMP, to the tens."""
+    pixels = transforms.decode(picture).astype(int)
+    return tuple(round(pixels[0, column, 0] / 10) * 10 for column in (0, -1))
+
+
+@pytest.mark.parametrize("orientation", [0, *CORNERS, 9, 77])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_every_orientation_and_none_beyond_them(orientation, format):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    where = {"tiffinfo": {0x0112: orientation}} if format == "TIFF" else {"exif": exif}
+    options = {"JPEG": {"quality": 100}, "WEBP": {"lossless": True}}.get(format, {})
+    assert shown(encoded(RAMP, format, **where, **options)) == CORNERS.get(orientation, (0, 50))
+
+
+@pytest.mark.parametrize(
+    ("exif", "orientation"),
+    [
+        (entries((0x112, 3, 1, b"\6\0\0\0"), (0x11A, 2, 4, b"abc\0")), 6),  # XResolution as text
+        (entries((0x100, 9, 1, struct.pack("<i", -5)), (0x112, 3, 1, b"\6\0\0\0")), 6),  # ImageWidth -5
+        (entries((0x112, 3, 1, b"\6\0\0\0"), (0x8769, 4, 1, b"\xff\xff\xff\0")), 6),  # a pointer to nowhere
+        (entries((0x112, 4, 1, b"\6\0\0\0")), 6),  # as LONG
+        (entries((0x112, 2, 2, b"6\0\0\0")), 1),  # as text
+        (entries((0x112, 5, 1, b"\xff\xff\0\0")), 1),  # as a rational that isn't there
+        (b"Exif\0\0garbage", 1),
+        (b"Exif\0\0II*\0\xff\xff\xff\x7f", 1),
+        (b"Exif\0\0", 1),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("format", ["JPEG", "PNG"])
+def test_only_the_orientation_is_read_and_unreadable_metadata_means_upright(exif, orientation, format):
+    assert shown(encoded(RAMP, format, exif=exif)) == CORNERS[orientation]
+
+
+def test_orientation_of_xmp_and_of_a_raw_profile_that_cannot_be_read():
+    text = PngImagePlugin.PngInfo()
+    text.add_itxt("XML:com.adobe.xmp", '<x:xmpmeta tiff:Orientation="6">')
+    assert shown(encoded(RAMP, pnginfo=text)) == CORNERS[6]
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Raw profile type exif", "\nexif\n9\nno hex")
+    assert shown(encoded(RAMP, pnginfo=text)) == CORNERS[1]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 3), (8, 8)])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_of_any_size(size, progressive):
+    pixels = transforms.decode(encoded(Image.new("RGB", size, (200, 10, 10)), "JPEG", progressive=progressive))
+    assert pixels.shape == (size[1], size[0], 3)
+    np.testing.assert_allclose(pixels, np.broadcast_to([200, 10, 10], pixels.shape), atol=3)
+
+
+def png(colour: int, bits: int, row: bytes, key: bytes = b"", width: int = 2) -> bytes:
+    """One row of a PNG, with a transparent value."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, 1, bits, colour, 0, 0, 0))
+    body = (chunk(b"tRNS", key) if key else b"") + chunk(b"IDAT", zlib.compress(b"\0" + row)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + head + body
+
+
+@pytest.mark.parametrize(
+    ("colour", "bits", "row", "key", "expected"),
+    [
+        (0, 1, b"\x40", b"\0\0", [[255], [255]]),
+        (0, 2, b"\x60", b"\0\1", [[255], [170]]),
+        (0, 4, b"\x31", b"\0\3", [[255], [17]]),
+        (0, 8, b"\x09\x07", b"\0\x09", [[255], [7]]),
+        (0, 16, b"\0\0\x12\x34", b"\0\0", [[255], [0x12]]),
+        (0, 16, b"\x12\x35\x12\x34", b"\x12\x34", [[0x12], [255]]),
+        (2, 8, b"\1\2\3\4\5\6", b"\0\1\0\2\0\3", [[255] * 3, [4, 5, 6]]),
+        (2, 16, b"\1\0\2\0\3\0\4\0\5\0\6\0", b"\1\0\2\0\3\0", [[255] * 3, [4, 5, 6]]),
+    ],
+)
+def test_the_transparent_value_of_a_png_is_white_in_every_depth(colour, bits, row, key, expected):
+    np.testing.assert_array_equal(transforms.decode(png(colour, bits, row, key))[0], expected)
+
+
+def test_sixteen_bits_of_either_byte_order():
+    for mode in ("I;16", "I;16B"):
+        picture = Image.frombytes(mode, (2, 1), struct.pack(">2H" if mode == "I;16B" else "<2H", 0x80FF, 0x0100))
+        np.testing.assert_array_equal(transforms.decode(picture)[0, :, 0], [0x80, 0x01])
+
+
+@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_an_animation_is_its_first_frame(format):
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ((250, 0, 0), (0, 250, 0))]
+    animated = encoded(frames[0], format, save_all=True, append_images=frames[1:])
+    np.testing.assert_allclose(transforms.decode(animated)[0, 0], (250, 0, 0), atol=5)
+
+
+def broken_files() -> dict[str, tuple[bytes, str]]:
+    noise = Image.effect_noise((64, 64), 50)
+    jpeg = encoded(noise, "JPEG")
+    frame = jpeg.index(b"\xff\xc0") + 4
+    files = {f"cut.{format}": (encoded(noise, format)[:900], "") for format in ("JPEG", "GIF", "TIFF", "BMP", "PNG")}
+    return files | {
+        "cut.webp": (encoded(noise, "WEBP")[:900], "can't be decoded"),
+        "twelve.jpg": (jpeg[:frame] + b"\x0c" + jpeg[frame + 1 :], "is a JPEG of 12 bits"),
+        "empty.png": (b"", "is empty"),
+        "page.png": (b"\n <!DOCTYPE html><html>404", "is a web page and no image"),
+        "lfs.png": (b"version https://git-lfs.github.com/spec/v1\noid", "run `git lfs pull`"),
+        "text.png": (b"a cat", "is no image that Pillow can read"),
+        "huge.png": (png(0, 8, b"", width=2**30), "more than 178 million pixels: make it smaller"),
+        "nan.tiff": (encoded(Image.fromarray(np.float32([[np.nan, 1]])), "TIFF"), "grey values from nan to nan"),
+        "two\nlines\udcff.png": (b"a cat", "is no image that Pillow can read"),
+    }
+
+
+@pytest.mark.parametrize("name", broken_files())
+def test_every_error_is_an_oserror_that_names_the_file(name, tmp_path):
+    contents, message = broken_files()[name]
+    path = tmp_path / name
+    path.write_bytes(contents)
+    with pytest.raises(OSError) as error:
+        transforms.decode(path)
+    said = str(error.value)
+    assert name.splitlines()[0].strip("\udcff") in said and message in said and len(said.splitlines()) == 1
+    said.encode()
+
+
+def test_the_system_s_own_errors_keep_their_kind(tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match="none.png"):
+        transforms.decode(tmp_path / "none.png")
+    with pytest.raises(IsADirectoryError):
+        transforms.decode(tmp_path)
+    RAMP.save(tmp_path / "far.png")
+
+    def fail(self):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Image.Image, "load", fail)
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", fail)
+    with pytest.raises(OSError, match="far.png") as error:
+        transforms.decode(tmp_path / "far.png")
+    assert error.value.errno == 5
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_large_image_is_told_of_once_by_name(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
+    RAMP.save(tmp_path / "large.png")
+    for _ in range(3):
+        assert transforms.decode(tmp_path / "large.png").shape == (4, 6, 1)
+    assert len(caplog.records) == 1 and "large.png has 6x4 pixels" in caplog.text
+
+
+def test_opacity(tmp_path):
+    picture = Image.new("RGBA", (2, 1), (9, 9, 9, 255))
+    picture.putpixel((0, 0), (9, 9, 9, 0))
+    picture.save(tmp_path / "hole.png")
+    np.testing.assert_array_equal(transforms.decode_alpha(tmp_path / "hole.png")[0, :, 0], [0, 255])
+    RAMP.save(tmp_path / "none.png")
+    assert transforms.decode_alpha(tmp_path / "none.png") is None
+    (tmp_path / "key.png").write_bytes(png(0, 16, b"\0\0\x12\x34", b"\x12\x34"))
+    np.testing.assert_array_equal(transforms.decode_alpha(tmp_path / "key.png")[0, :, 0], [255, 0])
+
+
 def test_decode_takes_paths_and_open_pictures(tmp_path):
     Image.new("L", (3, 5), 9).save(tmp_path / "a.png")
     assert transforms.decode(str(tmp_path / "a.png")).shape == (5, 3, 1)
@@ -105,7 +280,7 @@ def test_arrays_of_others():
     np.testing.assert_array_equal(
         transforms.from_array(np.zeros((2, 2, 2), np.uint8)), np.full((2, 2, 1), 255)
     )
-    for shape, dtype in (((4,), np.uint8), ((4, 4, 5), np.uint8), ((4, 4, 3), np.int64)):
+    for shape, dtype in (((4,), np.uint8), ((0, 4, 3), np.uint8), ((4, 4, 5), np.uint8), ((4, 4, 3), np.int64)):
         with pytest.raises(ValueError, match="an image must be"):
             transforms.from_array(np.zeros(shape, dtype))
 
@@ -166,6 +341,40 @@ def test_cropping_agrees_with_adm():
     array = np.array(picture.resize(tuple(round(x * scale) for x in picture.size), resample=Image.BICUBIC))
     top, left = (array.shape[0] - 32) // 2, (array.shape[1] - 32) // 2
     np.testing.assert_array_equal(transforms.center_crop(pixels, 32), array[top : top + 32, left : left + 32])
+
+
+@pytest.mark.parametrize("shape", [(2, 20_000), (20_000, 2), (1, 60_000), (300, 20_000)])
+def test_of_a_very_long_image_only_a_stretch_is_resized(shape, monkeypatch):
+    """Its middle, or a place anywhere along it; whole it would be gigabytes."""
+    along = np.linspace(0, 255, max(shape)).astype(np.uint8)
+    pixels = np.broadcast_to(along if shape[1] > shape[0] else along[:, None], shape)[..., None].copy()
+    sizes, resize = [], transforms._resize_shorter
+
+    def spy(pixels, shorter):
+        resized = resize(pixels, shorter)
+        sizes.append(resized.size)
+        return resized
+
+    monkeypatch.setattr(transforms, "_resize_shorter", spy)
+    np.testing.assert_allclose(transforms.center_crop(pixels, 32), 127, atol=2)
+    rng = np.random.default_rng(0)
+    seen = [float(transforms.random_crop(pixels, 32, rng).mean()) for _ in range(60)]
+    assert min(seen) < 25 and max(seen) > 230 and 90 < np.mean(seen) < 165
+    assert max(sizes) <= transforms.LONG * 40 * 40
+
+
+def test_where_the_stretch_of_a_long_image_lies():
+    """Steps of one grey a pixel: the square is the one that is cut out of the whole image."""
+    long = np.repeat(np.arange(200, dtype=np.uint8)[None], 2, axis=0)[..., None]
+    whole = transforms._resize_shorter(long, 16)
+    np.testing.assert_array_equal(transforms.center_crop(long, 16), whole[:, 792:808])
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        shorter = int(rng.integers(16, 21))
+        top, left = int(rng.integers(shorter - 15)), int(rng.integers(100 * shorter - 15))
+        expected = transforms._resize_shorter(long, shorter)[top : top + 16, left : left + 16]
+        found = transforms.random_crop(long, 16, np.random.default_rng(seed))
+        np.testing.assert_allclose(found.astype(int), expected, atol=1)
 
 
 def test_random_crops_differ_and_follow_the_generator():
