@@ -10,7 +10,6 @@ from configs import biggan_cifar10, biggan_digits, biggan_imagenet128
 from genjax.core.tree import count_params
 from genjax.families import biggan, registry
 from genjax.families.base import ImageSampler, Weights
-from genjax.losses.orthogonal import orthogonal
 from genjax.training.optim import make_optimizers
 from genjax.training.state import make_init
 from genjax.training.step import Ema, make_train_step
@@ -84,17 +83,6 @@ def test_each_player_moves_its_own_parameters_and_both_states(steps):
         for name in ("generator", "discriminator"):
             assert changed(before.extra[name]["spectral"], after.extra[name]["spectral"]) > 0.8, name
         assert changed(before.extra["generator"]["batch_stats"], after.extra["generator"]["batch_stats"]) > 0.9
-
-
-def test_losses_are_those_of_the_logits_and_the_penalties(steps):
-    states, metrics = steps
-    own = {name.split("/")[1]: float(value) for name, value in metrics[0].items() if name.startswith("disc")}
-    assert own["r1"] > 1e-4
-    assert own["loss"] == pytest.approx(own["fake_logits"] - own["real_logits"] + own["r1"], abs=1e-5)
-    assert 0 <= own["accuracy_real"] <= 1 and 0 <= own["accuracy_fake"] <= 1
-    own = {name.split("/")[1]: float(value) for name, value in metrics[0].items() if name.startswith("gen")}
-    assert own["orthogonal"] == pytest.approx(float(orthogonal(states[0].params["generator"], "^shared/")), rel=1e-5)
-    assert own["loss"] == pytest.approx(-own["fake_logits"] + 0.5 * own["orthogonal"], rel=1e-5)
 
 
 def test_generators_step_leaves_the_discriminator(family):

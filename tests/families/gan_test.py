@@ -8,9 +8,10 @@ import pytest
 from configs import dcgan_celeba64, dcgan_digits, gan_digits, gan_mnist
 from genjax.core.tree import count_params
 from genjax.families import gan, registry
-from genjax.families.base import ImageSampler, LossInputs, Weights
+from genjax.families.base import ImageSampler, Weights
 from genjax.training import optim, state, step
 from genjax.typing import DataSpec
+from tests.families import losses
 
 SPEC = DataSpec((8, 8, 1), num_classes=10)
 KEY = jax.random.key(0)
@@ -37,16 +38,16 @@ def noisy(tree, scale=0.1):
     return jax.tree.map(lambda leaf: leaf + scale * noise.standard_normal(leaf.shape, np.float32), tree)
 
 
-def inputs_for(params, extra, player, number=0, images=None):
-    others = {name: value for name, value in params.items() if name != player}
-    return LossInputs(others, extra, {}, images or batch(), KEY, jnp.int32(number))
+def play(family, player, params, extra, number=0, images=None, key=KEY):
+    """(loss, metrics) of a player."""
+    images = images or batch()
+    found = losses.jitted(family, params, images, key, player=player, extra=extra, step=number)
+    return float(found.value), {name: float(metric) for name, metric in found.metrics.items()}
 
 
 def discriminate(family, params, extra, number=0, images=None):
     """(loss, metrics) of the discriminator."""
-    inputs = inputs_for(params, extra, "discriminator", number, images)
-    value, outputs = jax.jit(family.players[0].loss)(params["discriminator"], inputs)
-    return float(value), {name: float(metric) for name, metric in outputs.metrics.items()}
+    return play(family, "discriminator", params, extra, number, images)
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +125,7 @@ def test_equilibrium(kind):
     value, metrics = discriminate(family, params, extra)
     assert value == pytest.approx(2 * np.log(2), rel=1e-5)
     assert metrics["accuracy_real"] + metrics["accuracy_fake"] == 1.0 and metrics["penalty"] == 0.0
-    value, _ = family.players[1].loss(params["generator"], inputs_for(params, extra, "generator"))
+    value, _ = play(family, "generator", params, extra)
     assert value == pytest.approx(np.log(2), rel=1e-5)
 
 
@@ -136,10 +137,7 @@ def test_augmentation_acts_on_both_in_both_losses(weights):
     plain = discriminate(build(), weights.params, weights.extra)[1]
     assert abs(plain["real_logits"] - plain["fake_logits"]) > 1e-3
 
-    def value(params):
-        return family.players[1].loss(params, inputs_for(weights.params, weights.extra, "generator"))[0]
-
-    gradient = jax.jit(jax.grad(value))(weights.params["generator"])
+    gradient = losses.gradient(family, weights.params, batch(), KEY, player="generator", extra=weights.extra)
     assert max(jnp.abs(leaf).max() for leaf in jax.tree.leaves(gradient)) == 0.0
 
 
@@ -160,10 +158,10 @@ def test_wasserstein_with_gradient_penalty(fresh):
     assert [player.every for player in family.players] == [1, 5]
     params, extra = jax.jit(family.init)(KEY, batch(1))
     silent = {**params["discriminator"], "logit": jax.tree.map(jnp.zeros_like, params["discriminator"]["logit"])}
-    gradient = jax.jit(jax.value_and_grad(family.players[0].loss, has_aux=True))
-    (value, outputs), _ = gradient(silent, inputs_for(params, extra, "discriminator"))
-    assert float(value) == pytest.approx(10.0) == float(outputs.metrics["penalty"])
-    _, slope = gradient(noisy(params["discriminator"]), inputs_for(params, extra, "discriminator"))
+    value, metrics = discriminate(family, {**params, "discriminator": silent}, extra)
+    assert value == pytest.approx(10.0) == metrics["penalty"]
+    moved = {**params, "discriminator": noisy(params["discriminator"])}
+    slope = losses.gradient(family, moved, batch(), KEY, player="discriminator", extra=extra)
     assert all(jnp.isfinite(leaf).all() and jnp.abs(leaf).max() > 0 for leaf in jax.tree.leaves(slope))
 
 
@@ -171,10 +169,8 @@ def test_dropout_is_drawn_in_training_only():
     family = build("mlp", discriminator={"dropout": 0.5})
     params, extra = jax.jit(family.init)(KEY, batch(1))
     params = noisy(params)
-    other = inputs_for(params, extra, "discriminator")._replace(key=jax.random.key(1))
     logits = [
-        family.players[0].loss(params["discriminator"], inputs)[1].metrics["real_logits"]
-        for inputs in (other, inputs_for(params, extra, "discriminator"))
+        play(family, "discriminator", params, extra, key=jax.random.key(seed))[1]["real_logits"] for seed in (0, 1)
     ]
     assert logits[0] != logits[1]
     evaluate = jax.jit(family.evaluate)
