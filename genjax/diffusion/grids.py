@@ -11,6 +11,7 @@ level pairs.
 
 import functools
 import itertools
+import math
 import re
 from typing import NamedTuple
 
@@ -132,10 +133,32 @@ def karras(
         sigma_max: greatest sigma / alpha; by default 80, or the schedule's greatest where that is less.
 
     Raises:
-        ValueError: fewer than one step.
+        ValueError: fewer than one step, a rho that isn't positive, or bounds outside the schedule. Traced values aren't
+            looked at.
     """
     _check_count(num_steps)
+    _check_karras(schedule, rho, sigma_min, sigma_max)
     return _karras(schedule, num_steps, rho, sigma_min, sigma_max)
+
+
+def _check_karras(schedule: Schedule, rho: Scalar, sigma_min: Scalar | None, sigma_max: Scalar | None) -> None:
+    """Bounds outside the schedule would put several levels on its end: steps of no length."""
+    ends = [schedule(t).ratio for t in (schedule.t_min, schedule.t_max)]
+    if any(isinstance(value, jax.core.Tracer) for value in (*ends, rho, sigma_min, sigma_max)):
+        return
+    least, greatest = (float(end) for end in ends)
+    if not 0 < rho < math.inf:
+        raise ValueError(f"rho={rho} must be positive")
+    for name, bound in (("sigma_min", sigma_min), ("sigma_max", sigma_max)):
+        # Bounds that were read from the schedule itself may differ from it by a rounding.
+        if bound is not None and not (least * (1 - 1e-4) <= bound <= greatest * (1 + 1e-4) and 0 < bound < math.inf):
+            raise ValueError(
+                f"{name}={bound} is outside the schedule, whose sigma / alpha goes from {least:.4g} to {greatest:.4g}"
+            )
+    low = max(least, 0.002) if sigma_min is None else sigma_min
+    high = min(greatest, 80.0) if sigma_max is None else sigma_max
+    if not low < high:
+        raise ValueError(f"sigma_min={low} must be less than sigma_max={high}")
 
 
 @functools.partial(jax.jit, static_argnums=1)

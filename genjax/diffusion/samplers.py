@@ -12,7 +12,8 @@ alpha_c sigma_n / (alpha_n sigma_c), h the step in log(alpha / sigma), and z fre
     dpmpp_sde    r (sigma_n / sigma_c) x + alpha_n (1 - r^2) D + sigma_n sqrt(1 - r^2) z
                  with D = x0 + h / (2 h_prev) (x0 - x0_prev)
 
-A step to sigma = 0 (r = 0) returns x0 and adds no noise, in each of them.
+A step to sigma = 0 (r = 0) returns x0 and adds no noise, in each of them. A step of no length (r = 1, but for a
+rounding) changes nothing and isn't remembered: a multistep sampler would divide by it.
 """
 
 from collections.abc import Callable, Mapping
@@ -70,7 +71,7 @@ def ancestral(variance: str = "fixed_small") -> Sampler:
         std = jnp.where(nxt.sigma > 0, jnp.exp(0.5 * log_variance), 0)
         return mean + std * noise, floor
 
-    return Sampler(init, step)
+    return Sampler(init, _moving(step))
 
 
 def ddim(eta: Scalar = 0.0) -> Sampler:
@@ -89,7 +90,7 @@ def ddim(eta: Scalar = 0.0) -> Sampler:
         kept = nxt.sigma * jnp.sqrt(jnp.maximum(1 - fresh, 0))
         return nxt.alpha * prediction.x0 + kept * prediction.eps + nxt.sigma * jnp.sqrt(fresh) * noise, carry
 
-    return Sampler(_no_carry, step)
+    return Sampler(_no_carry, _moving(step))
 
 
 def euler(
@@ -133,6 +134,22 @@ def heun(
     return _edm(True, _Churn(churn, schedule, churn_min, churn_max, churn_noise))
 
 
+STILL = 1e-6
+"""Steps with 1 - r up to this have no length: about what rounding makes of equal levels in float32."""
+
+
+def _moving(step: Callable) -> Callable:
+    """The step, but where it has no length nothing of x and of what is remembered changes."""
+
+    def guarded(denoise, x, carry, cur, nxt, key):
+        moved, remembered = step(denoise, x, carry, cur, nxt, key)
+        no_data = (cur.alpha == 0) & (nxt.alpha == 0)
+        still = no_data | (process.decay(cur, nxt) >= 1 - STILL)
+        return jnp.where(still, x, moved), jax.tree.map(lambda old, new: jnp.where(still, old, new), carry, remembered)
+
+    return guarded
+
+
 class _Churn(NamedTuple):
     amount: Scalar
     schedule: Schedule | None
@@ -163,7 +180,7 @@ def _edm(correct: bool, churn: _Churn) -> Sampler:
 
         return jax.lax.cond(nxt.sigma > 0, corrected, lambda _: proposal, None), gamma
 
-    return Sampler(init, step)
+    return Sampler(init, _moving(step))
 
 
 def _stride(cur: NoiseLevel, nxt: NoiseLevel) -> Array:
@@ -238,7 +255,7 @@ def _dpmpp(name: str, stochastic: bool, max_slope: Scalar | None) -> Sampler:
             x = x + fresh * process.noise_like(process.fold(key, 1), x)
         return x, _Memory(x0, stride)
 
-    return Sampler(init, step)
+    return Sampler(init, _moving(step))
 
 
 def _no_carry(x_T: Array, levels: NoiseLevel) -> tuple[()]:

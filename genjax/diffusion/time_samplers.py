@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from genjax.diffusion.schedules import Discrete, Identity, Scalar, Schedule
 from genjax.typing import Array, Float, Int, Key, PyTree
@@ -102,10 +103,12 @@ class LossHistory(NamedTuple):
     Attributes:
         losses: ring buffers [T, n].
         counts: losses ever seen at each step [T].
+        skipped: losses that were not finite, which are kept nowhere: one of them would make all weights NaN.
     """
 
     losses: Float[Array, "T n"]
     counts: Int[Array, " T"]
+    skipped: Int[Array, ""] = np.int32(0)
 
 
 def loss_aware(schedule: Schedule, history_per_step: int = 10, uniform_prob: Scalar = 0.001) -> TimeSampler:
@@ -129,7 +132,7 @@ def loss_aware(schedule: Schedule, history_per_step: int = 10, uniform_prob: Sca
     num_steps = schedule.num_steps
 
     def init() -> LossHistory:
-        return LossHistory(jnp.zeros((num_steps, history_per_step)), jnp.zeros((num_steps,), jnp.int32))
+        return LossHistory(jnp.zeros((num_steps, history_per_step)), jnp.zeros((num_steps,), jnp.int32), jnp.int32(0))
 
     def draw(key: Key, batch: int, history: LossHistory) -> tuple[Array, Array]:
         probs = step_probs(history, uniform_prob)
@@ -142,15 +145,22 @@ def loss_aware(schedule: Schedule, history_per_step: int = 10, uniform_prob: Sca
 def step_probs(history: LossHistory, uniform_prob: Scalar) -> Float[Array, " T"]:
     """Probability of each step: uniform before every buffer is full, else by root mean square loss."""
     num_steps, size = history.losses.shape
-    rms = jnp.sqrt(jnp.mean(jnp.square(history.losses), axis=1))
+    # In units of the greatest, whose square may be more than a float32 can be.
+    unit = jnp.maximum(jnp.max(jnp.abs(history.losses)), 1e-30)
+    rms = jnp.sqrt(jnp.mean(jnp.square(history.losses / unit), axis=1))
     probs = (1 - uniform_prob) * rms / jnp.maximum(jnp.sum(rms), 1e-30) + uniform_prob / num_steps
     return jnp.where(jnp.all(history.counts >= size), probs / jnp.sum(probs), 1 / num_steps)
 
 
 def remember(history: LossHistory, t: Float[Array, " b"], losses: Float[Array, " b"]) -> LossHistory:
-    """The history with a batch of losses put in, each in place of its step's oldest, in the batch's order."""
-    size = history.losses.shape[1]
-    steps = t.astype(jnp.int32)
+    """The history with a batch of losses put in, each in place of its step's oldest, in the batch's order.
+
+    Those that aren't finite are counted alone.
+    """
+    num_steps, size = history.losses.shape
+    finite = jnp.isfinite(losses)
+    # Those that are skipped count as of a step that there isn't.
+    steps = jnp.where(finite, t.astype(jnp.int32), num_steps)
     same = steps[:, None] == steps[None, :]
     earlier = jnp.sum(jnp.tril(same, -1), axis=1)
     # Of more than `size` losses of one step in a batch only the last stay: two writes to one slot have no
@@ -158,7 +168,8 @@ def remember(history: LossHistory, t: Float[Array, " b"], losses: Float[Array, "
     stays = jnp.sum(same, axis=1) - earlier <= size
     slots = jnp.where(stays, (history.counts[steps] + earlier) % size, size)
     kept = history.losses.at[steps, slots].set(jax.lax.stop_gradient(losses).astype(history.losses.dtype), mode="drop")
-    return LossHistory(kept, history.counts.at[steps].add(1))
+    counts = history.counts.at[steps].add(1, mode="drop")
+    return LossHistory(kept, counts, history.skipped + jnp.sum(~finite, dtype=jnp.int32))
 
 
 _MAKERS: dict[str, Callable[..., TimeSampler]] = {

@@ -118,8 +118,7 @@ def make_model(settings: Settings, tokenizer: Tokenizer, spec: DataSpec) -> Mode
     """
     grid = beit.patch_grid(spec.image_shape[:2], settings.network["patch_size"])
     masking = read_settings(Masking, settings.masking, "config.model.masking of the beit family")
-    if not 0 < masking.num_masked < grid[0] * grid[1]:
-        raise ValueError(f"config.model.masking.num_masked={masking.num_masked} of {grid[0]}x{grid[1]} patches")
+    masked.check(grid, **masking._asdict())
     depth = settings.feature_depth or settings.network["depth"]
     if not 0 < depth <= settings.network["depth"]:
         raise ValueError(f"config.model.feature_depth={depth} of a network with {settings.network['depth']} blocks")

@@ -7,7 +7,8 @@
     height = round(sqrt(area * aspect)),   width = round(sqrt(area / aspect)),   at a uniform place
 
 A block is taken if it is smaller than the grid on both sides and hides at least one and at most `left` new patches. It
-ends when `num_masked` are hidden, or after `ATTEMPTS` blocks in a row that weren't taken: then fewer are.
+ends when `num_masked` are hidden, or after `ATTEMPTS` blocks in a row that weren't taken: then fewer are. Where not a
+single block was taken, one patch is hidden, at a uniform place: without any there is nothing to predict.
 
 Deviation: the paper's algorithm draws the aspect itself uniformly, takes every block, and ends beyond 40%; the
 release's stays below `num_masked`, 75 of 196 patches, and this one with it.
@@ -23,6 +24,25 @@ from genjax.typing import Array, Bool, Float, Int, Key, PerExample
 
 ATTEMPTS = 10
 """Blocks in a row that may fail before it ends."""
+
+
+def check(grid: tuple[int, int], num_masked: int, min_block: int, min_aspect: float) -> None:
+    """Refuse settings of `blockwise_mask` by which hardly a block fits.
+
+    Raises:
+        ValueError: naming the setting.
+    """
+    size = f"{grid[0]}x{grid[1]} patches"
+    if min(grid) < 2:
+        raise ValueError(f"a grid of {size} has no room for blocks that are smaller than it on both sides")
+    if not 0 < num_masked < grid[0] * grid[1]:
+        raise ValueError(f"num_masked={num_masked} of {size} must be at least 1 and leave some")
+    if not 0 < min_aspect <= 1:
+        raise ValueError(f"min_aspect={min_aspect} must be more than 0 and at most 1")
+    if not 1 <= min_block <= num_masked:
+        raise ValueError(f"min_block={min_block} must be at least 1 and at most num_masked={num_masked}")
+    if min_block > (grid[0] - 1) * (grid[1] - 1):
+        raise ValueError(f"min_block={min_block} is more than the largest block of {size}, one less on both sides")
 
 
 def blockwise_mask(
@@ -57,7 +77,9 @@ def blockwise_mask(
         taken = (height < grid[0]) & (width < grid[1]) & (new > 0) & (new <= remaining)
         return mask | (block & taken), jnp.where(taken, 0, failed + 1), number + 1
 
-    return jax.lax.while_loop(going_on, attempt, (jnp.zeros(grid, bool), jnp.int32(0), jnp.int32(0)))[0]
+    mask = jax.lax.while_loop(going_on, attempt, (jnp.zeros(grid, bool), jnp.int32(0), jnp.int32(0)))[0]
+    alone = jax.random.randint(rng.stream(key, "alone"), (), 0, mask.size)
+    return mask | (~jnp.any(mask) & (jnp.arange(mask.size).reshape(grid) == alone))
 
 
 def masked_cross_entropy(

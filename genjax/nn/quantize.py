@@ -13,14 +13,17 @@ of members of code k in a batch and their sum s_k,
     N'_k = N_k / (1 - g^t),        S'_k = S_k / (1 - g^t)                           (zero-debiased, t updates so far)
     e_k = S'_k / M_k,              M_k = (N'_k + eps) / (sum N' + K eps) * sum N'   (Laplace smoothing)
 
-as in Sonnet. The sums run over the batch of all devices: under jit they are global as they stand. The state is not
-optimised: it lives in a family's `extra`, and its vectors are what encoding and decoding use, also after training.
+as in Sonnet. There a code that no output has ever chosen becomes the zero vector at the first update, all such codes
+the same one: S' is 0 and M is not. The sums run over the batch of all devices: under jit they are global as they stand.
+The state is not optimised: it lives in a family's `extra`, and its vectors are what encoding and decoding use, also
+after training.
 
 Restart of dead codes, which is not in the papers: after an update, a code with N'_k below `restart_threshold` times
 the mean size becomes a random output of the batch, with the mean size for a start, so that it has time to find
 members. At the first update all codes without members are dead; so the codebook starts from data.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -92,10 +95,18 @@ def check(settings: CodebookSettings) -> None:
     """Refuse settings that don't fit together.
 
     Raises:
-        ValueError: for an unknown way of learning, a decay outside [0, 1), or restarts of a codebook of parameters.
+        ValueError: for an unknown way of learning, a decay outside [0, 1), an epsilon that isn't positive, or restarts
+            of a codebook of parameters.
     """
     if settings.learning not in LEARNING:
         raise ValueError(f"unknown codebook learning {settings.learning!r}; it is one of {list(LEARNING)}")
+    for name in ("num_codes", "dim"):
+        if getattr(settings, name) < 1:
+            raise ValueError(f"the codebook's {name}={getattr(settings, name)} must be at least 1")
+    if not 0 < settings.epsilon < math.inf:
+        raise ValueError(f"the codebook's epsilon={settings.epsilon} must be more than 0, or unused codes are NaN")
+    if not 0 <= settings.restart_threshold < math.inf:
+        raise ValueError(f"the codebook's restart_threshold={settings.restart_threshold} must be at least 0")
     if not 0 <= settings.decay < 1:
         raise ValueError(f"the codebook's decay {settings.decay} must be at least 0 and less than 1")
     if settings.restart_threshold and settings.learning != "ema":
@@ -121,10 +132,13 @@ def nearest(z: Float[Array, "*s d"], vectors: Float[Array, "k d"]) -> Int[Array,
     """The number of the code vector nearest to each output, the first of equally near ones.
 
     ||z||^2 - 2 z.e + ||e||^2 by one matrix product, without its first term, which no choice depends on: memory for
-    one number per output and code.
+    one number per output and code. Both are taken from the middle of the code vectors: far from the origin the terms
+    would be large, and their difference rounded.
     """
     wide = jnp.promote_types(z.dtype, jnp.float32)
     z, vectors = z.astype(wide), vectors.astype(wide)
+    middle = vectors.mean(0)
+    z, vectors = z - middle, vectors - middle
     products = jnp.einsum("...d,kd->...k", z, vectors, precision=jax.lax.Precision.HIGHEST)
     return jnp.argmin(jnp.square(vectors).sum(-1) - 2.0 * products, axis=-1).astype(jnp.int32)
 

@@ -1,7 +1,8 @@
 """Optimizers from config: one optax chain for each player.
 
-Adam is AdamW with no decay. Decoupled weight decay acts on kernels only, not on biases and the gains of norms: as in
-CLIP and GPT; guided-diffusion's few recipes with decay also shrink those.
+Adam is AdamW with no decay. Decoupled weight decay acts on all parameters of two axes and more: kernels, tables of
+embeddings, positions and attention biases; not on biases, the gains of norms and other vectors. So do CLIP
+and GPT; guided-diffusion's few recipes with decay also shrink those.
 """
 
 import re

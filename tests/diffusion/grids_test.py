@@ -1,5 +1,7 @@
 """Grids: published respacings to the step, EDM's spacing, clean ends."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -109,8 +111,35 @@ def test_make_of_edm_is_karras():
         (lambda: grids.make(schedules.flow(), "ddim25"), "Flow"),
         (lambda: grids.uniform(schedules.cosine(10), 11), "11 of 10"),
         (lambda: grids.karras(schedules.edm(), 0), "at least one"),
+        (
+            lambda: grids.karras(schedules.linear_beta(1000), 50, sigma_min=0.002, sigma_max=80),
+            "sigma_min=0.002 .*0.01",
+        ),
+        (lambda: grids.karras(schedules.linear_beta(1000), 50, sigma_max=200), "sigma_max=200 .*157"),
+        (
+            lambda: grids.karras(schedules.edm(), 5, sigma_min=2.0, sigma_max=1.0),
+            "sigma_min=2.0 .* less than sigma_max",
+        ),
+        (lambda: grids.karras(schedules.edm(), 5, sigma_min=float("nan")), "sigma_min=nan"),
+        (lambda: grids.karras(schedules.edm(), 5, sigma_max=float("inf")), "sigma_max=inf"),
+        (lambda: grids.karras(schedules.edm(), 5, sigma_min=-1.0), "sigma_min=-1"),
+        (lambda: grids.karras(schedules.edm(), 5, rho=0.0), "rho=0"),
+        (lambda: grids.karras(schedules.edm(), 5, rho=float("nan")), "rho=nan"),
     ],
 )
 def test_errors_say_what_and_how(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_bounds_at_the_ends_of_the_schedule_are_within_it():
+    schedule = schedules.linear_beta(1000)
+    ends = [float(schedule(t).ratio) for t in (schedule.t_min, schedule.t_max)]
+    levels = grids.karras(schedule, 50, sigma_min=ends[0], sigma_max=ends[1])
+    assert (np.diff(np.asarray(levels.ratio)) < 0).all()
+    np.testing.assert_allclose(levels.ratio[jnp.array([0, -2])], ends[::-1], rtol=1e-3)
+
+
+def test_bounds_may_be_traced():
+    found = jax.jit(lambda low: grids.karras(schedules.edm(), 5, sigma_min=low).sigma)(0.01)
+    np.testing.assert_allclose(found, grids.karras(schedules.edm(), 5, sigma_min=0.01).sigma, rtol=1e-6)

@@ -8,6 +8,7 @@ import pytest
 from genjax.diffusion import denoisers, grids, process, samplers, schedules
 from genjax.diffusion.denoisers import Prediction
 from genjax.diffusion.sample import sample
+from genjax.diffusion.schedules import NoiseLevel
 
 KEY = jax.random.key(3)
 
@@ -180,3 +181,40 @@ def test_samplers_start_from_no_signal_at_all():
 def test_errors_say_what_and_how(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+EVERY = {
+    **{f"ancestral_{name}": samplers.ancestral(name) for name in process.VARIANCES},
+    "ddim": samplers.ddim(),
+    "ddim_eta": samplers.ddim(1.0),
+    "euler": samplers.euler(),
+    "heun": samplers.heun(),
+    "churned": samplers.heun(2.0, schedules.cosine()),
+    "dpmpp_2m": samplers.dpmpp_2m(),
+    "dpmpp_sde": samplers.dpmpp_sde(),
+}
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("single", [False, True])
+def test_a_step_of_no_length_changes_nothing_and_is_not_remembered(name, single):
+    """Also where float32 makes the next level the noisier one by a rounding, and where no data is left."""
+    levels, x = setting()
+    sampler = EVERY[name]
+    if single:
+        levels, x = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), (levels, x))
+    _, carry = sampler.step(curved, x, sampler.init(x, levels), levels.at(0), levels.at(1), KEY)
+    for cur in (levels.at(1), NoiseLevel(jnp.zeros_like(x[0, 0]), jnp.ones_like(x[0, 0]), levels.t[0])):
+        for factor in (1, 1 + 1e-7):
+            nxt = cur._replace(sigma=(cur.sigma * factor).astype(cur.sigma.dtype))
+            found, remembered = sampler.step(curved, x, carry, cur, nxt, KEY)
+            np.testing.assert_array_equal(found, x)
+            jax.tree.map(np.testing.assert_array_equal, remembered, carry)
+
+
+@pytest.mark.parametrize("name", ["ddim", "euler", "heun", "dpmpp_2m"])
+def test_a_level_twice_in_a_grid_is_as_once(name):
+    levels, x = setting()
+    twice = jax.tree.map(lambda leaf: leaf[jnp.array([0, 0, 1, 2, 2, 2, 3, 4, 5, 5, 6])], levels)
+    found = sample(curved, EVERY[name], twice, x, KEY)
+    np.testing.assert_allclose(found, sample(curved, EVERY[name], levels, x, KEY), rtol=1e-10)

@@ -108,3 +108,14 @@ def test_weights_leave_the_loss_unbiased():
 def test_errors_say_what_and_how(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_losses_that_are_not_finite_are_skipped_and_counted():
+    times = time_samplers.loss_aware(schedules.cosine(2), history_per_step=3)
+    steps, values = jnp.array([0.0, 1, 0, 0, 1, 1, 0]), jnp.array([1.0, 2, np.inf, 3, np.nan, 4, 5])
+    history = jax.jit(times.update)(times.init(), steps, values)
+    np.testing.assert_array_equal(np.sort(history.losses, axis=1), [[1, 3, 5], [0, 2, 4]])
+    np.testing.assert_array_equal(history.counts, [3, 2])
+    assert int(history.skipped) == 2
+    history = times.update(history, jnp.array([1.0, 1, 1]), jnp.array([-np.inf, 6.0, 1e30]))
+    assert int(history.skipped) == 3 and np.isfinite(time_samplers.step_probs(history, 0.001)).all()

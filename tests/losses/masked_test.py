@@ -114,3 +114,32 @@ def test_only_hidden_positions_count():
         jnp.asarray(logits)
     )
     assert (np.abs(gradient).sum(-1) > 0).tolist() == mask.tolist()
+
+
+@pytest.mark.parametrize(("grid", "num_masked", "min_block"), [((4, 4), 1, 1), ((3, 9), 2, 2), ((14, 14), 16, 16)])
+def test_at_least_one_patch_is_hidden(grid, num_masked, min_block):
+    masked.check(grid, num_masked, min_block, 0.3)
+    draw = jax.jit(jax.vmap(lambda key: masked.blockwise_mask(key, grid, num_masked, min_block)))
+    masks = np.asarray(draw(jax.random.split(jax.random.key(0), COUNT)))
+    counts = masks.sum(axis=(1, 2))
+    assert 1 <= counts.min() and counts.max() <= num_masked
+    assert masks.mean(0).min() > 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (((14, 14), 6, 16, 0.3), "min_block=16 .*num_masked=6"),
+        (((4, 4), 15, 12, 0.3), "min_block=12 .* 4x4"),
+        (((4, 4), 0, 1, 0.3), "num_masked=0"),
+        (((4, 4), 16, 1, 0.3), "num_masked=16"),
+        (((4, 4), 8, 0, 0.3), "min_block=0"),
+        (((4, 4), 8, 2, 0.0), "min_aspect=0.0"),
+        (((4, 4), 8, 2, 1.5), "min_aspect=1.5"),
+        (((4, 4), 8, 2, float("nan")), "min_aspect=nan"),
+        (((1, 9), 4, 1, 0.3), "1x9"),
+    ],
+)
+def test_masks_that_hide_nothing_are_refused(settings, words):
+    with pytest.raises(ValueError, match=words):
+        masked.check(*settings)

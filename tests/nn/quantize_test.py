@@ -196,3 +196,38 @@ def test_bfloat16_outputs_meet_a_float32_codebook():
 def test_refusals(settings, words):
     with pytest.raises(ValueError, match=words):
         quantize.check(settings)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3, -1e4])
+def test_codes_far_from_the_origin_are_the_nearest(offset):
+    rng = np.random.default_rng(0)
+    vectors = (offset + rng.normal(size=(64, 8))).astype(np.float32)
+    z = (offset + rng.normal(size=(4000, 8))).astype(np.float32)
+    wide, codes = np.float64(z), np.asarray(quantize.nearest(jnp.asarray(z), jnp.asarray(vectors)))
+    distances = np.square(wide[:, None] - np.float64(vectors)).sum(-1)
+    # Equal but for a rounding of the distances themselves: no code is wrong by more.
+    chosen = distances[np.arange(len(z)), codes]
+    np.testing.assert_allclose(chosen, distances.min(1), rtol=1e-4)
+    assert (codes != distances.argmin(1)).mean() < 2e-4
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("epsilon", 0.0), ("epsilon", -1.0), ("epsilon", float("nan")), ("decay", float("nan")), ("decay", 1.0),
+        ("restart_threshold", -0.1), ("restart_threshold", float("nan")), ("num_codes", 0), ("dim", 0),
+    ],
+)  # fmt: skip
+def test_settings_that_would_make_nan_are_refused_by_name(field, value):
+    with pytest.raises(ValueError, match=field):
+        quantize.check(CodebookSettings(**{field: value}))
+
+
+def test_codes_that_nothing_chose_are_the_zero_vector_without_restarts():
+    """As documented, and as Sonnet's."""
+    settings = CodebookSettings(num_codes=4, dim=2)
+    codebook = quantize.init_ema(KEY, settings)
+    z = jnp.ones((1, 1, 3, 2)) * codebook.vectors[1]
+    found = quantize.update_ema(codebook, quantize.quantize(z, codebook.vectors), KEY, settings).vectors
+    np.testing.assert_allclose(found[1], codebook.vectors[1], rtol=1e-3)
+    np.testing.assert_array_equal(found[jnp.array([0, 2, 3])], 0)
