@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from genjax.data import vocabularies
+from genjax.data import words as words_lib
 from genjax.data.vocabularies import Vocabulary
 from genjax.typing import Int
 
@@ -62,6 +63,7 @@ class TextTokenizer:
 
     def __init__(self, vocabulary: Vocabulary, length: int, dropout: float = 0.0, words: frozenset[str] | None = None):
         self._vocabulary, self.length, self.dropout, self._words = vocabulary, length, dropout, words
+        self._known = None if words is None else frozenset(part for word in words for part in words_lib.words_of(word))
 
     @property
     def vocab_size(self) -> int:
@@ -79,6 +81,9 @@ class TextTokenizer:
         Args:
             text: any.
             rng: of BPE dropout; without it nothing is dropped.
+
+        Raises:
+            ValueError: for a text with bytes that are no UTF-8.
         """
         row = np.zeros(self.length, np.int32)
         if text.strip():
@@ -100,20 +105,30 @@ class TextTokenizer:
         return self._vocabulary.decode(row)
 
     def lost(self, text: str) -> tuple[str, ...]:
-        """The words at the end of a text that don't fit into its tokens, whole or in part."""
+        """The words at the end of a text that don't fit into its tokens, whole or in part.
+
+        Of scripts without spaces, the characters.
+        """
         if len(self._tokens(text)) <= self._room:
             return ()
-        words = text.split()
-        kept = len(words) - 1
-        while kept and len(self._tokens(" ".join(words[:kept]))) > self._room:
-            kept -= 1
-        return tuple(words[kept:])
+        pieces = words_lib.pieces_of(text)
+        fitting, beyond = 0, len(pieces)  # The number of pieces that fit is in [fitting, beyond).
+        while beyond - fitting > 1:
+            middle = (fitting + beyond) // 2
+            if len(self._tokens(text[: pieces[middle - 1][1]])) <= self._room:
+                fitting = middle
+            else:
+                beyond = middle
+        return tuple(piece for piece, _ in pieces[fitting:])
 
     def unknown(self, text: str) -> tuple[str, ...]:
-        """The words of a text that no caption of the training data has, or that the vocabulary can't tell apart."""
-        words = dict.fromkeys(vocabularies.words_of(text))
-        if self._words is not None:
-            return tuple(word for word in words if word not in self._words)
+        """The words of a text that no caption of the training data has, or that the vocabulary can't tell apart.
+
+        Of scripts without spaces, the characters.
+        """
+        words = dict.fromkeys(words_lib.words_of(text))
+        if self._known is not None:
+            return tuple(word for word in words if word not in self._known)
         if self._vocabulary.unknown is not None:
             return tuple(word for word in words if self._vocabulary.unknown in self._vocabulary.encode(word))
         return ()
@@ -130,9 +145,10 @@ class TextTokenizer:
         return self.length - len(self._vocabulary.start) - len(self._vocabulary.end)
 
     def _tokens(self, text: str, rng: np.random.Generator | None = None) -> list[int]:
+        words_lib.check(text)
         if rng is None or not self.dropout:
             return self._vocabulary.encode(text)
-        return self._vocabulary.encode_dropped(text, self.dropout, rng)
+        return self._vocabulary.encode_dropped(text, self.dropout, rng, self._room)
 
 
 def make(settings: Mapping[str, Any], captions: Callable[[], Iterable[str]] | None = None) -> TextTokenizer:
@@ -195,17 +211,28 @@ def _path(read: Settings) -> Path:
 def _train(read: Settings, captions: list[str]) -> TextTokenizer:
     """Byte pairs of captions; says so if some are too long."""
     distinct = sorted(set(captions))
-    words = frozenset(word for caption in distinct for word in vocabularies.words_of(caption))
+    for caption in distinct:
+        words_lib.check(caption)
+    words = frozenset(word for caption in distinct for word in words_lib.words_of(caption))
     tokenizer = _checked(
         TextTokenizer(vocabularies.trained(captions, read.vocab_size), read.length, read.dropout, words)
     )
-    longest = max(distinct, key=lambda caption: len(tokenizer._tokens(caption)), default="")
-    if tokenizer.lost(longest):
+    lengths = [len(tokenizer._tokens(caption)) for caption in distinct]
+    cut = sum(length > tokenizer._room for length in lengths)
+    if cut:
+        longest = distinct[int(np.argmax(lengths))]
         log.warning(
-            "captions are cut to config.data.tokenizer.length=%d tokens; the longest, %r, loses %s",
-            read.length, longest, " ".join(tokenizer.lost(longest)),
+            "captions are cut to config.data.tokenizer.length=%d tokens (%d of %d are); the longest, %r, loses %s",
+            read.length, cut, len(distinct), words_lib.shorten(longest), told(tokenizer.lost(longest)),
         )  # fmt: skip
     return tokenizer
+
+
+def told(lost: tuple[str, ...]) -> str:
+    """What `TextTokenizer.lost` found, for a message: all of it if it is short, else its beginning and the count."""
+    text = words_lib.joined(lost)
+    shown = words_lib.shorten(text)
+    return text if shown == text else f"{shown!r}, {len(lost)} words or characters"
 
 
 def _checked(tokenizer: TextTokenizer) -> TextTokenizer:

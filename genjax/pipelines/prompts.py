@@ -5,12 +5,13 @@ are told of, once a prompt; the empty prompt asks for nothing, which is what a m
 """
 
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from genjax.data import loader
+from genjax.data import loader, texts, tokenizers, words
 from genjax.data.tokenizers import TextTokenizer
 from genjax.stages import Stage
 from genjax.typing import Int
@@ -54,31 +55,39 @@ def for_pictures(
 
 
 def tokens(tokenizer: TextTokenizer, prompts: Sequence[str]) -> Int[np.ndarray, "n s"]:
-    """The tokens of each prompt; says which words are lost or unknown."""
+    """The tokens of each prompt; says which words are lost or unknown.
+
+    Raises:
+        ValueError: for a prompt with bytes that are no UTF-8, or with control characters.
+    """
     rows = {}
     for prompt in dict.fromkeys(prompts):
+        shown = words.shorten(prompt)
+        if control := texts.CONTROL.search(prompt):
+            raise ValueError(f"the prompt {shown!r} holds the control character {control[0]!r}: leave it out")
         rows[prompt] = tokenizer.encode(prompt)
         if not prompt.strip():
             log.warning("the empty prompt asks for nothing: its pictures are drawn without a condition")
         if lost := tokenizer.lost(prompt):
             log.warning(
-                "the prompt %r is too long for %d tokens and loses: %s", prompt, tokenizer.length, " ".join(lost)
+                "the prompt %r is too long for %d tokens and loses: %s", shown, tokenizer.length, tokenizers.told(lost)
             )
         if unknown := tokenizer.unknown(prompt):
-            log.warning("the prompt %r has words that no training caption has: %s", prompt, ", ".join(unknown))
+            log.warning("the prompt %r has words that no training caption has: %s", shown, words.listed(unknown))
     return np.stack([rows[prompt] for prompt in prompts])
 
 
 def read_file(path: str | Path) -> list[str]:
-    """The prompts of a file, one a line; empty lines are left out.
+    """The prompts of a file, one a line, in UTF-8 or what its byte order mark says; empty lines are left out.
 
     Raises:
-        ValueError: if it isn't there, or has none.
+        ValueError: if it isn't there, is in another encoding or no text, or has no prompts.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"can't read prompts from {path}: {error}") from error
+        text = texts.read_text(str(path))
+    except OSError as error:
+        raise ValueError(f"can't read prompts from {path}: {error.strerror or error}") from error
+    lines = re.split(r"\r\n|\r|\n", text)
     found = [line.strip() for line in lines if line.strip()]
     if not found:
         raise ValueError(f"{path} has no prompts: write one a line")

@@ -4,11 +4,12 @@ import json
 import pickle
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 
-from genjax.data import tokenizers, vocabularies
+from genjax.data import tokenizers, vocabularies, words
 from genjax.data.builders import scenes
 
 CAPTIONS = [scenes.make_scene("train", index).caption for index in range(2000)]
@@ -68,6 +69,59 @@ def test_words_that_do_not_fit_are_named_and_cut(bpe):
 
 def test_unknown_words_are_named(bpe):
     assert bpe.unknown("A PINK elephant, in the Middle of a pink elephant!") == ("elephant",)
+
+
+def tokens_fit(tokenizer, text):
+    return np.count_nonzero(tokenizers.TextTokenizer(tokenizer._vocabulary, 10**6).encode(text)) <= tokenizer.length
+
+
+@pytest.mark.parametrize("text", [CAPTIONS[0], "a  xylophone\n and two   elephants, or", "红色的猫在左边", "红 cat 猫"])
+def test_what_is_lost_begins_where_the_tokens_end(bpe, text):
+    """At every length: all before it fits, and no more of it does."""
+    for length in range(3, 30):
+        short = tokenizers.TextTokenizer(bpe._vocabulary, length)
+        pieces = words.pieces_of(text)
+        kept = len(pieces) - len(short.lost(text))
+        assert tuple(piece for piece, _ in pieces[kept:]) == short.lost(text)
+        assert kept == 0 or tokens_fit(short, text[: pieces[kept - 1][1]])
+        assert kept == len(pieces) or not tokens_fit(short, text[: pieces[kept][1]])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [" ".join(CAPTIONS)[:20_000], "a" * 100_000, "猫在左边" * 5000, "elephant " * 3000],
+    ids=["captions", "letters", "Chinese", "words"],
+)
+def test_a_very_long_caption_costs_little_and_is_told_of_in_short(bpe, text, caplog):
+    """3,000 words, a word of 100,000 letters; also while training, with dropout."""
+    dropping = tokenizers.TextTokenizer(bpe._vocabulary, 16, 0.1, bpe._words)
+    start = time.process_time()
+    assert bpe.lost(text) and len(bpe.unknown(text)) < 30
+    row = dropping.encode(text, RNG(0))
+    assert row[-1] == 2 and row.all(), "start, 14 tokens, end"
+    tokenizers.make(BPE | {"vocab_size": 300}, lambda: [*CAPTIONS[:10], text])
+    assert time.process_time() - start < 3
+    (record,) = caplog.records
+    assert len(record.getMessage()) < 350 and "tokenizer.length=16 tokens" in record.getMessage()
+
+
+def test_scripts_without_spaces_are_compared_by_characters():
+    captions = ["红色的猫在左边", "蓝色的狗在右边", "a red cat"]
+    tokenizer = tokenizers.make(BPE, lambda: captions)
+    assert tokenizer.unknown("左边的狗在猫右边，红色。") == ()
+    assert tokenizer.unknown("红色的鸟 and a cat") == ("鸟", "and")
+    old = tokenizers.TextTokenizer(tokenizer._vocabulary, 16, 0.0, frozenset(["红色的猫在左边", "蓝色的狗在右边"]))
+    assert old.unknown("左边的狗") == (), "words that an older version kept, whole sentences"
+
+
+def test_texts_that_are_no_utf_8_are_refused_by_name(bpe):
+    for refused in (
+        lambda: bpe.encode("a \udcff cat"),
+        lambda: bpe.lost("a \udcff cat"),
+        lambda: tokenizers.make(BPE, lambda: ["a cat", "a \udcff cat"]),
+    ):
+        with pytest.raises(ValueError, match=r"the text 'a \\udcff cat' has bytes that are no UTF-8"):
+            refused()
 
 
 def test_training_is_the_same_everywhere(bpe):
