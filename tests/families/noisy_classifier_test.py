@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from configs import classifier_digits
-from genjax.diffusion import schedules
 from genjax.families import noisy_classifier, registry
-from genjax.families.base import LossInputs, NoisyClassifier, Weights
+from genjax.families.base import NoisyClassifier, Weights
 from genjax.typing import DataSpec
+from tests.families import losses
+from tests.families.recorder import ALPHA, SCHEDULE, SIGMA, STEPS, each, keys_equal, normal, stream, uniform
+from tests.families.recorder import unrolled as unrolled
 
 SPEC = DataSpec((8, 8, 1), num_classes=10)
 KEY = jax.random.key(0)
@@ -55,10 +57,9 @@ def gradient(family):
 
 
 def test_untrained_loss_is_log_k(family, fresh):
-    inputs = LossInputs({}, (), {}, batch(256), KEY, jnp.int32(0))
-    value, outputs = jax.jit(family.players[0].loss)(fresh["model"], inputs)
-    assert value == pytest.approx(np.log(10), abs=0.1)
-    assert 0 <= outputs.metrics["accuracy"] <= 0.3 and outputs.extra == ()
+    found = losses.jitted(family, fresh, batch(256), KEY)
+    assert found.value == pytest.approx(np.log(10), abs=0.1)
+    assert 0 <= found.metrics["accuracy"] <= 0.3 and found.extra == ()
 
 
 def test_log_probs_are_a_distribution_over_labels(family, weights):
@@ -92,27 +93,94 @@ def test_evaluation_has_one_time_in_each_quarter(family, weights):
     assert (values["loss"] > 0).all()
 
 
-class Clock:
-    """In place of a network: it says in which quarter of 1000 steps it was asked."""
+class Recorder:
+    """In place of a network: keeps what it is called with; its logits are known."""
 
-    def apply(self, variables, x, t):
-        return 100 * jax.nn.one_hot((t // 250).astype(int), 10)
+    calls: list = []
+
+    def __init__(self, **fields):
+        self.fields = fields
+
+    def apply(self, variables, x, t, train=False, rngs=None):
+        self.calls.append((np.asarray(variables["params"]["gain"]), np.asarray(x), np.asarray(t), train, rngs))
+        return logits_of(variables["params"]["gain"], x, t)
 
 
-def test_quarters_are_of_the_schedule():
-    model = noisy_classifier.Model(SPEC, Clock(), schedules.cosine())
-    values = noisy_classifier.evaluate(
-        model, Weights({"model": {}}, (), {}), {**batch(16), "label": jnp.full(16, 2)}, KEY
-    )
-    for quarter in (1, 2, 3, 4):
-        np.testing.assert_array_equal(values[f"accuracy_q{quarter}"], quarter == 3)
-    np.testing.assert_array_equal(values["accuracy"], 0.25)
+def logits_of(gain, x, t):
+    """Each class likes another pixel, and time the first classes."""
+    return gain * x.reshape(len(x), -1)[:, :10] - 0.002 * t[:, None] * np.arange(10)
+
+
+def log_probs(gain, x, t):
+    logits = np.float64(logits_of(gain, x, t))
+    return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """(a family of a network that remembers, its weights, its calls)."""
+    monkeypatch.setitem(noisy_classifier.NETWORKS, "recorder", Recorder)
+    monkeypatch.setattr(Recorder, "calls", [])
+    model = {"schedule": SCHEDULE, "network": {"name": "recorder", "width": 3}, "dtype": "bfloat16"}
+    family = registry.build("noisy_classifier", model, {}, SPEC)
+    made = family.evaluate.args[0].network
+    assert made.fields == {"out_channels": 10, "dtype": "bfloat16", "width": 3}
+    return family, Weights({"model": {"gain": jnp.float32(2.0)}}, (), {}), Recorder.calls
+
+
+def test_it_learns_from_noisy_images_and_is_told_how_noisy(recorded):
+    """Near the end of the schedule, where alpha is 0, nothing of the image is left."""
+    family, weights, calls = recorded
+    examples = batch(64)
+    found = losses.compute(family, weights.params, examples, KEY)
+    (_, x, t, train, rngs), label = calls[0], np.asarray(examples["label"])
+    steps = np.floor(uniform(stream(KEY, "time"), 64) * STEPS).astype(int)
+    x0 = np.float64(examples["image"])
+    np.testing.assert_array_equal(t, steps)
+    noisy = each(ALPHA[steps], x0) * x0 + each(SIGMA[steps], x0) * normal(stream(KEY, "noise"), x0)
+    np.testing.assert_allclose(x, noisy, atol=1e-5)
+    assert train and keys_equal(rngs["dropout"], stream(KEY, "dropout"))
+    nats = log_probs(2.0, noisy, steps)
+    np.testing.assert_allclose(found.value, -nats[np.arange(64), label].mean(), rtol=1e-5)
+    np.testing.assert_allclose(found.metrics["accuracy"], (nats.argmax(axis=1) == label).mean())
+
+
+def test_it_says_how_likely_a_label_is_at_a_time(recorded):
+    family, weights, calls = recorded
+    x, t, label = batch(8)["image"], jnp.linspace(3.0, 33.0, 8), jnp.arange(8)[::-1]
+    found = family.interface.log_prob(weights, x, t, label)
+    np.testing.assert_allclose(found, log_probs(2.0, np.asarray(x), np.asarray(t))[np.arange(8), label], rtol=1e-4)
+    np.testing.assert_array_equal(calls[0][2], t)
+    assert not calls[0][3] and family.interface.schedule.num_steps == STEPS
+
+
+@pytest.mark.usefixtures("unrolled")
+def test_evaluation_scores_each_quarter_of_the_schedule_under_noise_of_its_own(recorded):
+    family, weights, calls = recorded
+    examples = batch(64)
+    found = family.evaluate(weights, examples, KEY)
+    x0, label, scores = np.float64(examples["image"]), np.asarray(examples["label"]), []
+    noises = []
+    for quarter, (_, x, t, train, rngs) in enumerate(calls):
+        steps = t.astype(int)
+        assert (steps // (STEPS // 4) == quarter).all() and len(set(steps)) == STEPS // 4 and not train and rngs is None
+        noises.append(((x - each(ALPHA[steps], x) * x0) / each(SIGMA[steps], x)).ravel())
+        scores.append(log_probs(2.0, x, t))
+    np.testing.assert_allclose(np.std(noises, axis=1), 1, atol=0.05)
+    assert np.abs(np.corrcoef(noises) - np.eye(4)).max() < 0.1
+    correct = [score.argmax(axis=1) == label for score in scores]
+    for quarter in range(4):
+        np.testing.assert_array_equal(found[f"accuracy_q{quarter + 1}"], correct[quarter])
+    np.testing.assert_allclose(found["accuracy"], np.mean(correct, axis=0))
+    nats = [-score[np.arange(64), label] for score in scores]
+    np.testing.assert_allclose(found["loss"], np.mean(nats, axis=0), rtol=1e-4)
 
 
 def test_it_is_no_sampler(family, weights):
     with pytest.raises(ValueError, match="draws no pictures.*--guide=classifier"):
         family.sample(weights, {"index": jnp.arange(2)}, KEY)
     assert isinstance(family.interface, NoisyClassifier)
+    assert family.interface.image_shape == (8, 8, 1) and family.interface.num_classes == 10
 
 
 @pytest.mark.parametrize(
