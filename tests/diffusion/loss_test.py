@@ -64,7 +64,10 @@ def test_losses_are_per_example():
     np.testing.assert_allclose(one[2:3], two, rtol=1e-5)
 
 
-def published_vb(x0, x_t, t, x0_guess, v, betas=np.linspace(1e-4, 0.02, 1000)):
+LINEAR_BETAS = np.linspace(1e-4, 0.02, 1000)
+
+
+def published_vb(x0, x_t, t, x0_guess, v, betas=LINEAR_BETAS):
     """IDDPM's term in bits a dimension by its released formulas, in float64."""
     bars = np.cumprod(1 - betas)
     before = np.append(1.0, bars[:-1])

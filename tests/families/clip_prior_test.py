@@ -8,8 +8,8 @@ import pytest
 
 from genjax.core import rng
 from genjax.families import base_prior, clip_prior, registry
-from genjax.families.base import LossInputs, Weights
-from tests.families import toy_clip
+from genjax.families.base import Weights
+from tests.families import losses, toy_clip
 from tests.families.toy_clip import CLIP, DIM, FROZEN, SPEC
 
 KEY = jax.random.key(0)
@@ -44,15 +44,20 @@ def trained(fresh):
     def step(carry, number):
         params, state, extra = carry
         batch = jax.tree.map(lambda x: x[number % 20], everything)
-        inputs = LossInputs({}, extra, FROZEN, batch, jax.random.fold_in(KEY, number), number)
-        (loss, outputs), grads = jax.value_and_grad(family.players[0].loss, has_aux=True)(params, inputs)
+        key = jax.random.fold_in(KEY, number)
+
+        def value(params):
+            found = losses.compute(family, {"model": params}, batch, key, extra=extra, frozen=FROZEN, step=number)
+            return found.value, found.extra
+
+        (loss, extra), grads = jax.value_and_grad(value, has_aux=True)(params)
         updates, state = optimizer.update(grads, state)
-        return (optax.apply_updates(params, updates), state, outputs.extra), loss
+        return (optax.apply_updates(params, updates), state, extra), loss
 
     everything = jax.tree.map(lambda x: x.reshape(20, 32, *x.shape[1:]), toy_clip.batch(640))
     carry = (params, optimizer.init(params), extra)
-    (params, _, extra), losses = jax.jit(lambda carry: jax.lax.scan(step, carry, jnp.arange(300)))(carry)
-    assert (losses[:10] == 0).all() and (losses[10:] > 0).all()
+    (params, _, extra), values = jax.jit(lambda carry: jax.lax.scan(step, carry, jnp.arange(300)))(carry)
+    assert (values[:10] == 0).all() and (values[10:] > 0).all()
     return family, Weights({"model": params}, extra, FROZEN), everything
 
 
@@ -127,31 +132,12 @@ def test_the_draw_nearest_to_the_caption_is_kept():
     assert (kept[0] <= kept[1]).all() and (kept[1] <= kept[2]).all() and (kept[0] < kept[2]).any()
 
 
-def test_a_share_of_the_captions_is_left_out(fresh, monkeypatch):
-    (family, params, extra), seen = fresh, []
-    real = base_prior.leave_out
-
-    def watched(caption, dropped):
-        left = real(caption, dropped)
-        seen.append(jnp.any(left.mask, axis=1) & jnp.any(left.embed != 0, axis=1))
-        return left
-
-    @jax.jit
-    def left_of(batch):
-        family.players[0].loss(params, LossInputs({}, extra, FROZEN, batch, KEY, jnp.asarray(0)))
-        return seen[-1]
-
-    monkeypatch.setattr(base_prior, "leave_out", watched)
-    assert np.mean(left_of(toy_clip.batch(400))) == pytest.approx(0.75, abs=0.06)
-
-
 def test_cached_embeddings_are_as_good_as_pictures(fresh):
     family, params, extra = fresh
     batch = toy_clip.batch(8)
-    loss = jax.jit(family.players[0].loss)
 
     def value(batch):
-        return loss(params, LossInputs({}, extra, FROZEN, batch, KEY, jnp.asarray(20)))[0]
+        return losses.jitted(family, {"model": params}, batch, KEY, extra=extra, frozen=FROZEN, step=20).value
 
     cached = {"tokens": batch["tokens"], "image_embed": toy_clip.encode_image(None, batch["image"], None)}
     np.testing.assert_allclose(value(cached), value(batch), rtol=1e-6)

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 
 from genjax.families import dalle2, registry
-from genjax.families.base import LossInputs, Weights
-from genjax.families.base_prior import Caption
+from genjax.families.base import Weights
 from genjax.nn.clip_conditioning import CaptionStates, ClipConditioning, ClipTold
 from genjax.nn.glide_text import GlideText
 from genjax.nn.unet import UNet
-from tests.families import toy_clip
+from tests.families import losses, toy_clip
 from tests.families.toy_clip import CLIP, DIM, FROZEN, SPEC
 
 KEY = jax.random.key(0)
@@ -54,18 +53,11 @@ def run(case):
     return lambda **conditions: np.asarray(sample(weights, {"index": jnp.arange(2), **conditions}, KEY).images)
 
 
-def test_it_trains_on_embeddings_of_its_pictures(case):
+def test_the_gradient_reaches_all_that_reads_embeddings_and_captions(case):
+    """But for what stands for an embedding that is left out, if none is."""
     family, weights = case
-    batch = toy_clip.batch(4)
-    loss = jax.jit(family.players[0].loss)
-
-    def value(batch):
-        inputs = LossInputs({}, weights.extra, FROZEN, batch, KEY, jnp.asarray(0))
-        return loss(weights.params["model"], inputs)[0]
-
-    cached = {**batch, "image_embed": toy_clip.encode_image(None, batch["image"], None)}
-    assert np.isfinite(value(batch))
-    np.testing.assert_allclose(value(cached), value(batch), rtol=1e-5)
+    gradient = losses.gradient(family, weights.params, toy_clip.batch(16), KEY, frozen=FROZEN)
+    assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient))
 
 
 def test_it_draws_for_embeddings_captions_both_or_neither(run):
@@ -83,15 +75,9 @@ def test_it_draws_for_embeddings_captions_both_or_neither(run):
 
 
 @pytest.mark.parametrize("source", ["own", "clip"])
-def test_embeddings_and_captions_are_left_out_independently(source):
-    text, image = dalle2.Text(source, 8, 1, 2, dropout=0.5), dalle2.Picture(dropout=0.25)
-    conditioner = dalle2.make_conditioner(CLIP, text, image, SPEC, 32, "float32")
-    raw = conditioner.read(FROZEN, toy_clip.batch(2000))
-    left = jax.jit(conditioner.drop)(raw, KEY)
-    has_text = left.text.mask.any(axis=1) if isinstance(left.text, Caption) else (left.text != 0).any(axis=1)
-    assert np.mean(has_text) == pytest.approx(0.5, abs=0.04)
-    assert np.mean(left.has_image) == pytest.approx(0.75, abs=0.04)
-    assert np.mean(has_text & left.has_image) == pytest.approx(0.375, abs=0.04)
+def test_what_is_read_has_the_shapes_that_parameters_are_made_for(source):
+    conditioner = dalle2.make_conditioner(CLIP, dalle2.Text(source, 8, 1, 2), dalle2.Picture(), SPEC, 32, "float32")
+    raw = conditioner.read(FROZEN, toy_clip.batch(3))
     shapes = jax.tree.map(lambda leaf: (leaf.shape[1:], leaf.dtype), conditioner.shapes)
     assert jax.tree.map(lambda leaf: (leaf.shape[1:], leaf.dtype), raw) == shapes
 

@@ -8,8 +8,8 @@ import pytest
 
 from genjax.core.tree import count_params
 from genjax.families import registry
-from genjax.families.base import LossInputs
 from genjax.typing import DataSpec
+from tests.families import losses
 
 PARAMETERS = {"edm_cifar10": 61_456_899, "dit_imagenet64": 457_840_672 + 32 * 1024 + 64 * 1025}
 """EDM's own network has 56M. DiT-L/4 of 3 channels: L/2 of 4 latents without its positions, but for 32 more numbers a
@@ -28,7 +28,7 @@ def shapes(name, variant, num_classes):
     params, extra = jax.eval_shape(family.init, KEY, batch)
 
     def loss(params, extra, batch):
-        return family.players[0].loss(params["model"], LossInputs({}, extra, {}, batch, KEY, jnp.int32(0)))[0]
+        return losses.compute(family, params, batch, KEY, extra=extra).value
 
     return config, params, jax.eval_shape(loss, params, extra, batch).shape
 

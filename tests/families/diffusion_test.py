@@ -9,9 +9,10 @@ import pytest
 from configs import ddpm_digits
 from genjax import sharding
 from genjax.families import registry
-from genjax.families.base import LossInputs, Weights
+from genjax.families.base import Weights
 from genjax.training import generate
 from genjax.typing import DataSpec
+from tests.families import losses
 
 SPEC = DataSpec((8, 8, 1), num_classes=10)
 KEY = jax.random.key(0)
@@ -43,8 +44,7 @@ def sample(family, weights, conditions):
 
 
 def loss_of(family, params, extra, **changes):
-    inputs = LossInputs({}, extra, {}, batch() | changes.pop("batch", {}), changes.pop("key", KEY), jnp.int32(0))
-    return jax.jit(family.players[0].loss)(params["model"], inputs)
+    return losses.jitted(family, params, batch() | changes.pop("batch", {}), KEY, extra=extra)
 
 
 def conditions(count, **others):
@@ -55,11 +55,9 @@ def test_untrained_loss_is_the_variance_of_eps():
     """The last convolution starts at zero, so the eps network predicts 0, whose squared error is 1 on average."""
     family = build()
     params, extra = jax.jit(family.init)(KEY, batch(1))
-    value, outputs = loss_of(
-        family, params, extra, batch={"image": jnp.zeros((512, 8, 8, 1)), "label": jnp.zeros(512, int)}
-    )
-    assert value == pytest.approx(1.0, abs=0.03)
-    assert outputs.extra == ()
+    found = loss_of(family, params, extra, batch={"image": jnp.zeros((512, 8, 8, 1)), "label": jnp.zeros(512, int)})
+    assert found.value == pytest.approx(1.0, abs=0.03)
+    assert found.extra == ()
 
 
 def test_loss_depends_on_labels_only_when_conditional_and_not_dropped():
@@ -67,27 +65,16 @@ def test_loss_depends_on_labels_only_when_conditional_and_not_dropped():
     for model, same in (({}, False), ({"label_dropout": 1.0}, True), ({"conditional": False}, True)):
         family = build(**model)
         params, extra = random_params(family)
-        values = [loss_of(family, params, extra, batch=b)[0] for b in ({}, other)]
+        values = [loss_of(family, params, extra, batch=b).value for b in ({}, other)]
         assert bool(jnp.array_equal(*values)) == same, model
-
-
-def test_loss_aware_history_lives_in_extra():
-    family = build(
-        time_sampler={"name": "loss_aware", "history_per_step": 2},
-        schedule={"name": "cosine", "num_steps": 4},
-        sampling={"num_steps": "2"},
-    )
-    params, extra = random_params(family)
-    _, outputs = loss_of(family, params, extra)
-    assert int(outputs.extra.counts.sum()) == 8
 
 
 def test_learned_variance_doubles_the_channels_and_reports_its_parts():
     family = build(learned_variance=True, sampling={"sampler": {"name": "ancestral"}})
     params, extra = random_params(family)
     assert params["model"]["conv_out"]["kernel"].shape[-1] == 2
-    value, outputs = loss_of(family, params, extra)
-    assert value == pytest.approx(float(outputs.metrics["simple"] + outputs.metrics["vb"]), rel=1e-5)
+    found = loss_of(family, params, extra)
+    assert found.value == pytest.approx(float(found.metrics["simple"] + found.metrics["vb"]), rel=1e-5)
     assert sample(family, Weights(params, extra, {}), conditions(2)).images.shape == (2, 8, 8, 1)
 
 
@@ -103,11 +90,11 @@ def test_the_variational_objective_trains_the_mean_too_and_sums_to_the_bound():
     params, extra = random_params(family)
     examples = jax.tree.map(lambda x: jnp.repeat(x[:1], 4096, axis=0), batch())
     examples["image"] = jnp.round((examples["image"] + 1) * 127.5) / 127.5 - 1
-    value, outputs = loss_of(family, params, extra, batch=examples)
+    found = loss_of(family, params, extra, batch=examples)
     bits = jax.jit(family.interface.likelihoods["bound"])(Weights(params, extra, {}), examples, KEY)
     terms = np.asarray(bits["bits_per_dim"] - bits["prior_bits"])
-    assert outputs.metrics == {} and float(value) * 4 == pytest.approx(terms.mean(), rel=0.03)
-    gradient = jax.jit(jax.grad(lambda p: loss_of(family, {"model": p}, extra)[0]))(params["model"])
+    assert found.metrics == {} and float(found.value) * 4 == pytest.approx(terms.mean(), rel=0.03)
+    gradient = losses.gradient(family, params, batch(), KEY, extra=extra)
     assert all(float(jnp.abs(part).max()) > 0 for part in jnp.split(gradient["conv_out"]["kernel"], 2, axis=-1))
 
 

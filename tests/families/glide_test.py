@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from genjax.diffusion import conditioning
-from genjax.families import glide, registry
-from genjax.families.base import LossInputs, Weights
+from genjax.families import registry
+from genjax.families.base import Weights
 from genjax.nn.embeddings import sinusoids
 from genjax.nn.glide_text import GlideText
 from genjax.typing import DataSpec
+from tests.families import losses
 
 KEY = jax.random.key(0)
 SPEC = DataSpec((8, 8, 3), has_text=True, text_length=5, vocab_size=12)
@@ -44,11 +45,8 @@ def weights_of(family):
     return Weights(params, extra, {})
 
 
-def loss_of(family, weights, batch):
-    inputs = LossInputs({}, weights.extra, {}, batch, KEY, jnp.asarray(0))
-    return jax.jit(jax.value_and_grad(lambda params: family.players[0].loss(params, inputs)[0]))(
-        weights.params["model"]
-    )
+def gradient_of(family, weights):
+    return losses.gradient(family, weights.params, batch(), KEY, extra=weights.extra)
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +68,8 @@ def draw(case, **conditions):
 
 
 def test_the_transformer_is_trained_with_the_network(base):
-    value, grads = loss_of(*base, batch())
-    assert np.isfinite(value)
-    assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(grads)), "all of it, embeddings of words included"
+    grads = jax.tree.leaves(gradient_of(*base))
+    assert all(np.abs(leaf).max() > 0 for leaf in grads), "all of it, embeddings of words included"
 
 
 def test_the_positions_of_a_text_start_as_sinusoids_in_the_type_of_the_parameters():
@@ -91,17 +88,8 @@ def test_captions_decide_and_guidance_goes_from_the_empty_one(base):
         np.testing.assert_allclose(guided, expected, atol=1e-4)
 
 
-def test_so_many_captions_are_left_out():
-    conditioner = glide.make_conditioner(glide.Text(8, 1, 2, dropout=0.2), SPEC, 32, "float32")
-    left = conditioner.drop(jnp.tile(TOKENS, (2000, 1)), KEY)
-    assert np.mean((left == 0).all(axis=1)) == pytest.approx(0.2, abs=0.02)
-    kept = (left != 0).any(axis=1)
-    np.testing.assert_array_equal(left[kept], jnp.tile(TOKENS, (2000, 1))[kept])
-
-
 def test_inpainting_is_trained_and_keeps_what_is_known(filler):
-    value, grads = loss_of(*filler, batch())
-    assert np.isfinite(value) and all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(grads))
+    assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient_of(*filler)))
     known, mask = batch()["image"], jnp.ones((2, 8, 8, 1)).at[:, 2:6, 3:].set(0)
     drawn = draw(filler, tokens=TOKENS, known=known, mask=mask)
     np.testing.assert_allclose(drawn * mask, known * mask, atol=1e-6)

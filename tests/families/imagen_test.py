@@ -9,9 +9,10 @@ import pytest
 
 from configs import imagen_shapes_pipeline
 from genjax.core.tree import count_params
-from genjax.families import imagen, registry
-from genjax.families.base import ImageSampler, LossInputs, SuperResolver, TextEncoder, TextFeatures, Weights
+from genjax.families import registry
+from genjax.families.base import ImageSampler, SuperResolver, TextEncoder, TextFeatures, Weights
 from genjax.typing import DataSpec
+from tests.families import losses
 
 KEY = jax.random.key(0)
 LENGTH, VOCAB, DIM = 4, 7, 6
@@ -71,13 +72,15 @@ def conditions(**others):
 
 def test_states_that_were_kept_give_the_loss_of_live_ones(base):
     family, parts, _ = base
-    loss = jax.jit(lambda params, given, frozen: family.players[0].loss(
-        params, LossInputs({}, parts.extra, frozen, given, KEY, jnp.int32(0)))[0])  # fmt: skip
-    live = loss(parts.params["model"], batch(), FROZEN)
+
+    def loss(given, frozen):
+        return losses.jitted(family, parts.params, given, KEY, extra=parts.extra, frozen=frozen).value
+
+    live = loss(batch(), FROZEN)
     kept = batch() | {"text_states": encode(FROZEN["text"], batch()["tokens"]).states}
     nobody = {"text": FROZEN["text"]._replace(params={"model": jnp.full((VOCAB, DIM), jnp.nan)})}
-    np.testing.assert_allclose(loss(parts.params["model"], kept, nobody), live, rtol=1e-6)
-    assert not np.isfinite(loss(parts.params["model"], batch(), nobody))
+    np.testing.assert_allclose(loss(kept, nobody), live, rtol=1e-6)
+    assert not np.isfinite(loss(batch(), nobody))
 
 
 def test_samples_depend_on_the_text_and_the_empty_one_is_guided_nowhere(base):
@@ -100,19 +103,6 @@ def test_dynamic_thresholding_keeps_pictures_in_range_under_any_weight(base):
     assert float(jnp.abs(sample(parts, strong, KEY).images).max()) <= 1.0 + 1e-6
     free = build(sampling={"threshold": {"name": "none"}})
     assert float(jnp.abs(jax.jit(free.sample)(parts, strong, KEY).images).max()) > 1.5
-
-
-def test_the_share_of_captions_left_out_is_the_one_asked_for():
-    for share in (0.0, 0.1, 0.5):
-        text = imagen.Text(width=8, dropout=share)
-        conditioner = imagen.make_conditioner(text, READER, SPEC, 32, "float32")
-        raw = conditioner.read(FROZEN, {"tokens": jnp.ones((4000, LENGTH), jnp.int32)})
-        left = conditioner.drop(raw, KEY)
-        gone = ~np.asarray(left.mask).any(axis=1)
-        assert abs(gone.mean() - share) < 4 * (share * (1 - share) / 4000) ** 0.5 + 1e-9
-        assert (np.asarray(left.states)[gone] == 0).all()
-        np.testing.assert_array_equal(np.asarray(left.states)[~gone], np.asarray(raw.states)[~gone])
-        assert (conditioner.null is None) == (share == 0)
 
 
 def test_a_model_that_enlarges_reads_the_text_too():

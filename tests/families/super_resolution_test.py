@@ -8,8 +8,9 @@ import pytest
 
 from configs import cascade_digits
 from genjax.families import registry
-from genjax.families.base import ImageSampler, LossInputs, SuperResolver, Weights
+from genjax.families.base import ImageSampler, SuperResolver, Weights
 from genjax.typing import DataSpec
+from tests.families import losses
 
 SPEC = DataSpec((8, 8, 1), num_classes=10)
 KEY = jax.random.key(0)
@@ -101,23 +102,11 @@ def test_levels_and_small_pictures_do_not_recompile():
     np.testing.assert_allclose(found[1], unguided, atol=1e-4)
 
 
-def test_the_loss_is_told_the_small_picture_of_its_own_batch():
-    """With the small picture always left out nothing of it is seen: the loss is that of grey ones."""
-    values = {}
-    for name, low_res in {"told": {}, "grey": {"dropout": 1.0}, "blurred": {"blur": (3.0, 3.0)}}.items():
-        family = build({"max_aug_level": 0.0, **low_res})
-        parts = weights(family)
-        inputs = LossInputs({}, parts.extra, {}, batch(), KEY, jnp.int32(0))
-        values[name] = float(jax.jit(family.players[0].loss)(parts.params["model"], inputs)[0])
-    assert len(set(values.values())) == 3
-
-
 @pytest.mark.slow
 def test_training_on_crops_gives_gradients_to_everything():
     family = build({"crop_fraction": 0.5})
     parts = weights(family)
-    inputs = LossInputs({}, parts.extra, {}, batch(), KEY, jnp.int32(0))
-    gradient = jax.jit(jax.grad(lambda params: family.players[0].loss(params, inputs)[0]))(parts.params["model"])
+    gradient = losses.gradient(family, parts.params, batch(), KEY, extra=parts.extra)
     assert all(float(jnp.abs(leaf).max()) > 0 for leaf in jax.tree.leaves(gradient["conv_in"]))
     assert all(float(jnp.abs(leaf).max()) > 0 for leaf in jax.tree.leaves(gradient["aug_level_embed"]))
 

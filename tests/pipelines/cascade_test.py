@@ -12,13 +12,14 @@ from configs import cascade_digits, cascade_shapes, ddpm_digits
 from genjax.core import images as images_lib
 from genjax.core import rng
 from genjax.families import registry
-from genjax.families.base import ImageSampler, LossInputs, Weights
+from genjax.families.base import ImageSampler, Weights
 from genjax.pipelines import cascade, chain, images
 from genjax.stages import Stage
 from genjax.training import optim, workdir
 from genjax.training.checkpoint import Checkpoints
 from genjax.training.state import TrainState
 from genjax.typing import DataSpec
+from tests.families import losses
 
 KEY = jax.random.key(0)
 
@@ -165,8 +166,8 @@ def test_the_stages_of_the_configs_fit(module, variant):
     cascade.check(members)
     inputs = {"image": jax.ShapeDtypeStruct((2, *shape), jnp.float32), "label": jax.ShapeDtypeStruct((2,), jnp.int32)}
     params, extra = jax.eval_shape(members[name].family.init, KEY, inputs)
-    loss = members[name].family.players[0].loss
-    jax.eval_shape(lambda p, b: loss(p, LossInputs({}, extra, {}, b, KEY, jnp.int32(0))), params["model"], inputs)
+    family = members[name].family
+    jax.eval_shape(lambda p, b: losses.compute(family, p, b, KEY, extra=extra).value, params, inputs)
 
 
 def test_an_unknown_way_to_sample_a_chain_is_told(config, tmp_path):
