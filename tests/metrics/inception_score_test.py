@@ -25,6 +25,17 @@ def test_two_known_answers():
     assert inception_score(probabilities, splits=1).mean == pytest.approx(2.0 * np.exp(-entropy), rel=1e-6)
 
 
+def test_the_mean_is_inside_the_exponent():
+    """Rows that differ in how sure they are: exp(mean KL) is neither mean(exp KL) nor exp of KL the other way round."""
+    rows = np.random.default_rng(0).dirichlet([0.3, 0.6, 1.0, 2.0], 50)
+    divergence = (rows * np.log(rows / rows.mean(0))).sum(1)
+    assert np.exp(divergence).mean() > 1.02 * np.exp(divergence.mean())
+    assert inception_score(rows, splits=1).mean == pytest.approx(np.exp(divergence.mean()), rel=1e-10)
+    parts = [rows[:17], rows[17:34], rows[34:]]
+    scores = [np.exp((part * np.log(part / part.mean(0))).sum(1).mean()) for part in parts]
+    assert inception_score(rows, splits=3) == pytest.approx((np.mean(scores), np.std(scores)), rel=1e-10)
+
+
 def test_uneven_splits_and_their_spread():
     # First part: one class only (1). Second: two (2).
     probabilities = np.array([[1.0, 0.0]] * 3 + [[1.0, 0.0], [0.0, 1.0]])

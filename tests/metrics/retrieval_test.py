@@ -23,6 +23,16 @@ def test_shares_of_right_answers():
     assert abs(chance.caption - 0.25) < 0.1 and abs(chance.picture - 0.25) < 0.1
 
 
+def test_which_share_is_of_pictures_and_which_of_captions():
+    """One caption is near every picture: each picture but one takes it, and each caption finds its own picture."""
+    texts = 2.0 * np.eye(5)
+    texts[4] = 3.0
+    images = np.eye(5)
+    captions = [f"caption {i}" for i in range(5)]
+    found = retrieval(images, texts, captions, candidates=5)
+    assert found.caption == pytest.approx(1 / 5) and found.picture == pytest.approx(4 / 5)
+
+
 def test_candidates_have_other_words():
     """Pictures of one caption don't compete for it: all that say "a" are alike."""
     images = np.repeat(np.eye(4), [6, 1, 1, 1], axis=0)

@@ -69,6 +69,19 @@ def test_gradient_has_no_part_along_the_singular_pair():
     assert abs(float(jnp.sum(gradient * w))) < 1e-4 < float(jnp.abs(gradient).max())
 
 
+def test_gradient_takes_both_vectors_as_constants_before_they_have_converged():
+    """After one step from anywhere: sigma = v^T W u, and by W it is v u^T and nothing through v and u."""
+    w, start = np.random.default_rng(2).standard_normal((6, 3)), np.random.default_rng(3).standard_normal(3)
+    v = w @ start / np.linalg.norm(w @ start)
+    u = w.T @ v / np.linalg.norm(w.T @ v)
+    wide = jnp.asarray(w, jnp.float32), jnp.asarray(start, jnp.float32)
+    (found, sigma), gradient = power_step(*wide, 1e-12), jax.grad(lambda w: power_step(w, wide[1], 1e-12)[1])(wide[0])
+    np.testing.assert_allclose(found, u, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(sigma, v @ w @ u, rtol=1e-5)
+    np.testing.assert_allclose(gradient, np.outer(v, u), rtol=1e-4, atol=1e-5)
+    assert np.abs(w @ start / np.linalg.norm(w @ start) - np.linalg.svd(w)[0][:, 0]).max() > 0.1
+
+
 @pytest.mark.parametrize("kind", LAYERS)
 def test_only_training_renews_the_vectors(kind):
     layer, x = LAYERS[kind]
