@@ -19,15 +19,19 @@ arithmetic:
 (the pairwise update of Chan, Golub & LeVeque, 1979), and the error grows with (m_c - k_c)^2 / var_c, at most
 the number of rows, instead of (mean / std)^2.
 
-**Own gradient.** With dz = dy * SiLU'(z), the sums over pixels S_c = sum(dz) and T_c = sum(dz * xhat) are the
-gradients of shift and gain, and by the same two sums
+**Own derivative.** With the slope gain_c * rstd_g and z' = SiLU'(z), the tangent is
+
+    dy = z' (slope_c dx + u_c + w_c xhat),
+    u_c = dshift_c - slope_c avg_g(dx),    w_c = dgain_c - slope_c avg_g(xhat dx)
+
+whose transpose, which JAX takes of it, needs the sums over pixels S_c = sum(dz) and T_c = sum(dz * xhat), dz = dy z': they
+are the gradients of shift and gain, and give
 
     dx = rstd_g * (gain_c * dz - A_g - B_g * xhat),
     A_g = avg_c(gain_c * S_c) / n,    B_g = avg_c(gain_c * T_c) / n
 
-so the backward pass also reads its data once for sums and once for dx, and keeps nothing but x and the small
-vectors. Automatic differentiation would keep xhat and z as well. The price: forward-mode differentiation
-(`jax.jvp`) is refused by JAX for functions with their own reverse rule.
+so the backward pass too reads its data once for sums and once for dx, and keeps nothing but x and the small vectors:
+xhat and z' are made anew (`jax.checkpoint`). Automatic differentiation would keep them both.
 
 Statistics are float32 at least, whatever the dtype of x. Proved equal to `flax.linen.GroupNorm` and to its
 gradients in float64 by `tests/nn/norm_test.py`.
@@ -47,7 +51,7 @@ LOGICAL_AXES = [
 ]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4, 5))
 def group_norm(
     x: Float[Array, "b h w c"],
     gain: Float[Array, "b c"],
@@ -56,7 +60,9 @@ def group_norm(
     eps: float,
     silu: bool,
 ) -> Float[Array, "b h w c"]:
-    """`gain * normalised(x) + shift`, then SiLU if asked; see the module for the equations.
+    """`gain * normalised(x) + shift`, then SiLU if `silu`; see the module for the equations.
+
+    Differentiable forward and in reverse, to any order.
 
     Args:
         x: features, in any floating dtype; the result has the same.
@@ -100,30 +106,34 @@ def _forward(x, gain, shift, num_groups, eps, silu):
     slope = gain.astype(dtype) * rstd
     z = (x.astype(dtype) - mean[:, None, None]) * slope[:, None, None] + shift.astype(dtype)[:, None, None]
     y = jax.nn.silu(z) if silu else z
-    return y.astype(x.dtype), (x, gain, shift, mean, rstd)
+    return y.astype(x.dtype), mean, rstd
 
 
-def _backward(num_groups, eps, silu, residuals, dy):
-    x, gain, shift, mean, rstd = residuals
+@group_norm.defjvp
+def _derivative(num_groups, eps, silu, primals, tangents):
+    x, gain, shift = primals
+    y, mean, rstd = _forward(x, gain, shift, num_groups, eps, silu)
+    tangent = jax.checkpoint(functools.partial(_tangent, num_groups, silu), prevent_cse=False)
+    return y, tangent((x, gain, shift, mean, rstd), tangents)
+
+
+def _tangent(num_groups, silu, kept, tangents):
+    """The derivative along `tangents`, in which it is linear: each is read by a sum over pixels and once more."""
+    x, gain, shift, mean, rstd = kept
     dtype = _statistics_dtype(x)
+    dx, dgain, dshift = (tangent.astype(dtype) for tangent in tangents)
     pixels = x.shape[1] * x.shape[2]
-    wide_gain, wide_shift = gain.astype(dtype), shift.astype(dtype)
-    xhat = (x.astype(dtype) - mean[:, None, None]) * rstd[:, None, None]
-    dz = dy.astype(dtype)
-    if silu:
-        z = wide_gain[:, None, None] * xhat + wide_shift[:, None, None]
-        gate = jax.nn.sigmoid(z)
-        dz = dz * gate * (1 + z * (1 - gate))
-    dshift = dz.sum((1, 2))
-    dgain = (dz * xhat).sum((1, 2))
-    constant = rstd * _per_group(wide_gain * dshift, num_groups) / pixels
-    linear = rstd * _per_group(wide_gain * dgain, num_groups) / pixels
+    wide_gain = gain.astype(dtype)
     slope = rstd * wide_gain
-    dx = slope[:, None, None] * dz - constant[:, None, None] - linear[:, None, None] * xhat
-    return dx.astype(x.dtype), dgain.astype(gain.dtype), dshift.astype(shift.dtype)
-
-
-group_norm.defvjp(_forward, _backward)
+    xhat = (x.astype(dtype) - mean[:, None, None]) * rstd[:, None, None]
+    constant = dshift - slope * _per_group(dx.sum((1, 2)), num_groups) / pixels
+    linear = dgain - slope * _per_group((dx * xhat).sum((1, 2)), num_groups) / pixels
+    dz = slope[:, None, None] * dx + constant[:, None, None] + linear[:, None, None] * xhat
+    if silu:
+        z = wide_gain[:, None, None] * xhat + shift.astype(dtype)[:, None, None]
+        gate = jax.nn.sigmoid(z)
+        dz = dz * (gate * (1 + z * (1 - gate)))
+    return dz.astype(x.dtype)
 
 
 class GroupNorm(nn.Module):

@@ -20,6 +20,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genjax.nn.conv import bilinear_jvp, shifted_rows
 from genjax.typing import Array, Float
 
 LOGICAL_AXES = [
@@ -27,42 +28,20 @@ LOGICAL_AXES = [
 ]
 
 
-@jax.custom_vjp
+@jax.custom_jvp
 def conv2x2(x: Float[Array, "b h w c"], kernel: Float[Array, "2 2 c c2"]) -> Float[Array, "b h-1 w-1 c2"]:
-    """Convolution of stride 1 without padding."""
-    return _convolve(x, kernel)
-
-
-def _convolve(x, kernel):
+    """Convolution of stride 1 without padding. Differentiable forward and in reverse, to any order."""
     return jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
-def _forward(x, kernel):
-    return _convolve(x, kernel), (x, kernel)
+conv2x2.defjvp(lambda primals, tangents: bilinear_jvp(conv2x2, along_kernel, primals, tangents), symbolic_zeros=True)
 
 
-def _backward(residuals, dy):
-    x, kernel = residuals
-    (dx,) = jax.linear_transpose(lambda x: _convolve(x, kernel), x)(dy)
-    return dx, jax.lax.platform_dependent(x, dy, cpu=kernel_gradient, default=_xla_kernel_gradient)
-
-
-def _xla_kernel_gradient(x, dy):
-    kernel = jax.ShapeDtypeStruct((2, 2, x.shape[-1], dy.shape[-1]), x.dtype)
-    return jax.linear_transpose(lambda kernel: _convolve(x, kernel), kernel)(dy)[0]
-
-
-def kernel_gradient(x: Float[Array, "b h w c"], dy: Float[Array, "b h-1 w-1 c2"]) -> Float[Array, "2 2 c c2"]:
-    """The gradient of `conv2x2` by its kernel as one matrix product: column shifts of x, row shifts of dy."""
-    width = dy.shape[2]
+def along_kernel(x: Float[Array, "b h w c"], kernel: Float[Array, "2 2 c c2"]) -> Float[Array, "b h-1 w-1 c2"]:
+    """`conv2x2` as one matrix product, of x at 2 column shifts and the kernel's rows, as in `genjax.nn.conv`."""
+    width = x.shape[2] - 1
     columns = jnp.concatenate([x[:, :, j : j + width] for j in range(2)], axis=-1)
-    rows = jnp.concatenate([jnp.pad(dy, ((0, 0), (i, 1 - i), (0, 0), (0, 0))) for i in range(2)], axis=-1)
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    product = jnp.einsum("bhwc,bhwd->cd", columns, rows, preferred_element_type=wide)
-    return product.reshape(2, x.shape[-1], 2, dy.shape[-1]).transpose(2, 0, 1, 3).astype(x.dtype)
-
-
-conv2x2.defvjp(_forward, _backward)
+    return shifted_rows(columns, kernel, (0, -1), crop=1)
 
 
 def conv4x4_down(x: Float[Array, "b h w c"], kernel: Float[Array, "4 4 c c2"]) -> Float[Array, "b h//2 w//2 c2"]:

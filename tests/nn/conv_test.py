@@ -6,8 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax.nn import conv
-from genjax.nn.conv import Conv3x3, conv3x3, kernel_gradient
+from genjax.nn.conv import Conv3x3, along_kernel, conv3x3
 
 
 def arguments(dtype, shape=(3, 4, 6, 5), features=7):
@@ -21,9 +20,14 @@ def plain(x, kernel):
 
 
 @pytest.mark.parametrize("shape", [(3, 4, 6, 5), (1, 1, 1, 2), (2, 1, 9, 3)])
-def test_values_and_gradients_equal_lax(shape):
+def test_values_and_derivatives_equal_lax(shape):
     with jax.enable_x64(True):
         x, kernel, dy = arguments(jnp.float64, shape)
+        for along in ((x + 1, kernel * 2), (x + 1, 0 * kernel), (0 * x, kernel * 2)):
+            ours, theirs = (jax.jvp(function, (x, kernel), along)[1] for function in (conv3x3, plain))
+            np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+        by_x = jax.jvp(lambda x: conv3x3(x, kernel), (x,), (x + 1,))[1]
+        np.testing.assert_allclose(by_x, plain(x + 1, kernel), rtol=1e-12, atol=1e-12)
         ours, our_vjp = jax.vjp(conv3x3, x, kernel)
         theirs, their_vjp = jax.vjp(plain, x, kernel)
         np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
@@ -31,10 +35,17 @@ def test_values_and_gradients_equal_lax(shape):
             np.testing.assert_allclose(mine, other, rtol=1e-12, atol=1e-12)
 
 
+def kernel_gradient(x, dy, function=along_kernel):
+    kernel = jnp.zeros((3, 3, x.shape[-1], dy.shape[-1]), x.dtype)
+    return jax.vjp(lambda kernel: function(x, kernel), kernel)[1](dy)[0]
+
+
 def test_other_platforms_get_the_same_gradient():
     with jax.enable_x64(True):
-        x, _, dy = arguments(jnp.float64)
-        np.testing.assert_allclose(kernel_gradient(x, dy), conv._xla_kernel_gradient(x, dy), rtol=1e-12, atol=1e-12)
+        x, kernel, dy = arguments(jnp.float64)
+        np.testing.assert_allclose(along_kernel(x, kernel), plain(x, kernel), rtol=1e-12, atol=1e-12)
+        ours, theirs = kernel_gradient(x, dy), kernel_gradient(x, dy, plain)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
 def test_lowers_for_other_platforms():

@@ -34,8 +34,11 @@ def arguments(shape=(3, 4, 6, 8), seed=0):
 
 @pytest.mark.parametrize("silu", [True, False])
 @pytest.mark.parametrize("num_groups", [1, 4, 8])
-def test_values_and_gradients_equal_flax(num_groups, silu):
+def test_values_and_derivatives_equal_flax(num_groups, silu):
     *primals, dy = arguments()
+    along = [jnp.cos(3 * value) for value in primals]
+    forward = [jax.jvp(lambda *a, f=f: f(*a, num_groups, 1e-5, silu), primals, along)[1] for f in (group_norm, plain)]
+    np.testing.assert_allclose(*forward, rtol=1e-11, atol=1e-11)
     ours, our_vjp = jax.vjp(lambda *a: group_norm(*a, num_groups, 1e-5, silu), *primals)
     theirs, their_vjp = jax.vjp(lambda *a: plain(*a, num_groups, 1e-5, silu), *primals)
     np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
@@ -49,7 +52,7 @@ def test_gradient_equals_finite_differences():
     def function(*values):  # the check itself calls with numpy arrays
         return group_norm(*map(jnp.asarray, values), 2, 1e-5, True)
 
-    check_grads(function, primals, order=1, modes=["rev"])
+    check_grads(function, primals, order=1, modes=["fwd", "rev"])
 
 
 @pytest.mark.slow
