@@ -74,7 +74,7 @@ def along_kernel(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c c2"]) -
 def shifted_rows(
     columns: Float[Array, "b h w c"], kernel: Float[Array, "n m c3 c2"], shifts: tuple[int, ...], crop: int = 0
 ) -> Float[Array, "b h2 w c2"]:
-    """The sum over the kernel's rows of each one's product with the columns, shifted down, without the last `crop` rows.
+    """The sum over the kernel's rows of each one's product with the columns, shifted down; the last `crop` are cut.
 
     Products are in the dtype of the columns; sums are float32 at least, those of the transpose too.
     """

@@ -24,8 +24,8 @@ the number of rows, instead of (mean / std)^2.
     dy = z' (slope_c dx + u_c + w_c xhat),
     u_c = dshift_c - slope_c avg_g(dx),    w_c = dgain_c - slope_c avg_g(xhat dx)
 
-whose transpose, which JAX takes of it, needs the sums over pixels S_c = sum(dz) and T_c = sum(dz * xhat), dz = dy z': they
-are the gradients of shift and gain, and give
+whose transpose, which JAX takes of it, needs the sums over pixels S_c = sum(dz) and T_c = sum(dz * xhat), dz = dy z':
+they are the gradients of shift and gain, and give
 
     dx = rstd_g * (gain_c * dz - A_g - B_g * xhat),
     A_g = avg_c(gain_c * S_c) / n,    B_g = avg_c(gain_c * T_c) / n
