@@ -10,23 +10,15 @@ difference: bicubic resizing is skipped when nothing is left to do, so that pict
 through unchanged.
 """
 
-import contextlib
-import functools
-import io
-import logging
 import math
 import os
-import re
-import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image
 
+from genjax.data import opening
 from genjax.typing import Float, UInt8
-
-log = logging.getLogger(__name__)
 
 CROPS = ("center", "random")
 
@@ -37,31 +29,6 @@ WIDE_MODES = ("I", "F")
 """Modes of 32 bits a pixel, which PIL cannot turn into 8 bits faithfully."""
 
 _DIRECT = ("L", "RGB")
-_SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
-
-
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""EXIF's orientation -> what makes the image upright; every other value is upright already."""
-
-_KEY_SCALES = {"L;2": 85, "L;4": 17}
-
-_HEAD = 2**16
-_INSTEAD = (
-    (rb"\Z", "empty"),
-    (rb"version https://git-lfs", "a pointer of git-lfs and not the image: run `git lfs pull`"),
-    (rb"(?i)\s*<(!doctype html|html)", "a web page and no image"),
-    (rb"(?s)\xff\xd8.*?\xff[\xc0-\xc3]\x00.\x0c", "a JPEG of 12 bits, which Pillow can't read: save it with 8"),
-)
-
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # `_say_large` names the file.
 
 
 def decode(picture: bytes | str | os.PathLike | Image.Image, name: str = "") -> UInt8[np.ndarray, "h w c"]:
@@ -77,112 +44,13 @@ def decode(picture: bytes | str | os.PathLike | Image.Image, name: str = "") -> 
     Raises:
         OSError: bytes that are no image, or one that is broken or cut short; names it, in one line.
     """
-    name = name or _name(picture)
-    with _named(name, picture):
-        if isinstance(picture, Image.Image):
-            return _pixels(_upright(picture))
-        with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as opened:
-            if opened.width * opened.height > (Image.MAX_IMAGE_PIXELS or math.inf):
-                _say_large(name, opened.width, opened.height)
-            return _pixels(_upright(opened))
-
-
-def decode_alpha(picture: str | os.PathLike) -> UInt8[np.ndarray, "h w 1"] | None:
-    """The opacity of a file's image, upright: 0 = transparent, 255 = opaque; None where it has no transparency.
-
-    Raises:
-        OSError: as `decode`.
-    """
-    with _named(_name(picture), picture), Image.open(picture) as opened:
-        upright = _upright(opened)
-        if upright.mode in _SIXTEEN_BIT:
-            key = upright.info.get("transparency")
-            return None if key is None else np.where(np.asarray(upright) == key, 0, 255).astype(np.uint8)[..., None]
-        if not upright.has_transparency_data:
-            return None
-        return np.array(upright.convert("RGBA").getchannel("A"))[..., None]
-
-
-def _name(picture: bytes | str | os.PathLike | Image.Image) -> str:
-    """What errors call an image: its path where it has one, in characters that can be printed on a line."""
-    if isinstance(picture, bytes):
-        return f"an image of {len(picture)} bytes"
-    if isinstance(picture, Image.Image):
-        picture = getattr(picture, "filename", "") or "an image"
-    characters = os.fsdecode(picture)
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in characters)
-
-
-@contextlib.contextmanager
-def _named(name: str, picture: bytes | str | os.PathLike | Image.Image) -> Iterator[None]:
-    """Every error of Pillow's decoders, which are of many kinds, as an OSError that names the image in one line.
-
-    What the operating system says keeps its number and kind, for these files may be whole.
-    """
-    try:
-        yield
-    except UnidentifiedImageError as error:
-        raise OSError(f"{name} is {_what_instead(picture)}") from error
-    except Image.DecompressionBombError as error:
-        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
-        raise OSError(f"{name} has more than {limit} million pixels: make it smaller") from error
-    except Exception as error:
-        if isinstance(error, OSError) and error.filename is not None:
-            raise
-        if isinstance(error, OSError) and error.errno is not None:
-            raise type(error)(error.errno, error.strerror, name) from error
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise OSError(f"{name} can't be decoded: {reason}") from error
-
-
-def _what_instead(picture: bytes | str | os.PathLike | Image.Image) -> str:
-    """What bytes are that Pillow doesn't know: what people most often have in place of an image."""
-    if isinstance(picture, Image.Image):
-        return "no image"
-    head = picture[:_HEAD] if isinstance(picture, bytes) else _read_head(picture)
-    return next((said for pattern, said in _INSTEAD if re.match(pattern, head)), "no image that Pillow can read")
-
-
-def _read_head(path: str | os.PathLike) -> bytes:
-    with open(path, "rb") as file:
-        return file.read(_HEAD)
-
-
-@functools.lru_cache(maxsize=1024)
-def _say_large(name: str, width: int, height: int) -> None:
-    """Say, once of an image, that reading it takes long."""
-    log.warning(
-        "%s has %dx%d pixels, which takes long to read, and memory, each time: make it smaller", name, width, height
-    )
-
-
-def _upright(picture: Image.Image) -> Image.Image:
-    """An image as its camera was held. Nothing but the orientation is read of its metadata."""
-    if not picture.width or not picture.height:
-        raise OSError(f"it has {picture.width}x{picture.height} pixels")
-    key, raw = picture.info.get("transparency"), _raw_mode(picture)
-    picture.load()
-    if raw in _KEY_SCALES and isinstance(key, int):
-        picture.info["transparency"] = key * _KEY_SCALES[raw]  # Pillow scales the pixels but not their key.
-    elif raw == "RGB;16B" and isinstance(key, tuple):
-        picture.info["transparency"] = tuple(value >> 8 for value in key)
-    try:
-        turn = _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation))
-    except Exception:  # Pillow's parsers raise many kinds of exceptions on broken metadata.
-        turn = None
-    return picture if turn is None else picture.transpose(turn)
-
-
-def _raw_mode(picture: Image.Image) -> str:
-    """How the pixels of a PNG are packed in its file, "" of other images or once it is loaded."""
-    tiles = getattr(picture, "tile", None) if picture.format == "PNG" else None
-    args = tiles[0].args if tiles else ""
-    return args if isinstance(args, str) else str(args[0]) if args else ""
+    with opening.upright(picture, name) as opened:
+        return _pixels(opened)
 
 
 def _pixels(picture: Image.Image) -> UInt8[np.ndarray, "h w c"]:
     """A loaded image in any mode as grey or RGB."""
-    if picture.mode in _SIXTEEN_BIT:
+    if picture.mode in opening.SIXTEEN_BIT:
         values = np.asarray(picture).astype(np.uint16)
         transparent = values == picture.info.get("transparency", -1)
         return np.where(transparent, 255, values >> 8).astype(np.uint8)[..., None]

@@ -15,6 +15,7 @@ circles in both. A text diff goes along one from z_i towards (z_t - z_t0) / |z_t
     images.draw(stage, 16, conditions=edit.conditions(stage, 16))
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def make(name: str, text: str) -> Edit:
         ValueError: for another form. Files are read, and the model looked at, by `conditions`.
     """
     words = text.rsplit(":", 2 if name == "text_diff" else 1)
-    if len(words) < (3 if name == "text_diff" else 2) or not words[0]:
+    if len(words) < (3 if name == "text_diff" else 2) or not all(word.strip() for word in words):
         raise ValueError(f"--{name}={text} can't be read; write {USAGE[name]}")
     return {"variations": _variations, "blend": _blend, "text_diff": _text_diff}[name](*words)
 
@@ -61,6 +62,8 @@ def _variations(picture: str, eta: str) -> Edit:
         strength = float(eta)
     except ValueError:
         raise ValueError(f"--variations: {eta!r} is no number; write {USAGE['variations']}") from None
+    if not 0 <= strength < math.inf:
+        raise ValueError(f"--variations: eta={strength:g} must be a number from 0 on; write {USAGE['variations']}")
 
     def conditions(stage: Stage, count: int) -> dict[str, np.ndarray]:
         z, x_T = describe(dalle2.parts(stage), picture)

@@ -1,6 +1,7 @@
 """Pictures edited by any trained diffusion model: what a person asks for, as conditions of its sampling.
 
-    --inpaint=PICTURE:MASK         what is black in MASK is made anew, what is white is kept (RePaint, arXiv:2201.09865)
+    --inpaint=PICTURE:MASK         what is black or transparent in MASK is made anew, what is white or opaque is kept
+                                   (`genjax.pipelines.masks`; RePaint, arXiv:2201.09865)
     --outpaint=PICTURE:RIGHT,DOWN  PICTURE is moved so many pixels within its frame, and what opens is made
     --sdedit=PICTURE:STRENGTH      PICTURE is noised by that share of the steps and denoised (SDEdit, arXiv:2108.01073)
     --interpolate=FROM:TO          pictures between two, along a great circle of DDIM's latents (arXiv:2010.02502)
@@ -12,6 +13,7 @@
 Files are brought to the model's size by their middle square, and to its channels. With guides, they add up.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,15 +24,18 @@ import numpy as np
 from genjax.data import transforms
 from genjax.diffusion import editing
 from genjax.families.base import ImageSampler
+from genjax.pipelines import masks
 from genjax.stages import Stage
-from genjax.typing import Float
+from genjax.typing import Float, UInt8
+
+log = logging.getLogger(__name__)
 
 RESAMPLES = 5
 """Times that inpainting walks each stretch of the grid."""
 REACH = 0.95
 """Share of the steps that interpolation inverts: at the first, almost nothing of a picture is left to come back to."""
 USAGE = {
-    "inpaint": "PICTURE:MASK, white = kept",
+    "inpaint": "PICTURE:MASK, white or opaque = kept",
     "outpaint": "PICTURE:RIGHT,DOWN, in pixels",
     "sdedit": "PICTURE:STRENGTH, from 0 to 1",
     "interpolate": "FROM:TO, two pictures",
@@ -71,8 +76,8 @@ def read_picture(path: str | Path, stage: Stage) -> Float[np.ndarray, "h w c"]:
     """A file as the stage's model sees pictures: of its size and channels, in [-1, 1].
 
     Raises:
-        ValueError: if it is no picture, or the stage draws none from noise.
-        OSError: if it can't be read.
+        ValueError: if the stage draws no images from noise.
+        OSError: if it is no image or can't be read; names it.
     """
     expect_editor(stage)
     return read_as(path, stage.family.interface.image_shape)
@@ -91,24 +96,44 @@ def expect_editor(stage: Stage) -> None:
 
 
 def read_as(path: str | Path, image_shape: tuple[int, int, int]) -> Float[np.ndarray, "h w c"]:
-    """A file as pictures of (height, width, channels), in [-1, 1].
+    """A file as an image of (height, width, channels), in [-1, 1].
 
     Raises:
-        ValueError: if it is no picture.
-        OSError: if it can't be read.
+        OSError: if it is no image or can't be read; names it.
     """
+    return _fit(transforms.decode(_path(path)), image_shape)
+
+
+def _path(path: str | Path) -> Path:
+    """A path with `~` understood, which a shell doesn't within `NAME=~/...`."""
+    return Path(path).expanduser()
+
+
+def _fit(pixels: UInt8[np.ndarray, "h w c"], image_shape: tuple[int, int, int]) -> Float[np.ndarray, "s s d"]:
     height, _, channels = image_shape
-    return transforms.to_float(
-        transforms.to_channels(transforms.center_crop(transforms.decode(path), height), channels)
-    )
+    return transforms.to_float(transforms.to_channels(transforms.center_crop(pixels, height), channels))
 
 
 def _inpaint(picture: str, mask: str) -> Edit:
     def conditions(stage: Stage, count: int) -> dict[str, np.ndarray]:
-        kept = read_picture(mask, stage).mean(axis=-1, keepdims=True) >= 0
-        return _repeated(count, known=read_picture(picture, stage), mask=kept.astype(np.float32))
+        expect_editor(stage)
+        shape = stage.family.interface.image_shape
+        pixels, kept = transforms.decode(_path(picture)), masks.read(_path(mask))
+        masks.check_proportions(mask, kept, picture, pixels)
+        small = masks.fit(kept, shape[0])
+        _say_extremes(mask, small)
+        return _repeated(count, known=_fit(pixels, shape), mask=small)
 
     return Edit({"resamples": RESAMPLES}, conditions)
+
+
+def _say_extremes(mask: str, kept: np.ndarray) -> None:
+    """Say when an edit would remake nothing, or everything."""
+    size = f"{kept.shape[1]}x{kept.shape[0]} pixels of the model's middle square"
+    if kept.all():
+        log.warning("%s keeps all %s: nothing is remade; black or transparent is what is to be", mask, size)
+    elif not kept.any():
+        log.warning("%s keeps none of the %s: everything is remade; white or opaque is what is kept", mask, size)
 
 
 def _outpaint(picture: str, offset: str) -> Edit:
@@ -118,6 +143,15 @@ def _outpaint(picture: str, offset: str) -> Edit:
         raise ValueError(f"--outpaint: {offset!r} is no pair of whole numbers; write {USAGE['outpaint']}") from None
 
     def conditions(stage: Stage, count: int) -> dict[str, np.ndarray]:
+        expect_editor(stage)
+        height, width, _ = stage.family.interface.image_shape
+        if abs(right) >= width or abs(down) >= height:
+            raise ValueError(
+                f"--outpaint: moved by {right},{down} nothing of the picture is left in a frame of {width}x{height} "
+                f"pixels; RIGHT must be within +-{width - 1} and DOWN within +-{height - 1}"
+            )
+        if not right and not down:
+            log.warning("--outpaint: moved by 0,0 the picture fills its frame: nothing is made")
         whole = jnp.asarray(read_picture(picture, stage)[None])
         known, mask = editing.extend(whole, top=down, bottom=-down, left=right, right=-right)
         return _repeated(count, known=np.asarray(known[0]), mask=np.asarray(mask[0]))
@@ -130,6 +164,8 @@ def _sdedit(picture: str, strength: str) -> Edit:
         share = float(strength)
     except ValueError:
         raise ValueError(f"--sdedit: the strength {strength!r} is no number; write {USAGE['sdedit']}") from None
+    if not 0 < share <= 1:
+        raise ValueError(f"--sdedit: strength={share:g} must be in (0, 1]: 1 forgets the picture, near 0 keeps it")
     return Edit({"strength": share}, lambda stage, count: _repeated(count, source=read_picture(picture, stage)))
 
 

@@ -125,5 +125,11 @@ def test_edits_of_the_command_line_are_read():
     for name, text in (("variations", "a.png"), ("variations", "a.png:x"), ("blend", ":b"), ("text_diff", "a.png:x")):
         with pytest.raises(ValueError, match=f"--{name}"):
             dalle2_editing.make(name, text)
+    for eta in ("nan", "inf", "-1"):
+        with pytest.raises(ValueError, match=f"--variations: eta={eta} must be a number from 0 on"):
+            dalle2_editing.make("variations", f"a.png:{eta}")
+    for name, text in (("blend", "a.png:"), ("text_diff", "a.png: :b"), ("text_diff", "a:b:"), ("variations", ":1")):
+        with pytest.raises(ValueError, match=f"--{name}=.* can't be read"):
+            dalle2_editing.make(name, text)
     with pytest.raises(ValueError, match="mean the same"):
         dalle2_editing.text_difference(jnp.ones(3), jnp.ones(3))

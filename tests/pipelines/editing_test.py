@@ -3,6 +3,9 @@
 Stages are made by hand, with random weights: nothing is trained here.
 """
 
+import functools
+import re
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -43,6 +46,12 @@ def model(scale=0.1, **sampling):
     config = ddpm_digits.get_config("tiny")
     config.sampling.update(sampling)
     return make_stage(config, scale)
+
+
+@functools.cache
+def shared_model():
+    """For what looks at its shape alone."""
+    return model()
 
 
 @pytest.fixture
@@ -129,11 +138,87 @@ def test_pictures_are_brought_to_the_model(tmp_path):
         ("sdedit", "picture.png:much", "the strength 'much' is no number"),
         ("outpaint", "picture.png:3", "'3' is no pair of whole numbers"),
         ("interpolate", ":b.png", "write FROM:TO"),
+        *(("sdedit", f"a:{share}", rf"strength={share} must be in \(0, 1\]") for share in ("nan", "-inf", "0", "2")),
     ],
 )
 def test_what_cannot_be_read(name, text, message):
     with pytest.raises(ValueError, match=message):
         editing.make(name, text)
+
+
+def test_an_image_is_inpainted_where_its_own_copy_has_a_hole(files, tmp_path):
+    """The copy's colours say nothing: what was erased in it is remade."""
+    hole = Image.fromarray(np.dstack([PICTURE] * 3 + [MASK]))
+    hole.save(tmp_path / "hole.png")
+    conditions = editing.make("inpaint", f"{files['picture']}:{tmp_path / 'hole.png'}").conditions(shared_model(), 2)
+    np.testing.assert_array_equal(conditions["mask"][1, ..., 0], MASK / 255)
+    np.testing.assert_allclose(conditions["known"][1, ..., 0], PICTURE / 127.5 - 1, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"), [(0, "keeps none of the 8x8 pixels.*everything is remade"), (1, "keeps all 8x8.*nothing is")]
+)
+def test_when_everything_or_nothing_is_remade_it_is_said(value, message, files, tmp_path, caplog):
+    Image.new("L", (80, 80), value).save(tmp_path / "all.png")
+    found = editing.make("inpaint", f"{files['picture']}:{tmp_path / 'all.png'}").conditions(shared_model(), 1)
+    np.testing.assert_array_equal(found["mask"], np.full((1, 8, 8, 1), value))
+    (record,) = caplog.records
+    assert re.search(f"all.png {message}", record.getMessage()) and "\n" not in record.getMessage()
+    caplog.clear()
+    editing.make("inpaint", f"{files['picture']}:{files['mask']}").conditions(shared_model(), 1)
+    assert not caplog.records
+
+
+def test_a_hole_outside_of_the_middle_square_is_told_of(tmp_path, caplog):
+    wide = np.full((40, 100), 255, np.uint8)
+    for name in ("wide", "hole"):
+        Image.fromarray(wide).save(tmp_path / f"{name}.png")
+        wide[:, :20] = 0
+    editing.make("inpaint", f"{tmp_path}/wide.png:{tmp_path}/hole.png").conditions(shared_model(), 1)
+    assert "keeps all 8x8 pixels of the model's middle square" in caplog.text
+
+
+def test_a_mask_of_other_proportions_is_refused(files, tmp_path):
+    Image.fromarray(MASK[:4]).save(tmp_path / "flat.png")
+    with pytest.raises(ValueError, match="flat.png has 8x4 pixels and .*picture.png 8x8: .* the same proportions"):
+        editing.make("inpaint", f"{files['picture']}:{tmp_path / 'flat.png'}").conditions(shared_model(), 1)
+
+
+@pytest.mark.parametrize("offset", ["8,0", "0,-8", "-100,3", f"{10**30},0"])
+def test_a_picture_moved_out_of_its_frame_is_refused(offset, files):
+    with pytest.raises(ValueError, match=r"nothing of the picture is left in a frame of 8x8 .* within \+-7"):
+        editing.make("outpaint", f"{files['picture']}:{offset}").conditions(shared_model(), 1)
+
+
+def test_a_picture_that_is_not_moved_is_told_of(files, caplog):
+    editing.make("outpaint", f"{files['picture']}:0,0").conditions(shared_model(), 1)
+    assert "nothing is made" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["none.png", "folder", "text.png", "empty.png", "cut.png"])
+@pytest.mark.parametrize(
+    "asked", ["inpaint={}:ok", "inpaint=ok:{}", "outpaint={}:1,1", "sdedit={}:0.5", "interpolate={}:ok",
+              "interpolate=ok:{}", "image={}:1", "style={}:1"]
+)  # fmt: skip
+def test_what_is_no_image_is_one_line_that_names_it(kind, asked, files, tmp_path):
+    """Of edits and of guides."""
+    (tmp_path / "folder").mkdir()
+    contents = {"text.png": b"a cat", "empty.png": b"", "cut.png": files["picture"].read_bytes()[:60]}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    name, _, text = asked.replace("ok", str(files["picture"])).format(tmp_path / kind).partition("=")
+    with pytest.raises(OSError, match=kind) as error:
+        if name in registry.GUIDES:
+            registry.make(f"{name}:{text}", shared_model())
+        else:
+            editing.make(name, text).conditions(shared_model(), 1)
+    assert "\n" not in str(error.value)
+
+
+def test_a_home_folder_is_understood(files, monkeypatch):
+    monkeypatch.setenv("HOME", str(files["mask"].parent))
+    found = editing.make("inpaint", "~/picture.png:~/mask.png").conditions(shared_model(), 1)
+    np.testing.assert_array_equal(found["mask"][0, ..., 0], MASK / 255)
 
 
 def test_what_cannot_be_edited(files):

@@ -82,6 +82,8 @@ def test_shares_of_models_that_are_known(monkeypatch):
 
 
 def test_refuses(held_out):
+    with pytest.raises(ValueError, match="num_samples=0 must be at least 1"):
+        filling.make_holes(stage(), 0)
     with pytest.raises(ValueError, match="only .* scenes have two objects"):
         filling.measure(stage(), 1000)
     with pytest.raises(ValueError, match="'glide' can't edit"):
