@@ -33,6 +33,7 @@ setup(
         "optax>=0.2.8",
         "orbax-checkpoint>=0.12.8",
         "pillow>=13.0",
+        "safetensors>=0.8",
         "scikit-learn>=1.9",
         "tensorboardX>=2.6.5",
         "tensorflow-datasets>=4.9.10",
@@ -41,7 +42,7 @@ setup(
     ],
     extras_require={
         "test": TEST,
-        "text": ["safetensors>=0.8", "sentencepiece>=0.2.3"],
+        "text": ["sentencepiece>=0.2.3"],
         "parity": ["torch>=2.13", "diffusers>=0.42", "transformers>=5.23"],
         "colab": ["ipywidgets>=8.1", "matplotlib>=3.10"],
     },

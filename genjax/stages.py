@@ -23,7 +23,7 @@ from genjax.data.tokenizers import TextTokenizer
 from genjax.families import registry
 from genjax.families.base import Family, Weights
 from genjax.pretrained import registry as pretrained
-from genjax.training import loop, optim, workdir
+from genjax.training import config_check, loop, optim, workdir
 from genjax.training import state as state_lib
 from genjax.training.checkpoint import Checkpoints
 from genjax.typing import DataSpec, Params, PyTree
@@ -81,9 +81,10 @@ def train(config: ConfigDict, folder: Path) -> None:
     """Train what a config describes in the workdir `folder`, on the upstream stages that it names.
 
     Raises:
-        ValueError: as `load_parents`, `build` and `training.loop.train`, for codes of another tokenizer, or for a
-            parent that reads captions otherwise.
+        ValueError: as `config_check.check`, `load_parents`, `build` and `training.loop.train`, for codes of another
+            tokenizer, or for a parent that reads captions otherwise.
     """
+    config = config_check.check(config)
     parents = load_parents(config, folder, sharding.make_mesh(**config.mesh))
     data = workdir.data_settings(folder, config)
     family, _ = build(config, parents, loader.describe(data))

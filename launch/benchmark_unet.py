@@ -16,8 +16,8 @@ import torch
 from absl import flags
 
 from configs import ddpm_cifar10
-from genjax import launcher
 from genjax.families import registry
+from genjax.launcher import startup
 from genjax.training import optim, state, step
 from genjax.typing import DataSpec
 
@@ -80,4 +80,4 @@ def main():
 
 
 if __name__ == "__main__":
-    launcher.run(main)
+    startup.run(main)

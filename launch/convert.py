@@ -4,22 +4,21 @@ The workdir is like that of any run: it can be sampled, be a stage of another on
 config says more than no steps. `--checkpoint=guided_diffusion:256x256_diffusion.pt` names another one than the config.
 """
 
-from pathlib import Path
-
 from absl import flags
 
-from genjax import launcher, stages
+from genjax import stages
+from genjax.launcher import startup
+from genjax.launcher.flags import define_path
 from genjax.pretrained import registry
 
-_CONFIG = launcher.define_config()
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run that it becomes.")
+_CONFIG = startup.define_config()
+_WORKDIR = define_path("workdir", "Folder of the run that it becomes.", writes=True, required=True)
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", None, f"KIND:PATH, KIND one of {', '.join(sorted(registry.KINDS))}; default: config.init_from."
 )
 _WEIGHTS = flags.DEFINE_string(
     "weights", "", "Which weights of a file that holds several; default: the moving average, where there is one."
 )
-flags.mark_flags_as_required(["config", "workdir"])
 
 
 def main():
@@ -30,9 +29,9 @@ def main():
     config.training.num_steps = 0
     if not registry.is_named(config.init_from):
         raise ValueError(f"config.init_from={config.init_from!r} is no public checkpoint; --checkpoint=KIND:PATH is")
-    stages.train(config, Path(_WORKDIR.value))
+    stages.train(config, _WORKDIR.value)
     print(f"converted {config.init_from} to {_WORKDIR.value}")
 
 
 if __name__ == "__main__":
-    launcher.run(main)
+    startup.run(main)

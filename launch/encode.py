@@ -3,22 +3,23 @@
 Writes WORKDIR/encoded, for the prior: `--config.data.encoded=WORKDIR/encoded`. Tells how many codes are in use.
 """
 
-from pathlib import Path
-
 import jax
 from absl import flags
 
-from genjax import launcher, stages
+from genjax import stages
+from genjax.core import paths
+from genjax.launcher import startup
+from genjax.launcher.flags import define_path
 from genjax.pipelines import encoding
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the tokenizer's run.", required=True)
+_WORKDIR = define_path("workdir", "Folder of the tokenizer's run.", required=True)
 _SPLITS = flags.DEFINE_list("splits", [], "Splits of its dataset; default: the training and the held-out split.")
-_OUT = flags.DEFINE_string("out", None, f"Folder to write to; default: WORKDIR/{encoding.FOLDER}.")
+_OUT = define_path("out", f"Folder to write to; default: WORKDIR/{encoding.FOLDER}.", writes=True)
 
 
 def main():
     stage = stages.load(_WORKDIR.value)
-    folder = Path(_OUT.value) if _OUT.value else Path(_WORKDIR.value) / encoding.FOLDER
+    folder = _OUT.value or paths.writable_folder(_WORKDIR.value / encoding.FOLDER)
     manifest = encoding.encode(stage, folder, _SPLITS.value)
     if jax.process_index() == 0:
         print(f"{folder}: " + ", ".join(f"{count} of {split}" for split, count in manifest.counts.items()))
@@ -29,4 +30,4 @@ def main():
 
 
 if __name__ == "__main__":
-    launcher.run(main)
+    startup.run(main)

@@ -6,24 +6,30 @@ Samples come from the run itself, or from a file: `--samples=runs/ddpm_digits/sa
 import jax
 from absl import flags
 
-from genjax import launcher
+from genjax.core.ranges import AT_LEAST_0
+from genjax.launcher import startup
+from genjax.launcher.flags import define_numbers, define_path, refuse
+from genjax.launcher.sampling_flags import SamplingFlags
 from genjax.metrics import report
 from genjax.pipelines import evaluation
 
-_SAMPLING = launcher.SamplingFlags(num_samples=1000)
-_SAMPLES = flags.DEFINE_string("samples", None, "A samples.npz to measure, instead of new samples.")
+_SAMPLING = SamplingFlags(num_samples=1000, writes=True)
+_SAMPLES = define_path("samples", "Samples to measure instead of new ones: .npz, .npy or a folder of images.")
 _LIKELIHOOD = flags.DEFINE_string(
     "likelihood", "", "Also a diffusion model's likelihood of the held-out pictures: bound (of all steps), or ode."
 )
 _HOLES = flags.DEFINE_bool("fill_holes", False, "Fill held-out scenes, of which one of two objects is erased, instead.")
 _PROBE = flags.DEFINE_multi_string("probe_data", [], "Labelled data to probe features with, NAME or NAME@train[:500].")
-_NOISES = flags.DEFINE_multi_float("probe_noise", [0.0], "Standard deviations of noise on what --probe_data names.")
+_NOISES = define_numbers("probe_noise", [0.0], "Standard deviation of noise on what --probe_data names", AT_LEAST_0)
 
 
 def main():
+    if not _PROBE.value:
+        refuse("there is no --probe_data", "probe_noise")
     stage = _SAMPLING.load()
     holes = _SAMPLING.fill_holes(stage) if _HOLES.value else {}
-    drawn = None if holes else _SAMPLING.samples(stage, _SAMPLES.value)
+    walk = ("sampler", "num_steps") if _LIKELIHOOD.value else ()
+    drawn = None if holes else _SAMPLING.samples(stage, _SAMPLES.value, but=walk)
     if jax.process_index() == 0:
         asked = (_LIKELIHOOD.value, _PROBE.value, _NOISES.value)
         result = holes | evaluation.evaluate(stage, _SAMPLING.workdir, drawn, 0, *asked)
@@ -32,4 +38,4 @@ def main():
 
 
 if __name__ == "__main__":
-    launcher.run(main)
+    startup.run(main)

@@ -3,24 +3,20 @@
 Run it again to resume. Override any field of a stage: `--config.stages.prior.training.num_steps=1000`.
 """
 
-from pathlib import Path
-
-from absl import flags
-
-from genjax import launcher
+from genjax.launcher import startup
+from genjax.launcher.flags import define_path
 from genjax.pipelines import chain
 
-_CONFIG = launcher.define_config()
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the chain: one workdir a stage.")
-flags.mark_flags_as_required(["config", "workdir"])
+_CONFIG = startup.define_config()
+_WORKDIR = define_path("workdir", "Folder of the chain: one workdir a stage.", writes=True, required=True)
 
 
 def main():
-    written, program = chain.run(_CONFIG.value, Path(_WORKDIR.value)), "sample"
+    written, program = chain.run(_CONFIG.value, _WORKDIR.value), "sample"
     if _CONFIG.value.sampling == "none":
         program = "evaluate"
     print(f"wrote {written}; more: python launch/{program}.py --workdir={_WORKDIR.value}")
 
 
 if __name__ == "__main__":
-    launcher.run(main)
+    startup.run(main)

@@ -3,22 +3,19 @@
 Run it again to resume. Override any field: `--config.training.num_steps=1000`.
 """
 
-from pathlib import Path
+from genjax import stages
+from genjax.launcher import startup
+from genjax.launcher.flags import define_path
 
-from absl import flags
-
-from genjax import launcher, stages
-
-_CONFIG = launcher.define_config()
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
-flags.mark_flags_as_required(["config", "workdir"])
+_CONFIG = startup.define_config()
+_WORKDIR = define_path("workdir", "Folder of the run.", writes=True, required=True)
 
 
 def main():
-    config, folder = _CONFIG.value, Path(_WORKDIR.value)
+    config, folder = _CONFIG.value, _WORKDIR.value
     stages.train(config, folder)
     print(f"trained to step {config.training.num_steps}: {folder}")
 
 
 if __name__ == "__main__":
-    launcher.run(main)
+    startup.run(main)

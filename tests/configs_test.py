@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from configs import common
+from genjax.training import config_check
 
 FILES = sorted(path.stem for path in (Path(__file__).parents[1] / "configs").glob("[a-z]*_*.py"))
 CONFIGS = [name for name in FILES if hasattr(importlib.import_module(f"configs.{name}"), "get_config")]
@@ -20,6 +21,14 @@ def test_unknown_variants_are_refused(name):
     named = re.search("known: none, (.*), as", str(refusal.value)).group(1).split(", ")
     documented = re.findall(r'"(\w+)"', get_config.__doc__)
     assert set(named) == set(documented)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_number_is_in_its_range(name):
+    for variant in ("", "tiny"):
+        config = importlib.import_module(f"configs.{name}").get_config(variant)
+        for run in config.stages.values() if config_check.is_chain(config) else (config,):
+            assert config_check.check(run).to_dict() == run.to_dict()
 
 
 def test_the_known_ones_are_named():

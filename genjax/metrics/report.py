@@ -47,7 +47,7 @@ from genjax.metrics.baselines import (
     fit_gaussian_mixtures,
     sample_gaussian_mixtures,
 )
-from genjax.metrics.feature_net import FeatureNet, Readings, accuracy, read, weights_hash
+from genjax.metrics.feature_net import NUM_FEATURES, FeatureNet, Readings, accuracy, read, weights_hash
 from genjax.metrics.fid import frechet_from_features
 from genjax.metrics.novelty import novelty
 from genjax.metrics.precision_recall import precision_recall
@@ -56,6 +56,7 @@ from genjax.typing import Int, UInt8
 NEIGHBOURS = 3
 FLOOR_DRAWS = 10
 """Subsets of the training pictures over which the floor's Fréchet distance is averaged."""
+COPIES = "over half the held-out images are copies of training images: split the data anew"
 LIBRARIES = ("jax", "flax", "optax", "numpy", "scipy", "scikit-learn")
 
 
@@ -85,7 +86,8 @@ def evaluate_samples(
         seed: of the subsets and the mixture.
 
     Returns:
-        `{"rows": {row: {column: value}}, "receipt": {...}}`, ready for `write_report`.
+        `{"rows": {row: {column: value}}, "receipt": {...}, "left_out": {row or column: why}, "notes": [...]}`, ready
+        for `write_report`. A mixture that can't be fitted has no row, a novelty without a scale is None.
 
     Raises:
         ValueError: for labels that don't match the samples, or too few samples for the neighbours.
@@ -100,24 +102,47 @@ def evaluate_samples(
     samples = _pick(images, labels, _subset(len(images), count, strata[0], rng))
     draws = [_subset(len(train[0]), count, strata[1], rng) for _ in range(FLOOR_DRAWS)]
     asked = rng.choice(train[1], count) if samples.labels is None else samples.labels
-    mixture = sample_gaussian_mixtures(fit_gaussian_mixtures(*train, seed=seed), asked, seed)
-    sets = {
-        "samples": samples,
-        "real_train": _pick(*train, draws[0]),
-        "gaussian_mixture": Pictures(mixture, asked),
-    }
+    sets, left_out = {"samples": samples, "real_train": _pick(*train, draws[0])}, {}
+    try:
+        mixture = sample_gaussian_mixtures(fit_gaussian_mixtures(*train, seed=seed), asked, seed)
+        sets["gaussian_mixture"] = Pictures(mixture, asked)
+    except ValueError as error:
+        left_out["gaussian_mixture"] = str(error)
     reference = read(feature_net, test[0])
     rows = {
         name: {"count": count} | _row(pictures, reference, train[0], test[0], feature_net)
         for name, pictures in sets.items()
     }
+    if rows["samples"]["novelty"] is None:
+        left_out["novelty"] = COPIES
     real = read(feature_net, train[0]).features
     floor = float(np.mean([frechet_from_features(real[draw], reference.features) for draw in draws]))
     rows["real_train"]["frechet"] = floor
     for row in rows.values():
-        row["frechet_ratio"] = row["frechet"] / floor
+        row["frechet_ratio"] = row["frechet"] / floor if floor else None
     counts = {"samples": len(images), "train": len(train[0]), "test": len(test[0]), "each_row": count}
-    return {"rows": rows, "receipt": _receipt(feature_net, test, counts, labels is not None, seed)}
+    return {
+        "rows": rows,
+        "receipt": _receipt(feature_net, test, counts, labels is not None, seed),
+        "left_out": left_out,
+        "notes": notes(count, len(test[0])),
+    }
+
+
+def notes(count: int, num_test: int) -> list[str]:
+    """What a reader has to know of figures from so few images.
+
+    Args:
+        count: images in each row.
+        num_test: in the reference.
+    """
+    if min(count, num_test) > NUM_FEATURES:
+        return []
+    what = f"{num_test} held-out images" if num_test <= count else f"{count} images a row"
+    return [
+        f"{what} are too few for a Fréchet distance in {NUM_FEATURES} features, which needs more of each than that and "
+        "better ten times as many: it is mostly bias, and compares with nothing but this report's own rows"
+    ]
 
 
 def _subset(total: int, count: int, strata, rng: np.random.Generator) -> Int[np.ndarray, " count"]:
@@ -147,9 +172,17 @@ def _row(pictures: Pictures, reference: Readings, train, test, net: FeatureNet) 
         "frechet": frechet_from_features(readings.features, reference.features),
         **neighbours._asdict(),
         "class_accuracy": None if pictures.labels is None else float((classes == pictures.labels).mean()),
-        "novelty": novelty(pictures.images, train, test),
+        "novelty": _novelty(pictures.images, train, test),
         "class_shares": (np.bincount(classes, minlength=net.num_classes) / len(classes)).tolist(),
     }
+
+
+def _novelty(images, train, test) -> float | None:
+    """The novelty, None where `COPIES` leave it without a scale."""
+    try:
+        return novelty(images, train, test)
+    except ValueError:
+        return None
 
 
 def _receipt(net: FeatureNet, test, counts: dict[str, int], stratified: bool, seed: int) -> dict[str, Any]:

@@ -23,29 +23,34 @@ from ml_collections import ConfigDict
 
 from genjax import stages
 from genjax.core.files import write_json
-from genjax.pipelines import encoding, folders, images
-from genjax.training import workdir
+from genjax.pipelines import encoding, folders, images, needs
+from genjax.training import config_check, workdir
 from genjax.training.checkpoint import Checkpoints
 
 SAMPLING = ("last", "none", *folders.KINDS)
 
 
 def run(config: ConfigDict, folder: Path) -> Path:
-    """Train what is left to train of a chain, then draw samples; returns the path of their grid, of `pipeline.json` if
-    none are drawn.
+    """Check what all of a chain needs, train what is left to train of it, then draw samples; returns the path of their
+    grid, of `pipeline.json` if none are drawn.
 
     Args:
         config: of the chain, see above.
         folder: of the chain.
 
     Raises:
-        ValueError: for an order that names no stage, and all that a stage's own training refuses.
+        ValueError: for a config of one run, an order that names no stage, what `needs.check` misses, and all that a
+            stage's own training refuses.
     """
     _check(config)
+    left = {name for name in config.order if not _is_finished(wire(config.stages[name], config, folder), folder / name)}
+    for name in config.order:
+        if name in left:
+            needs.check(wire(config.stages[name], config, folder), folder / name, config.order)
     for place, name in enumerate(config.order, start=1):
         stage = wire(config.stages[name], config, folder)
         print(f"[{place}/{len(config.order)}] {name}: {folder / name}", flush=True)
-        if not _is_finished(stage, folder / name):
+        if name in left:
             stages.train(stage, folder / name)
         if name in config.encode:
             encoding.encode(stages.load(folder / name), folder / name / encoding.FOLDER)
@@ -79,6 +84,11 @@ def wire(stage: ConfigDict, config: ConfigDict, folder: Path) -> ConfigDict:
 
 
 def _check(config: ConfigDict) -> None:
+    if not config_check.is_chain(config):
+        raise ValueError(
+            "this config is of one run, not of a chain: train it by launch/train.py, with the same --config and "
+            "--workdir"
+        )
     named = (*config.order, *config.encode, *config.cascade)
     missing = [name for name in named if name not in config.stages]
     if missing or not config.order:

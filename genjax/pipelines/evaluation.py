@@ -5,9 +5,14 @@ workdir, so that every evaluation of a run is made with the same net; its hash i
 encodes and decodes but draws nothing is judged by its reconstructions, which bound what a prior over its codes can do;
 one that is trained for its features by linear probes (`genjax.pipelines.probing`); one that puts pictures and texts
 into one space by retrieval (`genjax.metrics.retrieval`).
+
+What of this can't be measured, of images without classes or of a handful of them, is left out with the reason; the rest
+stands.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +21,8 @@ import numpy as np
 
 from genjax import sharding
 from genjax.data import loader
-from genjax.families.base import FeatureExtractor, ImageTextEncoder
-from genjax.metrics import caption_accuracy, feature_net, report
+from genjax.families.base import Family, FeatureExtractor, ImageTextEncoder
+from genjax.metrics import caption_accuracy, feature_net, novelty, report
 from genjax.metrics.retrieval import CANDIDATES
 from genjax.pipelines import clip, images, probing
 from genjax.pipelines.images import Drawn
@@ -26,6 +31,35 @@ from genjax.training import evaluators
 
 COUNT = 1000
 """Pictures that are reconstructed, at most."""
+COMPARISON = "comparison with real images"
+"""What `left_out` calls the rows of `genjax.metrics.report`."""
+
+
+class Figures:
+    """What has been measured so far, and what could not be.
+
+    Attributes:
+        result: as `evaluate` returns it.
+    """
+
+    def __init__(self):
+        self.result: dict[str, Any] = {"held_out": {}, "left_out": {}, "notes": []}
+
+    def add(self, what: str, measure: Callable[[], dict[str, Any]]) -> bool:
+        """Put in what a function measures, or why it can't; whether it could."""
+        try:
+            found = measure()
+        except (ValueError, OSError, MemoryError) as error:
+            self.result["left_out"][what] = " ".join(str(error).split()) or type(error).__name__
+            return False
+        for name, value in found.items():
+            before = self.result.get(name)
+            if isinstance(value, dict):
+                value = {**(before or {}), **value}
+            elif isinstance(value, list):
+                value = [*(before or ()), *value]
+            self.result[name] = value
+        return True
 
 
 def evaluate(
@@ -53,32 +87,46 @@ def evaluate(
         "held_out": metric -> mean over the held-out split; with pictures to judge also "rows" and "receipt", with
         features also "linear_probe": share of held-out pictures whose class is read from them; of a CLIP "retrieval":
         data -> shares of captions and pictures that are found; of pictures of prompts "captions": kind of caption ->
-        share of pictures that show all that theirs names (`genjax.metrics.caption_accuracy`).
+        share of pictures that show all that theirs names (`genjax.metrics.caption_accuracy`); of images without
+        classes "novelty". "left_out": what couldn't be measured -> why. "notes": what has to be known of the rest. A
+        figure that isn't finite is None, and noted.
 
     Raises:
-        ValueError: for data without labels, samples of another size than the data's, prompts that are no captions of
-            `captioned_shapes`, or a probe of a family that has no features.
+        ValueError: for samples of another size than the data's, a likelihood that the family hasn't, or data to probe
+            with that isn't there or doesn't suit.
     """
-    result: dict[str, Any] = {"held_out": held_out(stage, seed)}
+    _check(stage, drawn, likelihood, probe_data)
+    figures, interface = Figures(), stage.family.interface
+    figures.add("held-out metrics", lambda: {"held_out": held_out(stage, seed)})
     if likelihood:
-        result["held_out"] |= {f"{likelihood}/{name}": x for name, x in held_out(stage, seed, likelihood).items()}
-    if isinstance(stage.family.interface, ImageTextEncoder):
-        names = (stage.config.data.name, *probe_data)
-        return result | {"retrieval": {name: clip.retrieve(stage, name, seed)._asdict() for name in names}}
-    if isinstance(stage.family.interface, FeatureExtractor):
-        figures = probing.probe(stage, seed) if stage.spec.num_classes else {}
-        for data in probe_data:
-            figures |= probing.probe_other(stage, data, probe_noises, seed)
-        return result | {"linear_probe": figures}
-    if probe_data:
+        figures.add(f"likelihood {likelihood}", lambda: {"held_out": _costly(stage, likelihood, seed)})
+    if isinstance(interface, ImageTextEncoder):
+        for name in (stage.config.data.name, *probe_data):
+            figures.add(f"retrieval in {name}", partial(_retrieval, stage, name, seed))
+    elif isinstance(interface, FeatureExtractor):
+        figures.add("linear probe", lambda: {"linear_probe": probing.probe(stage, seed)})
+        for name in probe_data:
+            figures.add(f"linear probe of {name}", partial(_probe, stage, name, probe_noises, seed))
+    elif drawn is not None or stage.family.reconstruct:
+        _add_images(figures, stage, folder, drawn, seed)
+    return _without_nan(figures.result)
+
+
+def _check(stage: Stage, drawn: Drawn | None, likelihood: str, probe_data: Sequence[str]) -> None:
+    """Refuse what a person requested and the stage hasn't, before anything is computed."""
+    interface = stage.family.interface
+    _with_likelihood(stage, likelihood)
+    if drawn is not None and drawn.images.shape[1:] != stage.spec.image_shape:
+        raise ValueError(f"samples of {drawn.images.shape[1:]} can't be compared with data of {stage.spec.image_shape}")
+    if probe_data and not isinstance(interface, (FeatureExtractor, ImageTextEncoder)):
         raise ValueError(f"a run of the family {stage.config.family!r} gives no features to probe")
-    if drawn is not None and drawn.prompts:
-        return result | {"captions": caption_accuracy.by_kind(drawn.images, drawn.prompts)}
-    if drawn is None and stage.family.reconstruct:
-        train = loader.load_arrays(_pictures(stage), stage.config.data.split)["image"]
-        chosen = np.random.default_rng(seed).permutation(len(train))[:COUNT]
-        drawn = Drawn(images.reconstruct(stage, train[chosen], seed), None, None)
-    return result | (_compare(stage, folder, drawn, seed) if drawn else {})
+    for data in probe_data:
+        name, _, split = data.partition("@")
+        spec = loader.describe(_pictures(stage) | {"name": name, "tokenizer": {}} | ({"split": split} if split else {}))
+        if isinstance(interface, ImageTextEncoder) and not spec.has_text:
+            raise ValueError(f"--probe_data={data} has no captions to find images by")
+        if isinstance(interface, FeatureExtractor) and not spec.num_classes:
+            raise ValueError(f"--probe_data={data} has no labels to probe features with")
 
 
 def held_out(stage: Stage, seed: int = 0, likelihood: str = "") -> dict[str, float]:
@@ -92,17 +140,32 @@ def held_out(stage: Stage, seed: int = 0, likelihood: str = "") -> dict[str, flo
     Raises:
         ValueError: for a likelihood that the family hasn't.
     """
-    family = stage.family
-    if likelihood:
-        known = getattr(family.interface, "likelihoods", {})
-        if likelihood not in known:
-            raise ValueError(f"no likelihood {likelihood!r}; this model has {sorted(known) or 'none'}")
-        family = family._replace(evaluate=known[likelihood])
+    family = _with_likelihood(stage, likelihood)
     mesh, settings = sharding.make_mesh(), _pictures(stage)
     batches = loader.eval_batches(
         settings, settings["eval_split"], settings["batch_size"], jax.process_index(), jax.process_count()
     )
     return evaluators.make_evaluate(family, mesh)(stage.weights, batches, jax.random.key(seed))
+
+
+def _with_likelihood(stage: Stage, likelihood: str) -> Family:
+    """The family, evaluated by one of its costly likelihoods; as it is for ""."""
+    known = getattr(stage.family.interface, "likelihoods", {})
+    if likelihood and likelihood not in known:
+        raise ValueError(f"no likelihood {likelihood!r}; this model has {sorted(known) or 'none'}")
+    return stage.family._replace(evaluate=known[likelihood]) if likelihood else stage.family
+
+
+def _costly(stage: Stage, likelihood: str, seed: int) -> dict[str, float]:
+    return {f"{likelihood}/{name}": value for name, value in held_out(stage, seed, likelihood).items()}
+
+
+def _retrieval(stage: Stage, name: str, seed: int) -> dict[str, Any]:
+    return {"retrieval": {name: clip.retrieve(stage, name, seed)._asdict()}}
+
+
+def _probe(stage: Stage, name: str, noises: Sequence[float], seed: int) -> dict[str, Any]:
+    return {"linear_probe": probing.probe_other(stage, name, noises, seed)}
 
 
 def held_out_images(stage: Stage) -> np.ndarray:
@@ -115,16 +178,55 @@ def _pictures(stage: Stage) -> dict[str, Any]:
     return stage.config.data.to_dict() | {"encoded": ""}
 
 
-def _compare(stage: Stage, folder: Path, drawn: Drawn, seed: int) -> dict[str, Any]:
-    if drawn.images.shape[1:] != stage.spec.image_shape:
-        raise ValueError(f"samples of {drawn.images.shape[1:]} can't be compared with data of {stage.spec.image_shape}")
+def _add_images(figures: Figures, stage: Stage, folder: Path, drawn: Drawn | None, seed: int) -> None:
+    """What samples, or reconstructions, are worth: by their captions, or else by real images; of images without classes
+    by their novelty alone."""
+    if drawn is not None and drawn.prompts:
+        if figures.add("captions", lambda: {"captions": caption_accuracy.by_kind(drawn.images, drawn.prompts)}):
+            return
+    if not figures.add(COMPARISON, lambda: _compare(stage, folder, drawn, seed)) and drawn is not None:
+        figures.add("novelty", lambda: {"novelty": _novelty(stage, drawn)})
+
+
+def _compare(stage: Stage, folder: Path, drawn: Drawn | None, seed: int) -> dict[str, Any]:
+    """Rows and receipt of `genjax.metrics.report`, of samples or of reconstructed training images."""
+    if not stage.spec.num_classes:
+        raise ValueError(
+            f"the data {stage.config.data.name!r} has no classes, by which the net is trained in whose features images "
+            "are compared"
+        )
     settings = _pictures(stage)
     train, test = (loader.load_arrays(settings, settings[split]) for split in ("split", "eval_split"))
+    if drawn is None:
+        chosen = np.random.default_rng(seed).permutation(len(train["image"]))[:COUNT]
+        drawn = Drawn(images.reconstruct(stage, train["image"][chosen], seed), None, None)
     net = feature_net.load_or_train(
         folder / "feature_net", train["image"], train.get("label"), stage.spec.num_classes, seed
     )
     pairs = ((arrays["image"], arrays["label"]) for arrays in (train, test))
     return report.evaluate_samples(drawn.images, drawn.labels, *pairs, net, seed)
+
+
+def _novelty(stage: Stage, drawn: Drawn) -> float:
+    settings = _pictures(stage)
+    train, test = (loader.load_arrays(settings, settings[split])["image"] for split in ("split", "eval_split"))
+    return novelty.novelty(drawn.images, train, test)
+
+
+def _without_nan(result: dict[str, Any]) -> dict[str, Any]:
+    """The result with None for what isn't finite, which no reader of JSON has to understand, and notes of it."""
+    wrong = []
+
+    def clean(value: Any, name: str) -> Any:
+        if isinstance(value, dict):
+            return {key: clean(inner, f"{name}/{key}" if name else key) for key, inner in value.items()}
+        if isinstance(value, float) and not math.isfinite(value):
+            wrong.append(f"{name} is {value}: the model gives what is no number, or the figure isn't defined here")
+            return None
+        return value
+
+    cleaned = clean(result, "")
+    return cleaned | {"notes": [*cleaned["notes"], *wrong]}
 
 
 def format_result(result: dict[str, Any]) -> str:
@@ -138,5 +240,10 @@ def format_result(result: dict[str, Any]) -> str:
         for kind, share in shares.items()
     ]
     lines += [f"holes: {name}: {share:.1%}" for name, share in result.get("holes", {}).items()]
-    own = ", ".join(f"{name} {value:.4g}" for name, value in result["held_out"].items())
-    return "\n".join([*lines, f"held-out pictures: {own}"])
+    if result.get("novelty") is not None:
+        lines.append(f"novelty: {result['novelty']:.2f} (1: as far from training images as held-out ones, 0: copies)")
+    values = {name: "not finite" if value is None else f"{value:.4g}" for name, value in result["held_out"].items()}
+    own = ", ".join(f"{name} {value}" for name, value in values.items())
+    lines.append(f"held-out pictures: {own or 'nothing is measured of them'}")
+    lines += [f"left out: {what}: {why}" for what, why in result["left_out"].items()]
+    return "\n".join([*lines, *(f"note: {note}" for note in result["notes"])])

@@ -141,17 +141,3 @@ def save(folder: Path, drawn: Drawn, columns: int | None = None) -> Path:
     if drawn.trajectory is not None:
         images_lib.save_gif(folder / "trajectory.gif", images_lib.make_film(drawn.trajectory, columns))
     return folder / "samples.png"
-
-
-def load_samples(path: Path) -> Drawn:
-    """Read a `samples.npz`, our own or another project's.
-
-    Raises:
-        ValueError: if there is no `arr_0` of uint8 NHWC pictures in it.
-    """
-    with np.load(path) as file:
-        images = file.get("arr_0")
-        if images is None or images.dtype != np.uint8 or images.ndim != 4:
-            raise ValueError(f"{path} has no arr_0 of uint8 pictures [n, h, w, c]")
-        prompts = file.get("prompts")
-        return Drawn(images, file.get("arr_1"), None, None if prompts is None else tuple(map(str, prompts)))

@@ -25,7 +25,7 @@ from genjax import sharding, stages
 from genjax.core import tree as tree_lib
 from genjax.families import registry
 from genjax.families.base import Family
-from genjax.training import optim
+from genjax.training import config_check, optim
 from genjax.training import state as state_lib
 from genjax.typing import DataSpec, PyTree
 
@@ -105,6 +105,7 @@ def make(config: ConfigDict, num_devices: int, parents: Mapping[str, ConfigDict]
     Raises:
         ValueError: for a stage that is missing, a mesh that doesn't fit, or too little that is cut.
     """
+    config = config_check.check(config)
     mesh = sharding.make_abstract_mesh(num_devices, **config.mesh)
     families = {name: build(parents[name], parents)[0] for name in config.get("stages", {}) if name in parents}
     family, spec = build(config, parents)

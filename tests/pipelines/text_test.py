@@ -14,7 +14,7 @@ from genjax import stages
 from genjax.core import images as images_lib
 from genjax.data import encoded, loader
 from genjax.families import registry
-from genjax.pipelines import cascade, encoding, images, prompts
+from genjax.pipelines import cascade, encoding, images, prompts, sample_files
 
 WORDS = ("red", "green", "blue", "pink")
 
@@ -88,7 +88,7 @@ def test_the_prompt_decides_and_is_kept_with_its_picture(run, tmp_path):
         colour = table[tokens[tokens > 0]].mean(0) if tokens.any() else np.zeros(3)
         np.testing.assert_allclose(picture, np.broadcast_to((colour + 1) * 127.5, (4, 4, 3)), atol=0.51)
     images.save(tmp_path, drawn)
-    again = images.load_samples(tmp_path / "samples.npz")
+    again = sample_files.read(tmp_path / "samples.npz")
     assert again.prompts == drawn.prompts and again.labels is None
     np.testing.assert_array_equal(again.images, drawn.images)
     assert np.load(tmp_path / "samples.npz")["prompts"].dtype.kind == "U"

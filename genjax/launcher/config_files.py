@@ -1,0 +1,67 @@
+"""Config files, `FILE.py` or `FILE.py:variant`, with all that can be wrong with them told in one line."""
+
+import importlib.util
+import inspect
+import traceback
+from pathlib import Path
+
+from ml_collections import ConfigDict
+from ml_collections.config_flags import config_flags
+
+from genjax.core import paths
+
+
+def read(text: str) -> ConfigDict:
+    """What `get_config()` of a file returns, `get_config(variant)` of `FILE.py:variant`.
+
+    Raises:
+        ValueError: for a file that isn't there, isn't Python, fails, or has no `get_config`; or for a variant that it
+            hasn't.
+    """
+    name, colon, variant = text.partition(":")
+    path = paths.local(text if variant.startswith("/") else name)
+    if not path.is_file():
+        raise ValueError(f"there is no config file {path}; the ones that come with genjax are in configs/")
+    get_config = _load(path)
+    if colon and not inspect.signature(get_config).parameters:
+        raise ValueError(f"{path} has no variants: leave :{variant} out")
+    try:
+        config = get_config(variant) if colon else get_config()
+    except Exception as error:
+        raise ValueError(_told(path, error)) from error
+    if not isinstance(config, ConfigDict):
+        raise ValueError(f"get_config() of {path} returns a {type(config).__name__}: it has to return a ConfigDict")
+    return config
+
+
+def _load(path: Path):
+    """`get_config` of a file."""
+    spec = importlib.util.spec_from_file_location("config_file", path)
+    if path.suffix != ".py" or spec is None or spec.loader is None:
+        raise ValueError(f"{path} is no config: a config is a Python file, such as configs/ddpm_digits.py")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ValueError(_told(path, error)) from error
+    if not callable(getattr(module, "get_config", None)):
+        raise ValueError(f"{path} has no get_config(): it is no config, but may be what configs are made of")
+    return module.get_config
+
+
+def _told(path: Path, error: Exception) -> str:
+    """Where in the file what went wrong."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}, line {error.lineno}: {error.msg}"
+    lines = [at.lineno for at in traceback.extract_tb(error.__traceback__) if Path(at.filename) == path.absolute()]
+    kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
+    return f"{path}{f', line {lines[-1]}' if lines else ''}: {kind}{error}"
+
+
+class Parser(config_flags.ConfigFileFlagParser):
+    """Of the flag `--config`: `read`, and no fields beside those that are there."""
+
+    def parse(self, path: str | ConfigDict) -> ConfigDict:
+        config = path if isinstance(path, ConfigDict) else read(path)
+        config.lock()
+        return config

@@ -1,0 +1,176 @@
+"""What the flags of sampling refuse, before anything is drawn."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+from ml_collections import ConfigDict
+
+from genjax import stages
+from genjax.families.base import Weights
+from genjax.launcher.sampling_flags import SamplingFlags
+from genjax.pipelines import filling, images
+from genjax.typing import DataSpec
+
+SAMPLING = SamplingFlags(num_samples=4)
+
+
+def _stage(text_length=0, num_classes=0, **data):
+    interface = SimpleNamespace(num_classes=num_classes, text_length=text_length, options={})
+    spec = DataSpec((8, 8, 3), num_classes, **data)
+    family = SimpleNamespace(interface=interface, reconstruct=None)
+    return stages.Stage(family, Weights({}, {}, {}), ConfigDict({"family": "toy"}), spec, step=0)
+
+
+def _asked(**chosen):
+    flags.FLAGS.mark_as_parsed()
+    return flagsaver.as_parsed(workdir="runs/any", **chosen)
+
+
+def test_a_split_of_captions_is_refused_where_none_are_drawn():
+    with (
+        _asked(prompts_split="compositional"),
+        pytest.raises(ValueError, match="--prompts_split.*reads no text can't use it"),
+    ):
+        SAMPLING.draw(_stage(text_length=0))
+    with (
+        _asked(prompts_split="compositional", inpaint="a.png:b.png"),
+        pytest.raises(ValueError, match="edits can't use"),
+    ):
+        SAMPLING.draw(_stage(text_length=0))
+    with (
+        _asked(prompts_split="compositional", prompt=["a red heart"]),
+        pytest.raises(ValueError, match="leave --prompts_split out"),
+    ):
+        SAMPLING.draw(_stage(text_length=8))
+
+
+def test_only_prompts_are_reranked():
+    with (
+        _asked(rerank="runs/clip:8"),
+        pytest.raises(ValueError, match="--rerank needs a model that reads text"),
+    ):
+        SAMPLING.draw(_stage(text_length=0))
+
+
+def test_samples_come_from_a_file_from_the_model_or_from_nowhere(tmp_path):
+    np.savez(tmp_path / "samples.npz", np.zeros((2, 8, 8, 3), np.uint8))
+    stage = _stage(text_length=0)
+    assert len(SAMPLING.samples(stage, tmp_path / "samples.npz").images) == 2
+    assert SAMPLING.samples(stage, None) is None, "no ImageSampler draws none"
+
+
+def test_holes_are_filled_by_captions_of_data_alone(monkeypatch):
+    def measure(stage, count, options, seed):
+        return {"object in the hole": 0.5} if (count, options, seed) == (7, {"guidance_scale": 2.0}, 3) else {}
+
+    monkeypatch.setattr(filling, "measure", measure)
+    with _asked(num_samples="7", guidance_scale="2.0", seed="3"):
+        assert SAMPLING.fill_holes(_stage(8)) == {"holes": {"object in the hole": 0.5}}
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"prompt": ["a red heart"]},
+        {"keep": "0.5"},
+        {"rerank": "runs/clip:8"},
+        {"label": "3"},
+        {"inpaint": "a.png:b.png"},
+        {"variations": "a.png:1"},
+        {"samples_per_prompt": "2"},
+    ],
+)
+def test_flags_that_filling_holes_does_not_read_are_refused(chosen):
+    with (
+        _asked(**chosen),
+        pytest.raises(ValueError, match=f"^--{next(iter(chosen))} would do nothing: .*; leave it out$"),
+    ):
+        SAMPLING.fill_holes(_stage(8))
+
+
+@pytest.mark.parametrize("chosen", [{"seed": "1"}, {"num_samples": "9"}, {"guidance_scale": "2"}, {"guide": ["x:y:1"]}])
+def test_a_file_of_samples_leaves_nothing_to_sample(tmp_path, chosen):
+    with (
+        _asked(**chosen),
+        pytest.raises(ValueError, match=f"^--{next(iter(chosen))} would do nothing: --samples names"),
+    ):
+        SAMPLING.samples(_stage(), tmp_path / "samples.npz")
+    with (
+        _asked(**chosen),
+        pytest.raises(ValueError, match="would do nothing: a run of the family 'toy' draws no images"),
+    ):
+        SAMPLING.samples(_stage(), None)
+
+
+def test_flags_of_a_likelihood_stay(tmp_path):
+    np.savez(tmp_path / "samples.npz", np.zeros((2, 8, 8, 3), np.uint8))
+    with _asked(num_steps="10"):
+        assert SAMPLING.samples(_stage(), tmp_path / "samples.npz", but=("num_steps",)) is not None
+
+
+@pytest.mark.parametrize("name", ["label", "temperature", "keep", "sdedit"])
+def test_reconstructions_read_few_flags(name):
+    value = "a.png:0.5" if name == "sdedit" else "0.5"
+    with _asked(**{name: value}), pytest.raises(ValueError, match=f"--{name} would do nothing: --reconstruct"):
+        SAMPLING.reconstruct(_stage())
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "right"),
+    [
+        ("seed", ["1e20", "-1", "4294967296", "0.5", "many", ""], ["0", "4294967295"]),
+        ("num_samples", ["0", "-3", "1.5"], ["1"]),
+        ("samples_per_prompt", ["0"], ["2"]),
+        ("temperature", ["-1", "nan", "inf"], ["0", "0.5"]),
+        ("top_p", ["-0.5", "0", "1.5", "nan"], ["1", "0.1"]),
+        ("top_k", ["-3", "1.5", "nan"], ["0", "7"]),
+        ("guidance_scale", ["nan", "inf"], ["-1", "0", "7.5"]),
+        ("prior_guidance_scale", ["nan"], ["4"]),
+        ("aug_level", ["-0.1", "1.1"], ["0", "1"]),
+        ("truncation", ["-1", "nan"], ["0", "0.5"]),
+        ("keep", ["0", "1.1", "nan"], ["0.5", "1"]),
+        ("workdir", ["", "gs://b/x", "gs:/b/x", "~nobody-of-this-name/x"], ["runs/x"]),
+        ("prompts_file", ["", "s3://b/x"], ["x.txt"]),
+    ],
+)
+def test_values_have_ranges(name, wrong, right):
+    for value in right:
+        with flagsaver.as_parsed(**{name: value}):
+            assert flags.FLAGS[name].value is not None
+    for value in wrong:
+        with (
+            pytest.raises(flags.IllegalFlagValueError, match=f"--{name}={value}: "),
+            flagsaver.as_parsed(**{name: value}),
+        ):
+            pass
+
+
+@pytest.mark.parametrize("text", ["cat", "0", "name:cat"])
+def test_classes_go_by_name(monkeypatch, text):
+    def draw(stage, count, label, **settings):
+        return images.Drawn(np.zeros((1, 8, 8, 3), np.uint8), np.array([label]), None)
+
+    monkeypatch.setattr(images, "draw", draw)
+    with _asked(label=text):
+        assert SAMPLING.draw(_stage(num_classes=2, class_names=("cat", "dog"))).labels == [0]
+    with _asked(label="bird"), pytest.raises(ValueError, match="'bird' is no class"):
+        SAMPLING.draw(_stage(num_classes=2, class_names=("cat", "dog")))
+
+
+def test_samples_of_prompts_need_a_model_that_reads():
+    with _asked(samples_per_prompt="4"), pytest.raises(ValueError, match="--samples_per_prompt would do nothing"):
+        SAMPLING.draw(_stage())
+
+
+@pytest.mark.parametrize("chosen", [{"num_steps": "10"}, {"sampler": "ddim"}, {}])
+def test_settings_that_a_run_has_not_are_refused(tmp_path, chosen):
+    (tmp_path / "config.json").write_text('{"family": "toy", "sampling": {}}')
+    name = next(iter(chosen), "trajectory")
+    with (
+        flagsaver.as_parsed(workdir=str(tmp_path), **chosen),
+        pytest.raises(ValueError, match=f"--{name}: a run of the family 'toy' has no {name}"),
+    ):
+        SAMPLING.load(trajectory=not chosen)

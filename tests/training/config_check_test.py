@@ -1,0 +1,122 @@
+"""Numbers out of range and paths to elsewhere are refused by name when a config is read."""
+
+import math
+
+import pytest
+from ml_collections import ConfigDict
+
+from configs import ddpm_digits, vqvae_digits_pipeline
+from genjax.training import config_check
+
+
+def _config(**changed):
+    config = ddpm_digits.get_config("tiny").unlock()
+    with config.ignore_type():
+        for name, value in changed.items():
+            *sections, field = name.split(".")
+            section = config
+            for inner in sections:
+                if not isinstance(section.get(inner), ConfigDict):
+                    section[inner] = ConfigDict()
+                section = section[inner]
+            section[field] = value
+    return config
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong", "right"),
+    [
+        ("seed", [-1, 2**32, 1e20, 0.5, "7", None], [0, 2**32 - 1]),
+        ("training.num_steps", [-5, 1.5, "3", True], [0]),
+        ("training.microbatches", [0, -1], [1]),
+        ("training.ema.decay", [-0.1, 1.0, math.nan], [0.0, 0.999]),
+        ("data.batch_size", [0, -8], [1]),
+        ("data.num_workers", [-1], [0]),
+        ("data.read_threads", [0], [1]),
+        ("data.image_size", [0, -8], [8]),
+        ("data.channels", [0], [3]),
+        ("data.tokenizer.length", [0], [16]),
+        ("checkpoint.every", [-1], [0]),
+        ("checkpoint.keep", [0, -1], [1]),
+        ("log.every", [-1], [0, 10]),
+        ("log.num_samples", [0], [1]),
+        ("mesh.data", [0, -2], [-1, 1]),
+        ("mesh.fsdp", [0], [1]),
+        ("optimizer.model.learning_rate", [0.0, -1e-3, math.nan, math.inf], [1e-9]),
+        ("optimizer.model.clip_norm", [-1.0, math.nan], [0.0]),
+        ("optimizer.model.warmup_steps", [-1], [0]),
+        ("optimizer.model.b1", [1.0, -0.1], [0.0]),
+        ("optimizer.model.eps", [0.0], [1e-8]),
+        ("optimizer.model.layer_decay", [0.0, 1.1], [1.0]),
+        ("model.label_dropout", [-0.1, 1.1, math.nan], [0.0, 1.0]),
+        ("model.network.dropout", [-0.1, 1.1], [0.0]),
+        ("model.network.width", [0, 1.5], [8]),
+        ("model.schedule.num_steps", [0], [1]),
+        ("model.low_res.blur", [(0.1, math.nan)], [(0.1, 0.2)]),
+        ("model.anything.new", [math.nan, math.inf], [-3.0]),
+        ("sampling.temperature", [-1.0, math.nan], [0.0]),
+        ("sampling.top_k", [-3.0, 1.5], [0.0]),
+        ("sampling.top_p", [0.0, -0.5, 1.5], [1.0]),
+        ("sampling.guidance_scale", [math.inf, math.nan], [-1.0, 7.5]),
+        ("sampling.batch_size", [0], [1]),
+        ("sampling.strength", [1.5], [1.0]),
+    ],
+)
+def test_numbers_have_ranges(field, wrong, right):
+    for value in right:
+        config_check.check(_config(**{field: value}))
+    for value in wrong:
+        with pytest.raises(ValueError, match=rf"^config\.{field}=.* must be a (whole|finite) number"):
+            config_check.check(_config(**{field: value}))
+
+
+def test_paths_are_of_this_machine(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    fields = {
+        "data.name": "folder:~/pets",
+        "data.data_dir": "~/data",
+        "data.encoded": "~/codes",
+        "init_from": "t5:~/t5",
+        "stages.tokenizer.workdir": "~/vqvae",
+        "data.tokenizer.file": "~/bpe.json",
+    }
+    given = _config(**fields)
+    checked = config_check.check(given)
+    assert checked.data.name == f"folder:{tmp_path}/pets" and checked.data.data_dir == f"{tmp_path}/data"
+    assert checked.data.encoded == f"{tmp_path}/codes" and checked.init_from == f"t5:{tmp_path}/t5"
+    assert checked.stages.tokenizer.workdir == f"{tmp_path}/vqvae"
+    assert checked.data.tokenizer.file == f"{tmp_path}/bpe.json"
+    assert given.data.name == "folder:~/pets", "the config that was given is left as it is"
+    for same in ("folder:pets", "digits", "captioned_shapes/32", "mnist:3.0.1"):
+        assert config_check.check(_config(**{"data.name": same})).data.name == same
+    for same in ("minilm:", "t5:/models/t5", "../tokenizer", ""):
+        assert config_check.check(_config(init_from=same)).init_from == same
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("data.name", "folder:gs://b/x"),
+        ("data.name", "gs://b/x"),
+        ("data.data_dir", "gs://b"),
+        ("data.encoded", "s3://b/codes"),
+        ("init_from", "gs://b/run"),
+        ("init_from", "t5:gs://b/t5"),
+        ("stages.tokenizer.workdir", "hdfs://h/run"),
+        ("stages.tokenizer.workdir", "~nobody-of-this-name/run"),
+    ],
+)
+def test_paths_elsewhere_are_refused(field, value):
+    with pytest.raises(ValueError, match=f"^config.{field}={value}: "):
+        config_check.check(_config(**{field: value}))
+
+
+def test_what_is_no_config_of_a_run():
+    with pytest.raises(ValueError, match="of a chain of runs .tokenizer, prior., .* launch/pipeline.py"):
+        config_check.check(vqvae_digits_pipeline.get_config("tiny"))
+    with pytest.raises(ValueError, match="no field family: let it start from configs.common.base"):
+        config_check.check(ConfigDict({"seed": 0}))
+    config = _config()
+    del config.log.num_samples
+    with pytest.raises(ValueError, match="no field log.num_samples"):
+        config_check.check(config)
