@@ -8,7 +8,7 @@ from absl import flags
 
 from genjax.core.ranges import AT_LEAST_0
 from genjax.launcher import startup
-from genjax.launcher.flags import define_numbers, define_path, refuse
+from genjax.launcher.flags import define_numbers, define_path
 from genjax.launcher.sampling_flags import SamplingFlags
 from genjax.metrics import report
 from genjax.pipelines import evaluation
@@ -24,17 +24,14 @@ _NOISES = define_numbers("probe_noise", [0.0], "Standard deviation of noise on w
 
 
 def main():
-    if not _PROBE.value:
-        refuse("there is no --probe_data", "probe_noise")
     stage = _SAMPLING.load()
     holes = _SAMPLING.fill_holes(stage) if _HOLES.value else {}
-    walk = ("sampler", "num_steps") if _LIKELIHOOD.value else ()
-    drawn = None if holes else _SAMPLING.samples(stage, _SAMPLES.value, but=walk)
+    drawn = None if holes else _SAMPLING.samples(stage, _SAMPLES.value)
     if jax.process_index() == 0:
         asked = (_LIKELIHOOD.value, _PROBE.value, _NOISES.value)
         result = holes | evaluation.evaluate(stage, _SAMPLING.workdir, drawn, 0, *asked)
-        report.write_report(_SAMPLING.workdir / "evaluation.json", result)
         print(evaluation.format_result(result))
+        report.write_report(_SAMPLING.workdir / "evaluation.json", result)
 
 
 if __name__ == "__main__":

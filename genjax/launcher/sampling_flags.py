@@ -1,6 +1,5 @@
 """The flags by which samples of a workdir are requested, and what they come to."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -156,26 +155,26 @@ class SamplingFlags:
             raise ValueError("--keep chooses among samples, not among edits of an image; leave one of the two out")
         return rejection.draw_best(stage, rejection.train_classifier(stage), count, self._keep.value, **settings)
 
-    def samples(self, stage: stages.Stage, path: Path | None, but: Sequence[str] = ()) -> images.Drawn | None:
+    def samples(self, stage: stages.Stage, path: Path | None) -> images.Drawn | None:
         """The images of a file, or new ones where there is no path; None of a family that draws none.
 
         Args:
             stage: of the run.
             path: see `sample_files.read`.
-            but: flags of sampling that mean something to the program even where nothing is drawn.
 
         Raises:
             ValueError: for flags of sampling where nothing is drawn, and as `draw` and `sample_files.read`.
         """
-        kept = tuple(name for name in SAMPLING if name not in but)
+        if not given("probe_data"):
+            refuse("there is no --probe_data", "probe_noise")
+        walked = given("likelihood") or (stage.family.reconstruct and not path)
+        kept = tuple(name for name in SAMPLING if name not in ("sampler", "num_steps") or not walked)
         if path:
             refuse("--samples names images that are there already", *kept)
             return sample_files.read(path, stage.spec)
         if isinstance(stage.family.interface, ImageSampler):
             return self.draw(stage)
-        shown = ("sampler", "num_steps") if stage.family.reconstruct else ()
-        why = f"a run of the family {stage.config.family!r} draws no images"
-        refuse(why, *(name for name in kept if name not in shown))
+        refuse(f"a run of the family {stage.config.family!r} draws no images", *kept)
         return None
 
     def fill_holes(self, stage: stages.Stage) -> dict[str, dict[str, float]]:

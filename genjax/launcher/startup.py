@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from logging import WARNING, LogRecord
 from pathlib import Path
 
 import jax
@@ -75,7 +76,8 @@ def _call(main: Callable[[], None], argv: Sequence[str]) -> None:
     if len(argv) > 1:
         _fail(f"unexpected arguments {argv[1:]}; flags start with --")
     if not flags.FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.WARNING)  # orbax tells of every file that it writes
+        logging.set_verbosity(logging.WARNING)
+        logging.get_absl_logger().addFilter(_matters)
     try:
         keep_compiled()
         _start_devices()
@@ -91,6 +93,11 @@ def _call(main: Callable[[], None], argv: Sequence[str]) -> None:
             _fail(f"out of memory: make the batch smaller or the model ({error})")
         traceback.print_exc()
         _fail(f"unexpected {type(error).__name__}, a mistake in genjax: please report it with the lines above")
+
+
+def _matters(record: LogRecord) -> bool:
+    """Whether a line of a log is for people: orbax warns of what it is told to do."""
+    return record.levelno > WARNING or "orbax" not in record.pathname
 
 
 def keep_compiled() -> None:

@@ -15,6 +15,7 @@ from genjax.pipelines import filling, images
 from genjax.typing import DataSpec
 
 SAMPLING = SamplingFlags(num_samples=4)
+flags.DEFINE_string("likelihood", "", "As in launch/evaluate.py.")
 
 
 def _stage(text_length=0, num_classes=0, **data):
@@ -107,8 +108,10 @@ def test_a_file_of_samples_leaves_nothing_to_sample(tmp_path, chosen):
 
 def test_flags_of_a_likelihood_stay(tmp_path):
     np.savez(tmp_path / "samples.npz", np.zeros((2, 8, 8, 3), np.uint8))
-    with _asked(num_steps="10"):
-        assert SAMPLING.samples(_stage(), tmp_path / "samples.npz", but=("num_steps",)) is not None
+    with _asked(num_steps="10"), pytest.raises(ValueError, match="--num_steps would do nothing"):
+        SAMPLING.samples(_stage(), tmp_path / "samples.npz")
+    with _asked(num_steps="10", likelihood="ode"):
+        assert SAMPLING.samples(_stage(), tmp_path / "samples.npz") is not None
 
 
 @pytest.mark.parametrize("name", ["label", "temperature", "keep", "sdedit"])
