@@ -85,6 +85,8 @@ def retrieve(stage: Stage, name: str = "", seed: int = 0) -> Retrieval:
     check(stage)
     settings = stage.config.data.to_dict() | ({"name": name} if name else {})
     arrays = loader.load_arrays(settings, settings["eval_split"])
+    if "text" not in arrays:
+        raise ValueError(f"{settings['name']!r} has no captions to find images by")
     captions = [str(text) for text in arrays["text"]]
     return retrieval(embed_images(stage, arrays["image"]), embed_texts(stage, captions), captions, seed=seed)
 

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 
 from genjax import sharding
 from genjax.core import images as images_lib
+from genjax.families import base_options
 from genjax.families.base import Family, ImageSampler, SuperResolver, Weights
 from genjax.typing import Key
 
@@ -56,12 +57,13 @@ def options(
         asked: name -> value.
 
     Raises:
-        ValueError: for an option that the model hasn't.
+        ValueError: for an option that the model hasn't, or a value out of its range (`base_options.OPTIONS`).
     """
     unknown = sorted(asked.keys() - interface.options.keys())
     if unknown:
         raise ValueError(f"this model has no option {unknown[0]!r}; it has {sorted(interface.options) or 'none'}")
     values = {name: asked.get(name, sampling.get(name, neutral)) for name, neutral in interface.options.items()}
+    base_options.check(values)
     return {name: value for name, value in values.items() if value != interface.options[name]}
 
 

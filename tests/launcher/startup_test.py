@@ -48,7 +48,7 @@ def _error(capsys):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ([], "Flag --config must have a value"),
+        ([], "--config is missing"),
         (["--config="], "--config=: the path is empty"),
         (["--config=configs/nothing.py"], "there is no config file configs/nothing.py"),
         (["--config=configs/common.py"], "configs/common.py has no get_config()"),

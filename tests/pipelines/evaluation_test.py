@@ -1,0 +1,186 @@
+"""What `evaluate` makes of people's own runs: what can be measured is there, the rest is left out with the reason."""
+
+import json
+import math
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import common
+from genjax.core.images import from_uint8
+from genjax.families.base import (
+    Family,
+    FeatureExtractor,
+    ImageSampler,
+    ImageTextEncoder,
+    TextEncoder,
+    Tokenizer,
+    Weights,
+)
+from genjax.metrics import feature_net, report
+from genjax.pipelines import evaluation
+from genjax.pipelines.images import Drawn
+from genjax.stages import Stage
+from genjax.typing import DataSpec
+
+SIZE = 8
+
+
+@pytest.fixture(autouse=True)
+def quick_net(monkeypatch):
+    """A feature net of random weights: which figures there are is asked here, not what they are."""
+
+    def train(key, images, labels, num_classes, num_steps):
+        return feature_net.Classifier(num_classes).init(key, from_uint8(images[:1]))
+
+    monkeypatch.setattr(feature_net, "_train", train)
+
+
+def _pixels(count, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, SIZE, SIZE, 3), np.uint8)
+
+
+def _folder(root, train=12, test=8, classes=(), captions=False, seed=1):
+    """A folder of images, with classes or captions or without."""
+    for split, count in (("train", train), ("test", test)):
+        images = _pixels(count * max(1, len(classes)), seed=seed * (split == "test"))
+        for number, image in enumerate(images):
+            folder = root / split / (classes[number % len(classes)] if classes else "")
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(folder / f"{number:03}.png")
+            if captions:
+                (folder / f"{number:03}.txt").write_text(f"my cat, number {number}")
+    return f"folder:{root}"
+
+
+def _mean(weights, batch, key):
+    return {"loss": jnp.mean(batch["image"], axis=(1, 2, 3)) + 1.0}
+
+
+def _stage(name, interface, evaluate=_mean, num_classes=0, reconstruct=None):
+    config = common.base()
+    config.family, config.data.name, config.data.batch_size = "toy", name, 8
+    config.data.image_size, config.data.channels = SIZE, 3
+    family = Family(None, (), None, evaluate, interface, reconstruct=reconstruct)
+    return Stage(family, Weights({}, {}, {}), config, DataSpec((SIZE, SIZE, 3), num_classes), 0)
+
+
+SAMPLER = ImageSampler(None, (SIZE, SIZE, 3), 0)
+
+
+def _read_back(result, tmp_path):
+    """As the program does: printed, and written as JSON that any reader takes."""
+    report.write_report(tmp_path / "evaluation.json", result)
+    assert json.loads((tmp_path / "evaluation.json").read_text())["held_out"] == result["held_out"]
+    return evaluation.format_result(result)
+
+
+def test_unlabelled_images_have_a_loss_and_a_novelty(tmp_path):
+    stage = _stage(_folder(tmp_path / "pets"), SAMPLER)
+    copies = evaluation.evaluate(stage, tmp_path, Drawn(_pixels(5), None, None))
+    assert copies["novelty"] == 0.0
+    result = evaluation.evaluate(stage, tmp_path, Drawn(_pixels(5, seed=9), None, None))
+    assert set(result["held_out"]) == {"loss"} and 0.8 < result["novelty"] < 1.2
+    assert list(result["left_out"]) == ["comparison with real images"]
+    text = _read_back(result, tmp_path)
+    assert "left out: comparison with real images: the data 'folder:" in text and "has no classes" in text
+    assert f"held-out pictures: loss {result['held_out']['loss']:.4g}" in text and "novelty: " in text
+
+
+def test_captions_of_ones_own_are_told_apart_from_the_datasets(tmp_path):
+    stage = _stage(_folder(tmp_path / "pets", captions=True), SAMPLER)
+    drawn = Drawn(_pixels(3), None, None, ("my cat", "my dog", "a red star"))
+    result = evaluation.evaluate(stage, tmp_path, drawn)
+    assert set(result["left_out"]) == {"captions", "comparison with real images"}
+    assert "'my cat' is no caption of captioned_shapes" in result["left_out"]["captions"]
+    assert "novelty" in result and "captions" not in result
+    assert "loss" in _read_back(result, tmp_path)
+
+
+def test_classes_of_few_images_keep_what_can_be_measured(tmp_path):
+    stage = _stage(_folder(tmp_path / "pets", train=2, test=2, classes=("cat", "dog", "owl")), SAMPLER, num_classes=3)
+    drawn = Drawn(_pixels(6), np.arange(6, dtype=np.int32) % 3, None)
+    result = evaluation.evaluate(stage, tmp_path, drawn)
+    assert set(result["rows"]) == {"samples", "real_train", "gaussian_mixture"} and not result["left_out"]
+    assert any("6 held-out images are too few for a Fréchet distance" in note for note in result["notes"])
+    assert "note: 6 held-out images" in _read_back(result, tmp_path)
+
+
+def test_a_class_of_one_image_has_no_mixture_but_rows(tmp_path):
+    stage = _stage(_folder(tmp_path / "pets", train=1, test=2, classes=tuple("abcde")), SAMPLER, num_classes=5)
+    result = evaluation.evaluate(stage, tmp_path, Drawn(_pixels(5), np.arange(5, dtype=np.int32), None))
+    assert set(result["rows"]) == {"samples", "real_train"}
+    assert "a Gaussian needs at least 2" in result["left_out"]["gaussian_mixture"]
+    _read_back(result, tmp_path)
+
+
+def test_three_samples_are_too_few_for_neighbours_and_the_loss_stays(tmp_path):
+    stage = _stage(_folder(tmp_path / "pets", classes=("cat", "dog")), SAMPLER, num_classes=2)
+    result = evaluation.evaluate(stage, tmp_path, Drawn(_pixels(3), np.zeros(3, np.int32), None))
+    assert "3 samples are too few" in result["left_out"]["comparison with real images"]
+    assert "loss" in result["held_out"] and "novelty" in result
+    _read_back(result, tmp_path)
+
+
+def test_held_out_copies_of_training_images_leave_novelty_out(tmp_path):
+    name = _folder(tmp_path / "pets", train=8, test=8, classes=("cat", "dog"), seed=0)  # the same images
+    result = evaluation.evaluate(_stage(name, SAMPLER, num_classes=2), tmp_path, Drawn(_pixels(8, 1), None, None))
+    assert "copies of training images" in result["left_out"]["novelty"]
+    assert result["rows"]["samples"]["novelty"] is None and result["rows"]["samples"]["frechet"] > 0
+    _read_back(result, tmp_path)
+
+
+def test_an_evaluation_that_is_not_finite_is_told(tmp_path):
+    def evaluate(weights, batch, key):
+        return {"loss": jnp.full(len(batch["image"]), jnp.nan), "good": jnp.ones(len(batch["image"]))}
+
+    result = evaluation.evaluate(_stage(_folder(tmp_path / "pets"), TextEncoder, evaluate), tmp_path, None)
+    assert result["held_out"] == {"loss": None, "good": 1.0}
+    assert "held_out/loss is nan" in result["notes"][0]
+    assert "good 1, loss not finite" in _read_back(result, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("interface", "left_out"),
+    [
+        (TextEncoder(None, 8, 9, 4, 4), set()),
+        (Tokenizer(None, None, 4, ((2, 2),), (SIZE, SIZE, 3)), set()),
+        (FeatureExtractor(lambda weights, x: x.mean((1, 2)), (SIZE, SIZE, 3), 3), {"linear probe"}),
+        (ImageTextEncoder(None, None, None, None, (SIZE, SIZE, 3), 4), {"retrieval in folder"}),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_runs_that_draw_nothing_end_with_their_loss(tmp_path, interface, left_out):
+    result = evaluation.evaluate(_stage(_folder(tmp_path / "pets"), interface), tmp_path, None)
+    assert {what.partition(":")[0] for what in result["left_out"]} == left_out
+    assert math.isfinite(result["held_out"]["loss"])
+    _read_back(result, tmp_path)
+
+
+def test_reconstructions_of_unlabelled_images(tmp_path):
+    stage = _stage(_folder(tmp_path / "pets"), None, reconstruct=lambda weights, images, key: images)
+    result = evaluation.evaluate(stage, tmp_path, None)
+    assert "has no classes" in result["left_out"]["comparison with real images"] and "novelty" not in result
+    assert "loss" in result["held_out"]
+
+
+def test_what_is_requested_and_is_not_there_is_refused_at_once(tmp_path):
+    def evaluate(weights, batch, key):
+        raise AssertionError("nothing is computed before")
+
+    name = _folder(tmp_path / "pets")
+    plain = _stage(name, SAMPLER, evaluate)
+    with pytest.raises(ValueError, match="no likelihood 'exact'; this model has none"):
+        evaluation.evaluate(plain, tmp_path, None, likelihood="exact")
+    with pytest.raises(ValueError, match=r"samples of \(4, 4, 3\) can't be compared"):
+        evaluation.evaluate(plain, tmp_path, Drawn(np.zeros((2, 4, 4, 3), np.uint8), None, None))
+    with pytest.raises(ValueError, match="'toy' gives no features to probe"):
+        evaluation.evaluate(plain, tmp_path, None, probe_data=(name,))
+    features = _stage(name, FeatureExtractor(None, (SIZE, SIZE, 3), 3), evaluate)
+    with pytest.raises(ValueError, match="--probe_data=folder:.* has no labels to probe features with"):
+        evaluation.evaluate(features, tmp_path, None, probe_data=(name,))
+    clip = _stage(name, ImageTextEncoder(None, None, None, None, (SIZE, SIZE, 3), 4), evaluate)
+    with pytest.raises(ValueError, match="--probe_data=folder:.* has no captions to find images by"):
+        evaluation.evaluate(clip, tmp_path, None, probe_data=(name,))
