@@ -72,6 +72,7 @@ def base() -> ConfigDict:
     data.read_threads = 2  # loader threads of each process
     data.tokenizer = ConfigDict()  # how captions become tokens: bpe(...), clip(...), ...; empty: they don't
     data.encoded = ""  # a folder that launch/encode.py wrote: train on that, instead of encoding each batch anew
+    data.max_broken = 0.01  # share of images that may turn out to be broken on the way, each skipped and named
     data.keep_pictures = False  # with codes of data.encoded, also give the pictures
 
     config.model = ConfigDict()  # the family's own settings

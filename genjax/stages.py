@@ -88,6 +88,8 @@ def train(config: ConfigDict, folder: Path) -> None:
     parents = load_parents(config, folder, sharding.make_mesh(**config.mesh))
     data = workdir.data_settings(folder, config)
     family, _ = build(config, parents, loader.describe(data))
+    if config.log.eval_every > 0 or config.log.sample_every > 0:
+        loader.check_eval_split(data)
     _check_vocabulary(loader.text_tokenizer(data), parents)
     if config.data.encoded:
         _check_encoded(config.data.encoded, parents)

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from genjax.data import encoded, sources, tokenizers, transforms
+from genjax.data.announce import open_data, say_encoded
+from genjax.data.broken import Skipping
 from genjax.data.tokenizers import TextTokenizer
 
 _CACHE_BYTES = 256 * 2**20
@@ -44,6 +46,7 @@ class Fields(NamedTuple):
     tokenizer: Mapping[str, Any] = MappingProxyType({})
     encoded: str = ""
     keep_pictures: bool = False
+    max_broken: float = 0.01
 
 
 def read_fields(settings: Settings) -> Fields:
@@ -66,6 +69,8 @@ def read_fields(settings: Settings) -> Fields:
         raise ValueError(f"config.data.num_workers must be 0 or more, not {read.num_workers}")
     if read.read_threads < 1:
         raise ValueError(f"config.data.read_threads must be 1 or more, not {read.read_threads}")
+    if not 0 <= read.max_broken <= 1:
+        raise ValueError(f"config.data.max_broken is a share, 0 to 1, not {read.max_broken}")
     return read
 
 
@@ -96,6 +101,11 @@ def _made_tokenizer(fields: str, name: str, split: str, data_dir: str, stamp: in
     return tokenizers.make(json.loads(fields), every_caption)
 
 
+def open_source(read: Fields, split: str) -> sources.Source:
+    """A split of the data that `config.data` names; for a held-out split that isn't there, the one in its place."""
+    return open_data(read.name, split, read.data_dir, read.eval_split, read.image_size)
+
+
 class Prepared:
     """Records after everything that isn't random: channels, and centre crop unless a random one follows.
 
@@ -104,27 +114,35 @@ class Prepared:
     """
 
     def __init__(self, source: sources.Source, read: Fields, training: bool):
-        self._records = source.records
+        self._records = Skipping(source.records, source.about.title, read.max_broken)
         self._spec = source.spec
         self._size, self._channels = read.image_size, read.channels
         self._crop = not (training and read.crop == "random")
         fits = len(source.records) * read.image_size**2 * read.channels <= _CACHE_BYTES
-        self._cache: dict[int, dict[str, Any]] | None = {} if training and fits and self._crop else None
+        self._cache: dict[int, tuple[int, dict[str, Any]]] | None = {} if training and fits and self._crop else None
 
     def __len__(self) -> int:
         return len(self._records)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.fetch(index)[1]
+
+    def fetch(self, index: int) -> tuple[int, dict[str, Any]]:
+        """An example and its number: another one's, which stands in for it, where its image is broken.
+
+        Raises:
+            ValueError: if more images are broken than `config.data.max_broken` allows.
+        """
         if self._cache is not None and index in self._cache:
             return self._cache[index]
-        record = self._records[index]
+        place, record = self._records.fetch(index)
         pixels = transforms.to_channels(record["image"], self._channels)
         if self._crop:
             pixels = transforms.center_crop(pixels, self._size)
         prepared = {"image": pixels} | {key: record[key] for key in ("label", "text") if key in record}
         if self._cache is not None:
-            self._cache[index] = prepared
-        return prepared
+            self._cache[index] = place, prepared
+        return place, prepared
 
     def __getstate__(self) -> dict[str, Any]:
         """A worker process starts with an empty cache."""
@@ -155,7 +173,8 @@ class Beside:
         return len(self._pictures)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        picture, record = self._pictures[index], self._records[index]
+        index, picture = self._pictures.fetch(index)
+        record = self._records[index]
         if not set(_all_captions(record)) <= set(_all_captions(picture)):
             raise ValueError(
                 f"config.data.encoded={self._read.encoded} holds other captions than {self._read.name!r}: "
@@ -184,8 +203,9 @@ def open_split(read: Fields, split: str, training: bool) -> Examples:
         ValueError: for a split that there isn't, or encoded data that fits neither the pictures nor the settings.
     """
     if not read.encoded:
-        return Prepared(sources.open_source(read.name, split, read.data_dir), read, training)
+        return Prepared(open_source(read, split), read, training)
     records = encoded.Records(read.encoded, split, read._asdict())
+    say_encoded(read.encoded, records.manifest)
     if records.manifest.of_texts and read.tokenizer.get("dropout"):
         raise ValueError(
             f"config.data.tokenizer.dropout={read.tokenizer['dropout']} gives other tokens than those that "
@@ -202,7 +222,7 @@ def open_split(read: Fields, split: str, training: bool) -> Examples:
             f"config.data.encoded={read.encoded} was made of pictures without flips and random crops; set "
             "config.data.flip=False and crop='center'"
         )
-    return Beside(Prepared(sources.open_source(read.name, split, read.data_dir), read, training), records, read)
+    return Beside(Prepared(open_source(read, split), read, training), records, read)
 
 
 class Augment:

@@ -30,6 +30,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from genjax.data import identity, layout, metadata, scan, splits, transforms
+from genjax.data.broken import decoded
 from genjax.data.records import About, DatasetNotFound, Record, Source, SplitNotFound
 from genjax.data.splits import Entry
 from genjax.data.texts import listed, shown
@@ -37,6 +38,9 @@ from genjax.data.walk import Listing, walk
 from genjax.typing import DataSpec
 
 log = logging.getLogger(__name__)
+
+_HELD: dict[str, Listing] = {}
+"""Folders that this program sees as they once were."""
 
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 
@@ -50,6 +54,24 @@ class _Folder(NamedTuple):
     has_text: bool
     fingerprint: tuple[str, ...]
     about: About
+
+
+def hold(path: str) -> None:
+    """From now on, and until this is called again, this program sees a folder as it is now.
+
+    So a run has the same images, splits and classes from its start to its end, whatever happens to the folder.
+    """
+    root = _root(path)
+    _HELD[root] = _walk(root)
+
+
+def _walk(root: str) -> Listing:
+    try:
+        return walk(root)
+    except OSError as error:
+        raise DatasetNotFound(
+            f"folder {shown(root)} can't be read: {(error.strerror or str(error)).lower()}"
+        ) from error
 
 
 def open_folder(path: str, split: str) -> Source:
@@ -66,18 +88,11 @@ def open_folder(path: str, split: str) -> Source:
             without images that can be read.
     """
     root = _root(path)
-    try:
-        found = _look(root, walk(root))
-    except OSError as error:
-        if isinstance(error, ValueError):
-            raise
-        raise DatasetNotFound(
-            f"folder {shown(root)} can't be read: {(error.strerror or str(error)).lower()}"
-        ) from error
+    found = _look(root, _HELD.get(root) or _walk(root))
     chosen = found.entries if split == "all" else found.splits.get(split, [])
     if not chosen:
         filled = [name for name, entries in found.splits.items() if entries]
-        raise SplitNotFound(f"folder {shown(root)} has the splits {[*filled, 'all']}, not {split!r}")
+        raise SplitNotFound(f"folder {shown(root)} has the splits {[*filled, 'all']}, not {split!r}", filled)
     spec = DataSpec(
         (0, 0, 0), len(found.classes), found.classes, len(chosen), found.has_text, fingerprint=found.fingerprint
     )
@@ -94,7 +109,8 @@ def _root(path: str) -> str:
         raise DatasetNotFound(f"{named}: only folders of this machine can be read; copy or mount it first")
     if not path or not os.path.exists(root):
         parent = os.path.dirname(root) or "."
-        near = difflib.get_close_matches(os.path.basename(root), os.listdir(parent), 1) if os.path.isdir(parent) else []
+        beside = os.listdir(parent) if os.access(parent, os.R_OK) and os.path.isdir(parent) else []
+        near = difflib.get_close_matches(os.path.basename(root), beside, 1)
         hint = f"; is it {shown(os.path.join(os.path.dirname(root), near[0]))}?" if near else ""
         raise DatasetNotFound(f"folder {shown(root)} doesn't exist: {named}{hint}")
     suffix, parent = layout.suffix_of(root), shown(os.path.dirname(root) or ".")
@@ -128,7 +144,10 @@ def _look(root: str, listing: Listing) -> _Folder:
     total = len(good) + len(skipped)
     _warn_skipped(title, skipped, total)
     if not good:
-        raise DatasetNotFound(f"{title} holds no image that can be read; the log names the files")
+        name, why = next(iter(skipped.items()))
+        raise DatasetNotFound(
+            f"{title} holds no image that can be read, of {total}: {shown(name)} ({why}), ...; the log names the files"
+        )
     _warn_dark(title, good)
     usable = [entry for entry, _ in good]
     names = {entry.name for entry in usable}
@@ -231,7 +250,8 @@ class FolderRecords:
 
     def __getitem__(self, index: int) -> Record:
         entry = self._entries[index]
-        record: Record = {"image": transforms.decode(entry.path), "file_name": entry.name}
+        image = decoded(transforms.decode, entry.path, shown(entry.path))
+        record: Record = {"image": image, "file_name": entry.name}
         if entry.label is not None:
             record["label"] = self._ids[entry.label]
         if self._has_text:
@@ -241,7 +261,3 @@ class FolderRecords:
     def captions(self, indices: Sequence[int]) -> list[tuple[str, ...]]:
         """The captions of examples, without their images."""
         return [self._entries[index].texts for index in indices]
-
-    def name(self, index: int) -> str:
-        """What to call an example in a message."""
-        return shown(self._entries[index].path)

@@ -185,11 +185,21 @@ class _Reader:
                 "class, or write a metadata.csv with file_name and label"
             )
         captions = self._inner_tables(prefix)
+        self._note_merged(tops)
         labels = [class_name(name.split("/")[0]) if tops else None for name in relative]
         return [
             self._entry(file, label, captions.get(file.name) or self._caption(file.name))
             for file, label in zip(images, labels)
         ]
+
+    def _note_merged(self, tops: list[str]) -> None:
+        """Note class folders whose names are the same but for how their accents are written."""
+        classes = defaultdict(list)
+        for top in tops:
+            classes[class_name(top)].append(top)
+        twice = [name for name, folders in classes.items() if len(folders) > 1]
+        if twice:
+            self._notes.append(f"folders that write their accents in two ways are one class: {listed(twice, _FEW)}")
 
     def _inner_tables(self, prefix: str) -> dict[str, tuple[str, ...]]:
         """Captions by image, from the tables in class folders."""

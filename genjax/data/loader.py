@@ -22,6 +22,8 @@ processes or of workers.
     encoded=""                 a folder of `genjax.data.encoded`: its codes instead of the pictures, or its embeddings
                                beside them
     keep_pictures=False        with codes, the pictures too
+    max_broken=0.01            the share of images that may turn out to be broken while they are read: each is skipped,
+                               counted and named, and above it the run ends
 """
 
 from collections.abc import Iterator, Mapping
@@ -32,7 +34,7 @@ import grain
 import numpy as np
 from absl import flags
 
-from genjax.data import sources
+from genjax.data import folder
 from genjax.data.examples import (
     Augment,
     Examples,
@@ -40,12 +42,14 @@ from genjax.data.examples import (
     Settings,
     collate,
     first_caption,
+    open_source,
     open_split,
     read_fields,
     stack,
     tokenizer_of,
     with_tokens,
 )
+from genjax.data.records import SplitNotFound
 from genjax.data.tokenizers import TextTokenizer
 from genjax.data.workers import Watched, WorkerDied, end_with_parent
 from genjax.typing import Batch, DataSpec
@@ -54,6 +58,7 @@ __all__ = [
     "TrainIterator",
     "WorkerDied",
     "captions",
+    "check_eval_split",
     "describe",
     "eval_batches",
     "load_arrays",
@@ -78,13 +83,34 @@ def _shard(batch_size: int, process_index: int, process_count: int) -> int:
 
 
 def describe(settings: Settings) -> DataSpec:
-    """What a network has to know of the data: the shape of pictures as they leave here, classes, captions."""
+    """What a network has to know of the data: the shape of images as they leave here, classes, captions.
+
+    A folder is looked at anew, and seen as it is now by all that this program reads of it from here on.
+    """
     read = read_fields(settings)
-    spec = sources.open_source(read.name, read.split, read.data_dir).spec
+    if read.name.startswith("folder:"):
+        folder.hold(read.name.removeprefix("folder:"))
+    spec = open_source(read, read.split).spec
     tokenizer = tokenizer_of(read)
     if tokenizer:
         spec = spec._replace(text_length=tokenizer.length, vocab_size=tokenizer.vocab_size)
     return spec._replace(image_shape=(read.image_size, read.image_size, read.channels))
+
+
+def check_eval_split(settings: Settings) -> None:
+    """Nothing, if there is data to evaluate on: `config.data.eval_split`, or the one that is taken in its place.
+
+    Raises:
+        ValueError: if there is none; says what to do.
+    """
+    read = read_fields(settings)
+    try:
+        open_split(read, read.eval_split, training=False)
+    except SplitNotFound as error:
+        raise ValueError(
+            f"config.data.eval_split={read.eval_split!r}: {error}; set config.data.eval_split to one of them, or "
+            "config.log.eval_every=0 and config.log.sample_every=0"
+        ) from error
 
 
 def text_tokenizer(settings: Settings) -> TextTokenizer | None:
@@ -108,7 +134,7 @@ def captions(settings: Settings, split: str = "", count: int = 0) -> list[tuple[
         ValueError: for data without captions.
     """
     read = read_fields(settings)
-    source = sources.open_source(read.name, split or read.eval_split, read.data_dir)
+    source = open_source(read, split or read.eval_split)
     if not source.spec.has_text:
         raise ValueError(f"{read.name!r} has no captions")
     total = len(source.records)
@@ -280,6 +306,6 @@ def load_arrays(settings: Settings, split: str = "") -> dict[str, np.ndarray]:
         batches.
     """
     read = read_fields(settings)
-    source = sources.open_source(read.name, split or read.eval_split, read.data_dir)
+    source = open_source(read, split or read.eval_split)
     prepared = Prepared(source, read, training=False)
     return stack(_read_many(prepared, tokenizer_of(read), range(len(prepared))))

@@ -106,13 +106,15 @@ def read_stylegan(path: str) -> Table | None:
         raise ValueError(f"{shown(path)} is not JSON: {error}") from error
     if not isinstance(contents, dict) or "labels" not in contents:
         return None
-    rows = []
-    for number, pair in enumerate(contents["labels"] or (), start=1):
+    labels, rows = contents["labels"] or [], []
+    if not isinstance(labels, list):
+        raise ValueError(f"{shown(path)}: labels is {labels!r:.60}, not a list")
+    for number, pair in enumerate(labels, start=1):
         if not isinstance(pair, list) or len(pair) != 2 or not isinstance(pair[0], str):
             raise ValueError(f"{shown(path)}: entry {number} of labels is {pair!r:.60}, not [file name, class]")
         name, label = pair
-        whole = isinstance(label, (int, float)) and not isinstance(label, bool) and label == math.floor(label)
-        if not whole:
+        whole = isinstance(label, int) or (isinstance(label, float) and label.is_integer())
+        if not whole or isinstance(label, bool):
             raise ValueError(f"{shown(path)}: the label of {name} is {label!r:.60}: only whole numbers are understood")
         rows.append(Row(_normal(name), str(int(label))))
     return Table(rows, bool(rows), False)

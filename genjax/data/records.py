@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from genjax.typing import DataSpec
 
@@ -14,9 +14,14 @@ class DatasetNotFound(FileNotFoundError, ValueError):
 
 
 class SplitNotFound(ValueError):
-    """A split that a dataset doesn't have. The message names those that it has."""
+    """A split that a dataset doesn't have. The message names those that it has; so do `splits`."""
+
+    def __init__(self, message: str, splits: Sequence[str] = ()):
+        super().__init__(message)
+        self.splits = tuple(splits)
 
 
+@runtime_checkable
 class Records(Protocol):
     """Random access to examples, each a dict.
 

@@ -94,23 +94,22 @@ def look_at(path: str, decode: bool) -> Look:
     try:
         with Image.open(path) as image:
             look = look._replace(width=image.width, height=image.height)
-    except Exception as error:  # Pillow's decoders raise many kinds of exceptions on broken files.
-        return look._replace(problem=_why(error), passing=_passes(error))
+    except Exception:  # Pillow's decoders raise many kinds of exceptions on broken files; `decode` has words for them.
+        decode = True
     if not decode:
         return look
     try:
-        pixels = transforms.decode(path)
+        pixels = transforms.decode(path, "it")
     except Exception as error:
-        return look._replace(decoded=True, broken=_why(error), passing=_passes(error))
-    return look._replace(decoded=True, dark=0 < pixels.max() < DARK)
+        field = "broken" if look.width else "problem"
+        return look._replace(decoded=True, passing=_passes(error), **{field: _why(error)})
+    return look._replace(decoded=True, dark=bool(0 < pixels.max() < DARK))
 
 
 def _why(error: Exception) -> str:
     """An error in a few words."""
     if isinstance(error, FileNotFoundError):
         return "no such file"
-    if isinstance(error, Image.UnidentifiedImageError):
-        return "no image format that Pillow knows"
     if isinstance(error, OSError) and error.errno:
         return (error.strerror or type(error).__name__).lower()
     return " ".join(str(error).split()) or type(error).__name__

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from genjax.data import folder, identity, transforms
+from genjax.data.broken import decoded
 from genjax.data.records import About, DatasetNotFound, Record, Source, SplitNotFound
 from genjax.typing import DataSpec
 
@@ -236,7 +237,8 @@ def _open_prepared(name: str, place, split: str) -> Source:
     features = builder.info.features
     base = re.split(r"[\[+]", split)[0]
     if base != "all" and base not in builder.info.splits:
-        raise SplitNotFound(f"dataset {name!r} has the splits {sorted(builder.info.splits)}, not {split!r}")
+        splits = sorted(builder.info.splits)
+        raise SplitNotFound(f"dataset {name!r} has the splits {splits}, not {split!r}", splits)
     image = _image_key(name, features)
     try:
         data = builder.as_data_source(split=split, decoders={image: tfds.decode.SkipDecoding()})
@@ -329,8 +331,9 @@ class _TfdsRecords:
         known = (self._image, self._label, self._text)
         record = {key: value for key, value in example.items() if key not in known}
         image = example[self._image]
+        name = f"example {index}"
         is_file = isinstance(image, bytes)
-        record["image"] = transforms.decode(image, f"example {index}") if is_file else transforms.from_array(image)
+        record["image"] = decoded(transforms.decode, image, name) if is_file else transforms.from_array(image)
         if self._label:
             record["label"] = int(example[self._label])
         if self._text:

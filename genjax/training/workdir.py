@@ -27,6 +27,8 @@ CHANGEABLE = (
     "mesh.",
     "sampling.",
     "data.data_dir",
+    "data.eval_split",
+    "data.max_broken",
     "data.encoded",
     "data.num_workers",
     "data.read_threads",

@@ -1,24 +1,15 @@
-"""A person's own pictures: layouts, modes, splits, broken files, and one clear line for each mistake."""
+"""A person's own images: layouts, modes, broken files, and one clear line for each mistake."""
 
-import json
 import logging
+import os
+import random
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from genjax.data import loader, sources
-
-
-def paint(path, colour=(200, 30, 30), mode="RGB", size=(20, 16), **options):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, colour).convert(mode).save(path, **options)
-    return path
-
-
-def read(path, split="all"):
-    source = sources.open_source(f"folder:{path}", split)
-    return source, [source.records[index] for index in range(len(source.records))]
+from tests.data.own_images import paint, read, warned
 
 
 def test_class_subfolders(tmp_path):
@@ -59,43 +50,6 @@ def test_flat_and_unlabelled(tmp_path):
     assert source.spec.num_classes == 0 and "label" not in records[0]
 
 
-@pytest.mark.parametrize("classes", [True, False])
-def test_captions_beside(tmp_path, classes, caplog):
-    top = tmp_path / "cat" if classes else tmp_path
-    for name in "abc":
-        paint(top / f"{name}.png")
-    (top / "a.txt").write_text("a red block\n", encoding="utf-8")
-    (top / "b.txt").write_text("\ufeffone\n\n two ü \n", encoding="utf-8")
-    source, records = read(tmp_path)
-    assert source.spec.has_text and source.spec.num_classes == int(classes)
-    assert [record["text"] for record in records] == ["a red block", ("one", "two ü"), ""]
-    assert "1 of 3 images have no caption" in caplog.text
-
-
-def test_metadata_csv(tmp_path):
-    for name in ("x/a.png", "b.png", "unlisted.png"):
-        paint(tmp_path / name)
-    (tmp_path / "metadata.csv").write_text(
-        'file_name,text,label\nx/a.png,"red, and flat",north\nb.png,,south\n', encoding="utf-8-sig"
-    )
-    source, records = read(tmp_path)
-    assert source.spec.class_names == ("north", "south")
-    assert [(r["file_name"], r["text"], r["label"]) for r in records] == [
-        ("x/a.png", "red, and flat", 0),
-        ("b.png", "", 1),
-    ]
-
-
-def test_metadata_jsonl(tmp_path):
-    rows = [{"file_name": f"{i}.png", "text": ["one", "two"], "label": i} for i in (3, 11)]
-    for row in rows:
-        paint(tmp_path / row["file_name"])
-    (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n\n")
-    source, records = read(tmp_path)
-    assert source.spec.class_names == ("3", "11")
-    assert [(r["text"], r["label"]) for r in records] == [(("one", "two"), 0), (("one", "two"), 1)]
-
-
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -118,14 +72,6 @@ def test_metadata_in_another_encoding(tmp_path):
     paint(tmp_path / "a.png")
     (tmp_path / "metadata.csv").write_text("file_name,text\na.png,Löwe\n", encoding="cp1252")
     with pytest.raises(ValueError, match="metadata.csv is not UTF-8"):
-        read(tmp_path)
-
-
-def test_two_metadata_files_are_one_too_many(tmp_path):
-    paint(tmp_path / "a.png")
-    for name in ("metadata.csv", "metadata.jsonl"):
-        (tmp_path / name).write_text("")
-    with pytest.raises(ValueError, match="keep one"):
         read(tmp_path)
 
 
@@ -220,71 +166,6 @@ def test_no_path_is_not_the_current_folder():
         sources.open_source("folder:", "train")
 
 
-def test_pictures_beside_class_folders_are_a_mistake(tmp_path):
-    paint(tmp_path / "cat/a.png")
-    paint(tmp_path / "b.png")
-    with pytest.raises(ValueError, match=r"beside the subfolders \['cat'\]"):
-        read(tmp_path)
-
-
-@pytest.mark.parametrize("held", ["test", "val"])
-def test_split_subfolders(tmp_path, held):
-    for name in ("train/dog/1.png", "train/cat/2.png", f"{held}/cat/3.png", f"{held}/bird/4.png"):
-        paint(tmp_path / name)
-    split = {"val": "validation"}.get(held, held)
-    source, records = read(tmp_path, "train")
-    assert source.spec.class_names == ("bird", "cat", "dog")
-    assert [(r["file_name"], r["label"]) for r in records] == [("train/cat/2.png", 1), ("train/dog/1.png", 2)]
-    _, records = read(tmp_path, split)
-    assert [(r["file_name"], r["label"]) for r in records] == [
-        (f"{held}/bird/4.png", 0),
-        (f"{held}/cat/3.png", 1),
-    ]
-    assert len(read(tmp_path, "all")[1]) == 4
-    with pytest.raises(ValueError, match=r"has the splits \[.*'train', .*'all'\], not 'tset'"):
-        read(tmp_path, "tset")
-
-
-def test_split_subfolders_by_metadata_at_the_top(tmp_path):
-    for name in ("train/1.png", "test/2.png"):
-        paint(tmp_path / name)
-    (tmp_path / "metadata.csv").write_text("file_name,text\ntrain/1.png,x\ntest/2.png,y\n")
-    assert [r["text"] for r in read(tmp_path, "test")[1]] == ["y"]
-
-
-def test_split_subfolders_with_their_own_metadata(tmp_path):
-    for split in ("train", "test"):
-        paint(tmp_path / split / "1.png")
-        (tmp_path / split / "metadata.csv").write_text(f"file_name,text\n1.png,{split} picture\n")
-    assert [r["text"] for r in read(tmp_path, "test")[1]] == ["test picture"]
-
-
-def test_two_names_for_one_split_are_joined(tmp_path):
-    for name in ("train/1.png", "val/2.png", "valid/3.png"):
-        paint(tmp_path / name)
-    assert [r["file_name"] for r in read(tmp_path, "validation")[1]] == ["val/2.png", "valid/3.png"]
-
-
-def test_a_class_may_be_called_train(tmp_path):
-    for name in ("train/1.png", "plane/2.png", "car/3.png"):
-        paint(tmp_path / name)
-    assert read(tmp_path)[0].spec.class_names == ("car", "plane", "train")
-
-
-def test_only_a_train_subfolder(tmp_path):
-    for number in range(40):
-        paint(tmp_path / f"train/cat/{number}.png")
-    assert read(tmp_path)[0].spec.class_names == ("cat",)
-    assert len(read(tmp_path, "train")[1]) + len(read(tmp_path, "test")[1]) == 40
-
-
-def test_classes_in_one_split_alone_are_a_mistake(tmp_path):
-    paint(tmp_path / "train/cat/1.png")
-    paint(tmp_path / "test/2.png")
-    with pytest.raises(ValueError, match="1 images such as test/2.png are in none"):
-        read(tmp_path, "train")
-
-
 def test_one_picture_can_be_trained_on(tmp_path):
     paint(tmp_path / "a.png")
     assert len(read(tmp_path, "train")[1]) == 1
@@ -292,13 +173,88 @@ def test_one_picture_can_be_trained_on(tmp_path):
         read(tmp_path, "test")
 
 
-def test_links_in_a_circle_end(tmp_path):
-    paint(tmp_path / "cat/a.png")
-    (tmp_path / "cat/again").symlink_to(tmp_path / "cat")
-    assert len(read(tmp_path)[1]) == 1
-
-
 def test_home_folder_is_understood(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     paint(tmp_path / "pictures/a.png")
     assert len(sources.open_source("folder:~/pictures", "all").records) == 1
+
+
+def test_a_class_that_only_the_test_split_has_is_named(tmp_path, caplog):
+    for name in ("train/cat/1.png", "test/cat/2.png", "test/bird/3.png"):
+        paint(tmp_path / name)
+    assert read(tmp_path)[0].spec.class_names == ("bird", "cat")
+    assert "no image in train, so nothing can be learnt, of the classes bird" in warned(caplog)
+
+
+def test_tiny_classes_are_trained_on(tmp_path, caplog):
+    for number in range(6):
+        paint(tmp_path / f"{number}/a.png")
+        paint(tmp_path / f"{number}/b.png")
+    assert {record["label"] for record in read(tmp_path, "train")[1]} == set(range(6))
+    assert read(tmp_path, "test")[1] and not caplog.records
+
+
+def test_a_class_whose_images_are_all_broken_is_an_error(tmp_path):
+    paint(tmp_path / "ape/1.png")
+    paint(tmp_path / "cat/1.png").write_bytes(b"")
+    (tmp_path / "cat/2.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"none of the 2 images of class 'cat' can be read, such as cat/1.png"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("pics.zip", r"pics.zip is an archive, not a folder: unpack it"),
+        ("pics.tar.gz", r"pics.tar.gz is an archive"),
+        ("1.png", r"1.png is an image: name the folder that holds it, folder:/"),
+        ("metadata.csv", r"metadata.csv is a table: name the folder that holds it, folder:/"),
+        ("notes", r"notes is a file, not a folder of images"),
+    ],
+)
+def test_a_file_is_no_folder_and_is_called_what_it_is(tmp_path, name, message):
+    (tmp_path / name).touch()
+    with pytest.raises(sources.DatasetNotFound, match=message):
+        sources.open_source(f"folder:{tmp_path}/{name}", "train")
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    (tmp_path / "pets").mkdir()
+    with pytest.raises(sources.DatasetNotFound, match=rf"doesn't exist: .*; is it {tmp_path}/pets\?"):
+        sources.open_source(f"folder:{tmp_path}/pet", "train")
+    for name in ("gs://bucket/pets", "https://x.org/pets.zip", "s3://pets"):
+        with pytest.raises(sources.DatasetNotFound, match="only folders of this machine"):
+            sources.open_source(f"folder:{name}", "train")
+    for name in ("~nobody-of-that-name/x", "a\0b", "x" * 5000):
+        with pytest.raises(sources.DatasetNotFound, match="doesn't exist"):
+            sources.open_source(f"folder:{name}", "train")
+
+
+def test_values_of_12_bits_in_files_of_16_are_warned_of(tmp_path, caplog):
+    values = np.linspace(0, 4095, 256).reshape(16, 16)
+    for number in range(3):
+        Image.fromarray(values.astype(np.uint16)).save(tmp_path / f"{number}.png")
+    Image.fromarray((values * 16).astype(np.uint16)).save(tmp_path / "whole.png")
+    paint(tmp_path / "black.png", (0, 0, 0))
+    read(tmp_path)
+    assert "3 of 5 images that were decoded are nearly black" in warned(caplog)
+    assert "they are 0.png, 1.png, 2.png" in warned(caplog)
+
+
+def test_a_fingerprint_knows_contents_and_not_places(tmp_path):
+    for name in ("one/cat/1.png", "one/dog/2.png", "two/cat/1.png", "two/dog/2.png"):
+        paint(tmp_path / name, compress_level=random.Random(name[3:]).randint(1, 9))
+        (tmp_path / name).with_suffix(".txt").write_text("x")
+
+    def found(folder):
+        return read(tmp_path / folder)[0].spec.fingerprint
+
+    first = found("one")
+    assert first == found("two") and [line.split()[:2] for line in first] == [["test", "1"], ["train", "1"]]
+    os.utime(tmp_path / "two/cat/1.png", (0, 0))
+    assert found("two") == first
+    (tmp_path / "two/cat/1.txt").write_text("y")
+    assert found("two") != first
+    (tmp_path / "two/cat/1.txt").write_text("x")
+    paint(tmp_path / "two/cat/1.png", size=(40, 40))
+    assert found("two") != first

@@ -52,7 +52,7 @@ def test_folder_without_images(programs, tmp_path):
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "notes.md").write_text("no picture")
     settings = {"data.name": f"folder:{tmp_path / 'pictures'}"}
-    _refuses_to_train(programs, tmp_path, settings, f"{tmp_path / 'pictures'} holds no pictures")
+    _refuses_to_train(programs, tmp_path, settings, f"{tmp_path / 'pictures'} holds no images")
 
 
 def test_missing_config_file(programs, tmp_path):
