@@ -11,6 +11,9 @@ import numpy as np
 
 from genjax.typing import Array, Float, UInt8
 
+_SHOWN = 240
+"""Characters of a caption that are drawn above its images."""
+
 
 def from_uint8(pixels: UInt8[Array, "..."] | UInt8[np.ndarray, "..."]) -> Float[Array, "..."]:
     """uint8 in [0, 255] to float32 in [-1, 1]: `x / 127.5 - 1`."""
@@ -102,16 +105,21 @@ def make_captioned_grid(
 
 
 def _write(text: str, width: int) -> UInt8[np.ndarray, "h w 3"]:
-    """A text in black on white, in as many lines of `width` pixels as it needs."""
+    """A text in black on white, in as many lines of `width` pixels as its first `_SHOWN` characters need."""
     from PIL import Image, ImageDraw, ImageFont
 
     font, lines, margin = ImageFont.load_default(13), [""], 3
+    text = text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+    room = width - 2 * margin
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
-        if font.getlength(longer) > width - 2 * margin and lines[-1]:
-            lines.append(word)
-        else:
+        if font.getlength(longer) <= room:
             lines[-1] = longer
+            continue
+        lines += [""] if lines[-1] else []
+        for letter in word:  # A word that is wider than a line, or Chinese, is broken anywhere.
+            lines += [""] if lines[-1] and font.getlength(lines[-1] + letter) > room else []
+            lines[-1] += letter
     line = 16
     canvas = Image.new("RGB", (width, line * len(lines) + margin), "white")
     ImageDraw.Draw(canvas).multiline_text((margin, margin), "\n".join(lines), "black", font, spacing=2)

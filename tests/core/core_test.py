@@ -102,3 +102,12 @@ def test_grid_png_and_gif(tmp_path):
 def test_film_has_a_grid_for_each_step():
     film = images.make_film(np.zeros((3, 50, 8, 8, 1), np.uint8), columns=10)
     assert film.shape == (3, 4 * (4 * 9 + 1), 4 * (10 * 9 + 1), 3), "the first 40 of 50 pictures"
+
+
+@pytest.mark.parametrize("caption", ["a red circle " * 1000, "x" * 100_000, "红色的猫" * 500])
+def test_a_caption_of_any_length_is_drawn_within_its_grid(caption):
+    """No more than a few lines of it, each within the image's width: the last column stays white."""
+    grid = images.make_captioned_grid(np.zeros((1, 32, 32, 3), np.uint8), [caption])
+    title = grid[: grid.shape[0] - 130]
+    assert grid.shape[1] <= 140 and title.shape[0] <= 600
+    assert (title[:, -2:] == 255).all() and (title < 128).any()
