@@ -3,7 +3,7 @@
 Filters take logits [.., k] to logits in which tokens that are out of the question are -inf. Their arguments may be
 traced: another temperature or another k is not another program. Each has a neutral value, at which it changes nothing:
 
-    temperature 1    softmax(logits / T); 0 = the likeliest token
+    temperature 1    softmax(logits / T); 0 = the most likely token, the lower one of equals
     top_k       0    the k likeliest tokens, ties by the lower token (arXiv:1805.04833)
     top_p       1    the nucleus: the likeliest tokens up to the one with which their mass reaches p (arXiv:1904.09751)
 
@@ -17,13 +17,15 @@ from genjax.typing import Array, Bool, Float, Int
 
 Scalar = float | int | Float[Array, ""] | Int[Array, ""]
 MIN_TEMPERATURE = 1e-6
-"""In place of 0: by it, a difference of .001 between logits is a factor of e^1000 between chances."""
+"""In place of less: by it, a difference of .001 between logits is a factor of e^1000 between chances."""
 
 
 def temper(logits: Float[Array, "*b k"], temperature: Scalar) -> Float[Array, "*b k"]:
-    """Logits over the temperature; they are shifted to a maximum of 0, so that a temperature of 0 is greedy."""
+    """Logits over the temperature, shifted to a maximum of 0; at 0 the first of the largest is the only one left."""
     shifted = logits - jax.lax.stop_gradient(logits.max(axis=-1, keepdims=True))
-    return shifted / jnp.maximum(temperature, MIN_TEMPERATURE)
+    first = jnp.arange(logits.shape[-1]) == jnp.argmax(logits, axis=-1, keepdims=True)
+    warm = shifted / jnp.maximum(temperature, MIN_TEMPERATURE)
+    return jnp.where(jnp.asarray(temperature) > 0, warm, jnp.where(first, 0.0, -jnp.inf).astype(warm.dtype))
 
 
 def keep_top_k(logits: Float[Array, "*b k"], top_k: Scalar) -> Float[Array, "*b k"]:

@@ -58,7 +58,8 @@ def parse(argv: Sequence[str]) -> list[str]:
     except (AttributeError, KeyError, TypeError) as error:
         _fail(f"unknown config field {_unknown_field(argv)}: {str(error).strip(chr(34))}")
     except Exception as error:  # of a flag's parser: nothing but what was typed has been looked at
-        _fail(re.sub(r"flag (--\w+)=None: Flag --\w+ must have a value other than None\.", r"\1 is missing.", str(error)))
+        missing = r"flag (--\w+)=None: Flag --\w+ must have a value other than None\."
+        _fail(re.sub(missing, r"\1 is missing.", str(error)))
 
 
 def _unknown_field(argv: Sequence[str]) -> str:

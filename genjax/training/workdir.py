@@ -182,7 +182,16 @@ def claim(
 
 
 def _commit() -> str | None:
-    """The git commit of the source tree that this code is run from, None where it is no checkout."""
-    here = Path(__file__).parent
-    found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or None
+    """The git commit of the checkout of genjax that this code is run from; None where it is none, but installed (in
+    another project's checkout, it may be), or where git isn't."""
+    root = Path(__file__).parents[2]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = ["git", "rev-parse", "--show-toplevel", "HEAD"]
+    try:
+        found = subprocess.run(
+            command, cwd=root, env=environment, capture_output=True, text=True, check=True, errors="replace"
+        )
+        top, commit = found.stdout.strip().rsplit("\n", 1)
+        return commit if os.path.samefile(top, root) else None
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None

@@ -50,6 +50,13 @@ def test_temperature_divides_and_zero_is_greedy():
     np.testing.assert_array_equal(greedy, np.eye(11)[LOGITS.argmax(-1)])
 
 
+@pytest.mark.parametrize("temperature", [0, 0.0, jnp.float32(0)])
+def test_at_temperature_zero_the_lower_of_equals_is_drawn(temperature):
+    logits = jnp.array([[1.0, 3.0, 3.0, 3.0], [2.0, 2.0, -jnp.inf, 2.0], [3.0, 3.0 - 1e-7, 0.0, 0.0]])
+    greedy = masking.filter_logits(logits, temperature, 2, 0.9)
+    np.testing.assert_array_equal(jax.nn.softmax(greedy), [[0, 1, 0, 0], [1, 0, 0, 0], [1, 0, 0, 0]])
+
+
 def test_nucleus_is_of_the_tempered_and_cut_distribution():
     logits = jnp.log(jnp.array([0.4, 0.3, 0.2, 0.1]))
     # The two likeliest have 4/7 and 3/7 of what is left: the first alone reaches a half.

@@ -1,6 +1,7 @@
 """What a workdir says, and when it belongs to another config."""
 
 import json
+import subprocess
 
 import pytest
 from ml_collections import ConfigDict
@@ -47,3 +48,41 @@ def test_how_data_is_read_and_where_its_folder_lies_may_change(tmp_path):
 def test_no_workdir(tmp_path):
     with pytest.raises(ValueError, match="has no config.json"):
         workdir.read_config(tmp_path)
+
+
+def _checkout(folder):
+    """A git repository with one commit; returns the commit."""
+    folder.mkdir(parents=True)
+    who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["init", "-q"], [*who, "commit", "-q", "--allow-empty", "-m", "first"], ["rev-parse", "HEAD"]):
+        done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_the_commit_is_that_of_our_own_checkout_alone(tmp_path, monkeypatch):
+    commit = _checkout(tmp_path / "genjax")
+    for place, expected in {
+        "genjax/genjax/training": commit,
+        "genjax/.venv/site-packages/genjax/training": None,  # installed within another project's checkout
+        "elsewhere/genjax/training": None,
+    }.items():
+        (tmp_path / place).mkdir(parents=True)
+        monkeypatch.setattr(workdir, "__file__", str(tmp_path / place / "workdir.py"))
+        assert workdir._commit() == expected, place
+
+
+def test_another_repository_in_the_environment_is_not_ours(tmp_path, monkeypatch):
+    commit = _checkout(tmp_path / "genjax")
+    _checkout(tmp_path / "other")
+    (tmp_path / "genjax" / "genjax" / "training").mkdir(parents=True)
+    monkeypatch.setattr(workdir, "__file__", str(tmp_path / "genjax" / "genjax" / "training" / "workdir.py"))
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "other" / ".git"))
+    assert workdir._commit() == commit
+
+
+def test_no_git_no_commit(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert workdir._commit() is None
+    (tmp_path / "git").write_text("#!/bin/false\n")
+    (tmp_path / "git").chmod(0o755)
+    assert workdir._commit() is None, "a git that refuses, as of a checkout that is another user's"
