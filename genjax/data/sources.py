@@ -73,7 +73,10 @@ def open_source(name: str, split: str, data_dir: str = "", download: bool = Fals
 def data_folder(data_dir: str = "") -> str:
     """The folder of prepared data: `data_dir`, `$TFDS_DATA_DIR` or `~/tensorflow_datasets`."""
     chosen = data_dir or os.environ.get("TFDS_DATA_DIR", "") or os.path.join("~", "tensorflow_datasets")
-    return os.path.expanduser(chosen)
+    folder = os.path.expanduser(chosen)
+    if folder.startswith("~"):
+        raise ValueError(f"there is no home folder for {folder}: set config.data.data_dir or TFDS_DATA_DIR to a folder")
+    return folder
 
 
 class _Name(NamedTuple):

@@ -78,12 +78,20 @@ class Logger:
         return means
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
-        """One line in `metrics.jsonl` and a point on each curve; NaN (nothing to report) is left out."""
-        values = {name: float(value) for name, value in metrics.items() if not math.isnan(value)}
+        """One line in `metrics.jsonl` and a point on each curve.
+
+        NaN is left out, where it means that there is nothing to report; of an evaluation, `eval/...`, what isn't finite
+        is null, and told.
+        """
+        values = {name: float(value) for name, value in metrics.items()}
+        wrong = [name for name, value in values.items() if name.startswith("eval/") and not math.isfinite(value)]
+        values = {name: value for name, value in values.items() if not (math.isnan(value) or name in wrong)}
         if self._quiet:
             return
+        for name in wrong:
+            self.say(f"step {step}: {name} is {float(metrics[name])}, no finite number")
         with open(self._workdir / "metrics.jsonl", "a") as file:
-            file.write(json.dumps({"step": step} | values) + "\n")
+            file.write(json.dumps({"step": step} | values | dict.fromkeys(wrong)) + "\n")
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
 

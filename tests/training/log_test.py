@@ -39,6 +39,15 @@ def test_first_step_that_is_not_finite_is_named_and_nothing_written(tmp_path):
     logger.close()
 
 
+def test_an_evaluation_that_is_not_finite_is_null_and_told(tmp_path, capfd):
+    logger = Logger(tmp_path, 0, 4, 1)
+    logger.write(2, {"eval/loss": float("nan"), "eval/top": float("inf"), "eval/good": 1.0, "rested": float("nan")})
+    logger.close()
+    assert lines(tmp_path) == [{"step": 2, "eval/loss": None, "eval/top": None, "eval/good": 1.0}]
+    said = "".join(capfd.readouterr())
+    assert "step 2: eval/loss is nan, no finite number" in said and "eval/top is inf" in said
+
+
 def test_resume_cuts_what_was_logged_past_the_checkpoint_and_a_torn_line(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
     Logger(tmp_path, 2, 4, 1).close()
