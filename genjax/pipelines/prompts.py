@@ -34,7 +34,8 @@ def for_pictures(
         None of a model without text.
 
     Raises:
-        ValueError: for prompts to a model without text, an empty list of them, or captions that aren't there.
+        ValueError: for prompts to a model without text, an empty list of them, one that can't be read, or captions
+            that aren't there.
     """
     if not stage.family.interface.text_length:
         if prompts is not None:
@@ -49,22 +50,32 @@ def for_pictures(
         except ValueError as error:
             raise ValueError(f"give a prompt: there are no captions of these pictures to draw: {error}") from error
         prompts = [" ".join(captions[:1]) for captions in found]
+    else:
+        _check(prompts)
     if not prompts:
         raise ValueError("there is no prompt; give at least one")
     return tuple(prompts[number % len(prompts)] for number in range(count))
+
+
+def _check(prompts: Sequence[str]) -> None:
+    """Refuse what nobody can have meant: bytes that are no UTF-8, and control characters."""
+    for prompt in prompts:
+        words.check(prompt)
+        if control := texts.CONTROL.search(prompt):
+            raise ValueError(
+                f"the prompt {words.shorten(prompt)!r} holds the control character {control[0]!r}: leave it out"
+            )
 
 
 def tokens(tokenizer: TextTokenizer, prompts: Sequence[str]) -> Int[np.ndarray, "n s"]:
     """The tokens of each prompt; says which words are lost or unknown.
 
     Raises:
-        ValueError: for a prompt with bytes that are no UTF-8, or with control characters.
+        ValueError: for a prompt with bytes that are no UTF-8.
     """
     rows = {}
     for prompt in dict.fromkeys(prompts):
         shown = words.shorten(prompt)
-        if control := texts.CONTROL.search(prompt):
-            raise ValueError(f"the prompt {shown!r} holds the control character {control[0]!r}: leave it out")
         rows[prompt] = tokenizer.encode(prompt)
         if not prompt.strip():
             log.warning("the empty prompt asks for nothing: its pictures are drawn without a condition")

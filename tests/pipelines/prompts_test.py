@@ -1,10 +1,13 @@
 """Prompts as people write them: in every encoding, too long, in words that nobody knows."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from genjax.data import tokenizers
 from genjax.pipelines import prompts
+from genjax.stages import Stage
 
 CAPTIONS = ["a red circle on the left", "a blue square on the right"]
 
@@ -43,9 +46,11 @@ def test_files_that_are_refused_in_one_line(tmp_path, contents, message):
     ("prompt", "message"),
     [("a red \udce9", "has bytes that are no UTF-8"), ("a\0red", r"holds the control character '\\x00'")],
 )
-def test_prompts_that_are_refused_in_one_line(tokenizer, prompt, message):
+def test_prompts_that_are_refused_in_one_line(prompt, message):
+    stage = Stage(SimpleNamespace(interface=SimpleNamespace(text_length=8)), None, None, None, 0)
+    assert prompts.for_pictures(stage, 3, ["a red circle", "猫"]) == ("a red circle", "猫", "a red circle")
     with pytest.raises(ValueError, match=message) as error:
-        prompts.tokens(tokenizer, ["a red circle", prompt])
+        prompts.for_pictures(stage, 3, ["a red circle", prompt])
     assert "\n" not in str(error.value)
 
 
