@@ -8,11 +8,12 @@ import pytest
 from configs import beit_base, beit_shapes, common
 from genjax.core.tree import count_params
 from genjax.families import registry
-from genjax.families.base import FeatureExtractor, LossInputs, Tokenizer, Weights
+from genjax.families.base import FeatureExtractor, Tokenizer, Weights
 from genjax.training import optim
 from genjax.training import state as state_lib
 from genjax.training.step import Ema, make_train_step
 from genjax.typing import DataSpec
+from tests.families import losses
 
 SPEC = DataSpec((8, 8, 1))
 KEY = jax.random.key(0)
@@ -65,14 +66,10 @@ def weights(fresh):
     return Weights(noisy, (), FROZEN)
 
 
-def inputs(data, key=KEY):
-    return LossInputs({}, (), FROZEN, data, key, jnp.int32(0))
-
-
 def test_untrained_loss_is_log_k(family, fresh):
-    loss, outputs = jax.jit(family.players[0].loss)(fresh["model"], inputs(batch(64)))
-    assert loss == pytest.approx(np.log(NUM_CODES), abs=0.05)
-    assert 0.2 < outputs.metrics["masked"] <= 6 / 16 and outputs.extra == ()
+    found = losses.jitted(family, fresh, batch(64), KEY, frozen=FROZEN)
+    assert found.value == pytest.approx(np.log(NUM_CODES), abs=0.05)
+    assert 0.2 < found.metrics["masked"] <= 6 / 16 and found.extra == ()
 
 
 @pytest.mark.slow

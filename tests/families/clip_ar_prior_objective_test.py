@@ -152,6 +152,17 @@ def test_every_draw_has_a_key_of_its_own():
     assert draws(lambda key: family.evaluate(Weights(params, extra, FROZEN), batch, key), KEY) == []
 
 
+def test_no_frozen_weight_of_clip_gets_a_gradient():
+    family = build(network=REAL)
+    params, extra = state(family)
+
+    def loss(frozen):
+        return losses.compute(family, params, toy_clip.batch(5), KEY, extra=extra, frozen=frozen, step=9).value
+
+    for leaf in jax.tree.leaves(jax.jit(jax.grad(loss))(FROZEN)):
+        np.testing.assert_array_equal(leaf, 0.0)
+
+
 def test_guidance_of_0_draws_what_is_drawn_for_no_caption():
     family = build(network=REAL)
     weights = Weights(*noisy(family), FROZEN)

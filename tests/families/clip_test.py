@@ -9,8 +9,9 @@ from jax.sharding import NamedSharding
 from configs import clip_noisy_shapes, clip_rn50, clip_shapes
 from genjax import sharding
 from genjax.families import registry
-from genjax.families.base import ImageTextEncoder, LossInputs, TextEncoder, Weights
+from genjax.families.base import ImageTextEncoder, TextEncoder, Weights
 from genjax.typing import DataSpec
+from tests.families import losses
 
 SPEC = DataSpec((32, 32, 3), has_text=True, text_length=6, vocab_size=40)
 KEY = jax.random.key(0)
@@ -48,8 +49,8 @@ def noisy():
     return family, made(family)
 
 
-def inputs(family, weights, count=8, step=0):
-    return weights.params["model"], LossInputs({}, weights.extra, {}, batch(count), jax.random.key(step), jnp.int32(0))
+def loss_of(family, weights, examples=None, key=KEY):
+    return losses.jitted(family, weights.params, examples or batch(), key, extra=weights.extra)
 
 
 def test_loss_is_that_of_its_embeddings(clean):
@@ -69,31 +70,33 @@ def test_loss_is_that_of_its_embeddings(clean):
     expected = -0.5 * sum(jnp.diagonal(each) for each in log_probs)
     values = jax.jit(family.evaluate)(weights, batch(), KEY)
     np.testing.assert_allclose(values["loss"], expected, rtol=1e-4)
-    loss, outputs = jax.jit(family.players[0].loss)(*inputs(family, weights))
-    assert loss == pytest.approx(float(expected.mean()), rel=1e-4)
-    assert outputs.extra == {} and set(outputs.metrics) == {"accuracy", "logit_scale"}
+    found = loss_of(family, weights)
+    assert found.value == pytest.approx(float(expected.mean()), rel=1e-4)
+    assert found.extra == {} and set(found.metrics) == {"accuracy", "logit_scale"}
 
 
 def test_scale_starts_at_the_temperature_and_stops_at_100(clean):
     family, weights = clean
     fresh = jax.eval_shape(family.init, KEY, batch(1))[0]["model"]
     assert fresh["logit_scale"].shape == ()
-    gradient = jax.jit(jax.grad(lambda params, inputs: family.players[0].loss(params, inputs)[0]))
-    params, given = inputs(family, weights)
-    high = {**params, "logit_scale": jnp.log(500.0)}
-    scale = family.interface.logit_scale(Weights({"model": high}, {}, {}))
+    high = {"model": {**weights.params["model"], "logit_scale": jnp.log(500.0)}}
+    scale = family.interface.logit_scale(Weights(high, {}, {}))
     assert scale == pytest.approx(100.0, rel=1e-5)
-    assert gradient(high, given)["logit_scale"] > 0, "wrong pairs at random weights: the scale may fall"
+    gradient = losses.gradient(family, high, batch(), KEY, extra=weights.extra)
+    assert gradient["logit_scale"] > 0, "wrong pairs at random weights: the scale may fall"
 
 
 def test_gradients_on_eight_devices_are_those_on_one(clean):
     family, weights = clean
-    params, given = inputs(family, weights, count=16)
-    run = jax.jit(jax.value_and_grad(family.players[0].loss, has_aux=True))
+    run = jax.jit(
+        jax.value_and_grad(
+            lambda params, examples: losses.compute(family, params, examples, KEY, extra=weights.extra).value
+        )
+    )
     mesh = sharding.make_mesh()
-    cut = jax.device_put(given.batch, NamedSharding(mesh, sharding.BATCH_SPEC))
-    (one, _), grads = run(params, given)
-    (eight, _), others = run(params, given._replace(batch=cut))
+    cut = jax.device_put(batch(16), NamedSharding(mesh, sharding.BATCH_SPEC))
+    one, grads = run(weights.params, batch(16))
+    eight, others = run(weights.params, cut)
     assert one == pytest.approx(float(eight), rel=1e-5)
     for a, b in zip(jax.tree.leaves(grads), jax.tree.leaves(others), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)
@@ -108,8 +111,8 @@ def test_noisy_clip_is_told_the_time(noisy):
     assert jnp.abs(encode(weights, images, t) - encode(weights, images, t[::-1])).max() > 1e-3
     with pytest.raises(ValueError, match="needs their times t"):
         interface.encode_image(weights, images, None)
-    losses = [jax.jit(family.players[0].loss)(*inputs(family, weights, step=step))[0] for step in (0, 1)]
-    assert losses[0] != losses[1], "other noise, other times"
+    values = [loss_of(family, weights, key=jax.random.key(step)).value for step in (0, 1)]
+    assert values[0] != values[1], "other noise, other times"
     values = jax.jit(family.evaluate)(weights, batch(), KEY)
     assert set(values) == {"loss", "accuracy", *(f"accuracy_q{i}" for i in (1, 2, 3, 4))}
     assert all(value.shape == (8,) for value in values.values())
@@ -118,9 +121,8 @@ def test_noisy_clip_is_told_the_time(noisy):
 def test_residual_tower_keeps_its_statistics():
     family = build(clip_rn50)
     weights = made(family)
-    loss, outputs = jax.jit(family.players[0].loss)(*inputs(family, weights))
-    assert jnp.isfinite(loss)
-    before, after = (jax.tree.leaves(stats) for stats in (weights.extra, outputs.extra))
+    found = loss_of(family, weights)
+    before, after = (jax.tree.leaves(stats) for stats in (weights.extra, found.extra))
     assert len(before) == len(after) > 0 and all(jnp.abs(a - b).max() > 0 for a, b in zip(before, after))
     encode = jax.jit(family.interface.encode_image)
     alone = encode(weights, batch()["image"][:1], None)

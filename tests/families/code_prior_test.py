@@ -18,8 +18,9 @@ from configs import (
 from genjax import sharding
 from genjax.core import tree
 from genjax.families import code_prior, registry
-from genjax.families.base import ImageSampler, LossInputs, Tokenizer, Weights
+from genjax.families.base import ImageSampler, Tokenizer, Weights
 from genjax.typing import DataSpec
+from tests.families import losses
 
 SPEC = DataSpec((8, 8, 1), num_classes=3)
 KEY = jax.random.key(0)
@@ -95,8 +96,8 @@ def conditions(count, start=0, **options):
     return {"index": index, "label": index % 3} | {name: jnp.float32(value) for name, value in options.items()}
 
 
-def inputs(batch, step=0):
-    return LossInputs({}, (), FROZEN, batch, jax.random.fold_in(KEY, step), jnp.int32(step))
+def loss_of(family, params, examples, player):
+    return losses.jitted(family, params, examples, KEY, player=player, frozen=FROZEN).value
 
 
 def test_one_player_a_level_each_with_its_own_network(family, weights):
@@ -114,9 +115,8 @@ def test_untrained_it_knows_nothing(family):
 
 def test_codes_may_come_with_the_batch_or_from_its_pictures(family, weights):
     for player in family.players:
-        loss = jax.jit(player.loss)
-        live = loss(weights.params[player.name], inputs(batch()))[0]
-        assert live == loss(weights.params[player.name], inputs(coded(batch())))[0]
+        both = [loss_of(family, weights.params, examples, player.name) for examples in (batch(), coded(batch()))]
+        assert both[0] == both[1]
     evaluate = jax.jit(family.evaluate)
     live, cached = (evaluate(weights, examples, KEY)["nll_nats"] for examples in (batch(), coded(batch())))
     np.testing.assert_array_equal(live, cached)
@@ -149,7 +149,7 @@ def test_the_levels_make_a_distribution():
 
 def test_only_the_level_s_own_parameters_and_no_frozen_ones_get_a_gradient(family, weights):
     def loss(params, frozen):
-        return family.players[1].loss(params["level_1"], inputs(batch())._replace(frozen=frozen))[0]
+        return losses.compute(family, params, batch(), KEY, player="level_1", frozen=frozen).value
 
     own, frozen = jax.jit(jax.grad(loss, argnums=(0, 1)))(weights.params, FROZEN)
     assert all(jnp.abs(leaf).max() > 0 for leaf in jax.tree.leaves(own["level_1"]))
@@ -179,12 +179,12 @@ def test_noise_is_in_what_is_shown_alone():
         head = params[name]["network"]["head"]
         sure = {"kernel": 0 * head["kernel"], "bias": 50.0 * jax.nn.one_hot(2, K)}
         own = {**params[name], "network": {**params[name]["network"], "head": sure}}
-        return jax.jit(family.players[level].loss)(own, inputs(constant))[0]
+        return loss_of(family, {**params, name: own}, constant, name)
 
     for level in range(2):
         assert fit(noisy, level) < 1e-6, "targets are not replaced"
-    losses = [jax.jit(f.players[1].loss)(params["level_1"], inputs(codes))[0] for f in (family, noisy)]
-    assert abs(losses[0] - losses[1]) > 1e-5
+    values = [loss_of(which, params, codes, "level_1") for which in (family, noisy)]
+    assert abs(values[0] - values[1]) > 1e-5
 
 
 def test_a_picture_does_not_depend_on_the_batch(sample, weights):

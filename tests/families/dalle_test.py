@@ -11,10 +11,11 @@ from configs import dalles
 from genjax import sharding
 from genjax.autoregressive import sample as autoregressive
 from genjax.families import dalle, registry
-from genjax.families.base import ImageSampler, LossInputs, Tokenizer, Weights
+from genjax.families.base import ImageSampler, Tokenizer, Weights
 from genjax.training import optim, step
 from genjax.training import state as state_lib
 from genjax.typing import DataSpec
+from tests.families import losses
 
 S, V, K = 5, 9, 6
 SPEC = DataSpec((8, 8, 1), has_text=True, text_length=S, vocab_size=V)
@@ -82,10 +83,6 @@ def conditions(count, start=0, **options):
     }
 
 
-def inputs(batch):
-    return LossInputs({}, (), FROZEN, batch, KEY, jnp.int32(0))
-
-
 def test_untrained_it_knows_nothing(family):
     assert isinstance(family.interface, ImageSampler)
     assert (family.interface.text_length, family.interface.num_classes) == (S, 0)
@@ -93,18 +90,6 @@ def test_untrained_it_knows_nothing(family):
     values = jax.jit(family.evaluate)(Weights(params, (), FROZEN), batch(), KEY)
     np.testing.assert_allclose(values["text_nats_per_token"], math.log(V), atol=0.2)
     np.testing.assert_allclose(values["image_nats_per_token"], math.log(K), atol=0.2)
-
-
-def test_the_loss_weighs_the_means_of_both_kinds_of_tokens(weights):
-    family = build(text_dropout=0.0)
-    loss, (_, metrics) = jax.jit(family.players[0].loss)(weights.params["model"], inputs(batch()))
-    values = jax.jit(family.evaluate)(weights, batch(), KEY)
-    lengths = (batch()["tokens"] != 0).sum(1)
-    text = (values["text_nats_per_token"] * lengths).sum() / lengths.sum()
-    np.testing.assert_allclose(metrics["text"], text, rtol=1e-5)
-    np.testing.assert_allclose(metrics["image"], values["image_nats_per_token"].mean(), rtol=1e-5)
-    np.testing.assert_allclose(loss, text / 8 + metrics["image"] * 7 / 8, rtol=1e-5)
-    np.testing.assert_allclose(values["image_nats"], 16 * values["image_nats_per_token"], rtol=1e-5)
 
 
 def test_the_rate_of_dropped_texts_is_the_configured_one():
@@ -124,9 +109,9 @@ def test_codes_may_come_with_the_batch(weights):
 
 def test_all_parameters_and_no_frozen_weights_get_a_gradient(family, weights):
     def loss(params, frozen):
-        return family.players[0].loss(params, inputs(batch())._replace(frozen=frozen))[0]
+        return losses.compute(family, params, batch(), KEY, frozen=frozen).value
 
-    own, frozen = jax.jit(jax.grad(loss, argnums=(0, 1)))(weights.params["model"], FROZEN)
+    own, frozen = jax.jit(jax.grad(loss, argnums=(0, 1)))(weights.params, FROZEN)
     assert all(jnp.abs(leaf).max() > 0 for leaf in jax.tree.leaves(own))
     assert (frozen["tokenizer"].params["shift"] == 0).all()
 

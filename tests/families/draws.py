@@ -19,13 +19,23 @@ class Draw(NamedTuple):
     shape: tuple[int, ...]
 
 
-def draws(function: Callable, *args: Any) -> list[Draw]:
-    """Every draw of `function(*args)`; of arguments that no key depends on, shapes do."""
+def trace(function: Callable, *args: Any) -> Callable[..., list[Draw]]:
+    """What draws of `function` depend on: arguments of the same shapes -> every draw of `function` with them."""
     flat, tree = jax.tree.flatten(args)
     closed = jax.make_jaxpr(lambda *leaves: function(*jax.tree.unflatten(tree, leaves)))(*flat)
-    found: list[tuple[Callable, tuple[int, ...]]] = []
-    _walk(closed.jaxpr, [lambda value=value: value for value in (*closed.consts, *flat)], found)
-    return [draw for key, shape in found for draw in _rows(key(), shape)]
+
+    def found(*args):
+        noted: list[tuple[Callable, tuple[int, ...]]] = []
+        values = (*closed.consts, *jax.tree.leaves(args))
+        _walk(closed.jaxpr, [lambda value=value: value for value in values], noted)
+        return [draw for key, shape in noted for draw in _rows(key(), shape)]
+
+    return found
+
+
+def draws(function: Callable, *args: Any) -> list[Draw]:
+    """Every draw of `function(*args)`; of arguments that no key depends on, shapes do."""
+    return trace(function, *args)(*args)
 
 
 def _rows(key: Any, shape: tuple[int, ...]) -> Iterator[Draw]:

@@ -8,8 +8,9 @@ import pytest
 from configs import beit_finetune_imagenet
 from genjax.core.tree import count_params
 from genjax.families import registry
-from genjax.families.base import ImageClassifier, LossInputs, Weights
+from genjax.families.base import ImageClassifier, Weights
 from genjax.typing import DataSpec
+from tests.families import losses
 
 SPEC = DataSpec((8, 8, 1), num_classes=10)
 KEY = jax.random.key(0)
@@ -44,25 +45,8 @@ def weights(fresh):
 
 
 def test_untrained_loss_is_log_k(family, fresh):
-    value, outputs = jax.jit(family.players[0].loss)(fresh["model"], LossInputs({}, (), {}, batch(), KEY, jnp.int32(0)))
-    assert value == pytest.approx(np.log(10), abs=1e-2) and outputs.extra == ()
-
-
-def test_smoothed_labels(family, weights):
-    """The loss with a share s of uniform labels is that of the labels and of the uniform ones, (1 - s) to s."""
-    given = LossInputs({}, (), {}, batch(), KEY, jnp.int32(0))
-    losses = {
-        share: jax.jit(build(label_smoothing=share, **dropless()).players[0].loss)(weights.params["model"], given)[0]
-        for share in (0.0, 0.3, 1.0)
-    }
-    np.testing.assert_allclose(losses[0.3], 0.7 * losses[0.0] + 0.3 * losses[1.0], rtol=1e-5)
-    held_out = jax.jit(family.evaluate)(weights, batch(), KEY)
-    np.testing.assert_allclose(held_out["nats"].mean(), losses[0.0], rtol=1e-5)
-
-
-def dropless():
-    network = beit_finetune_imagenet.get_config("tiny").model.network.to_dict()
-    return {"network": {**network, "drop_path": 0.0}}
+    found = losses.jitted(family, fresh, batch(), KEY)
+    assert found.value == pytest.approx(np.log(10), abs=1e-2) and found.extra == ()
 
 
 def test_logits_and_evaluation_are_of_each_example(family, weights):

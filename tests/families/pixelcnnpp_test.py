@@ -9,10 +9,11 @@ import pytest
 
 from genjax.core import tree
 from genjax.families import registry
-from genjax.families.base import ImageSampler, LossInputs, Weights
+from genjax.families.base import ImageSampler, Weights
 from genjax.losses import mixture_logistics
 from genjax.nn.pixelcnnpp import PixelCNNpp
 from genjax.typing import DataSpec
+from tests.families import losses
 
 KEY = jax.random.key(0)
 SHAPE = (4, 6, 3)
@@ -91,12 +92,11 @@ def test_evaluation_is_the_exact_bits_per_dim(family, weights):
 def test_loss_is_bits_per_dim_with_dropout(family, weights):
     data = batch()
     exact = jax.jit(family.evaluate)(weights, data, KEY)["bits_per_dim"].mean()
-    inputs = LossInputs({}, (), {}, data, KEY, jnp.int32(0))
     for rate in (0.0, 0.5):
         family = build(network={"width": 8, "num_res_blocks": 1, "num_levels": 2, "dropout": rate})
-        value, outputs = jax.jit(family.players[0].loss)(weights.params["model"], inputs)
-        assert outputs == ((), {})
-        assert (value == pytest.approx(float(exact), rel=1e-5)) is (rate == 0.0)
+        found = losses.jitted(family, weights.params, data, KEY)
+        assert (found.extra, found.metrics) == ((), {})
+        assert (found.value == pytest.approx(float(exact), rel=1e-5)) is (rate == 0.0)
 
 
 def test_interface():

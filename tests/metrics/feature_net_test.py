@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from genjax.metrics import feature_net
+from tests.families.draws import draws, repeated
 
 
 def test_reads_held_out_digits(net, digits):
@@ -34,6 +35,15 @@ def test_same_seed_same_hash(net, digits):
     assert feature_net.weights_hash(again) == feature_net.weights_hash(net)
     other = feature_net.train_feature_net(*digits[0], seed=1, num_steps=600)
     assert feature_net.weights_hash(other) != feature_net.weights_hash(net)
+
+
+def test_batches_and_their_noise_are_drawn_anew_at_each_step():
+    """Weights, which pictures, and noise on every pixel of them: each draw has a key of its own."""
+    images, labels = jnp.zeros((7, 4, 4, 1), jnp.uint8), jnp.zeros(7, jnp.int32)
+    found = draws(lambda key: feature_net._train(key, images, labels, 2, 3), jax.random.key(0))
+    shapes = [draw.shape for draw in found]
+    assert shapes.count((feature_net.BATCH_SIZE, 4, 4, 1)) == 1 and (feature_net.BATCH_SIZE,) in shapes
+    assert not repeated(found)
 
 
 def test_files(net, digits, tmp_path):

@@ -38,6 +38,29 @@ def test_noise_costs_accuracy_and_is_the_seeds(digits):
     assert noise.std() == pytest.approx(0.75, rel=0.02) and seen[0].dtype == np.float32
 
 
+@pytest.mark.parametrize(("fit_clean", "expected"), [(False, (0.5, 0.5)), (True, (0.0, 0.5))])
+def test_both_splits_are_noisy_or_the_test_alone(digits, fit_clean, expected):
+    seen = []
+    train, test = ((images[:200], labels[:200]) for images, labels in digits)
+    probe_noisy(lambda images: seen.append(images) or pixels(images), train, test, 0.5, 3, fit_clean)
+    noise = [images - (split[0].astype(np.float32) / 127.5 - 1) for images, split in zip(seen, (train, test))]
+    np.testing.assert_allclose([part.std() for part in noise], expected, rtol=0.03)
+    assert fit_clean or abs(np.corrcoef(noise[0].ravel(), noise[1].ravel())[0, 1]) < 0.05
+
+
+def test_it_is_logistic_regression_on_features_in_units_of_the_training_split():
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    rng = np.random.default_rng(5)
+    features, labels = rng.normal(size=(900, 6)) * [1, 20, 0.1, 1, 5, 1], rng.integers(0, 3, 900)
+    features[:, 0] += 0.8 * labels
+    held_out = features[60:] * 3 + 1
+    rival = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(features[:60], labels[:60])
+    assert probe(features[:60], labels[:60], held_out, labels[60:]) == rival.score(held_out, labels[60:])
+
+
 def test_refusals():
     x, y = np.zeros((4, 2)), np.array([0, 1, 0, 1])
     with pytest.raises(ValueError, match="2 numbers and test features 3"):

@@ -39,6 +39,12 @@ def test_floor_mixture_noise(noise_report):
         assert sum(row["class_shares"]) == pytest.approx(1.0)
 
 
+def test_the_floor_has_the_shares_of_the_training_split(noise_report, net, digits):
+    """With labels its subsets are stratified: a subset by chance would be .01 off in some class or other."""
+    of_all = np.bincount(feature_net.read(net, digits[0][0]).probabilities.argmax(1), minlength=10) / len(digits[0][0])
+    assert np.abs(np.array(noise_report["rows"]["real_train"]["class_shares"]) - of_all).max() < 0.003
+
+
 def test_receipt(noise_report, net, digits):
     receipt = noise_report["receipt"]
     assert receipt["feature_net"]["hash"] == feature_net.weights_hash(net)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from genjax.nn import diff_augment
+from tests.families.draws import draws, repeated
 
 KEY = jax.random.key(0)
 ALL = "color,translation,cutout"
@@ -80,6 +81,13 @@ def test_gradient_passes_and_is_that_of_a_linear_map():
     np.testing.assert_allclose(augment(images + direction, KEY) - value, change, atol=1e-5)
     gradient = jax.grad(lambda x: jnp.sum(augment(x, KEY) ** 2))(images)
     assert (jnp.abs(gradient).max((1, 2, 3)) > 0).all()
+
+
+def test_every_draw_has_a_key_of_its_own():
+    """Colour; rows and columns of translation and of cutout, which take two draws each."""
+    found = draws(lambda key: diff_augment.make(ALL)(pictures((4, 8, 8, 1)), key), KEY)
+    found = [draw for draw in found if draw.shape != (4, 8, 8, 1)]
+    assert len(found) == 1 + 4 + 4 and not repeated(found)
 
 
 def test_parts_do_not_shift_each_other():
