@@ -3,7 +3,7 @@
 What is kept and what is remade:
 
     a mask with some transparency   kept where it is opaque, remade where it is transparent, whatever its colours are
-    of two values                   kept where it is the brighter: 0 and 1, 0 and 255, 0 and 65535, of a palette
+    of two values, well apart       kept where it is the brighter: 0 and 1, 0 and 255, 0 and 65535, of a palette
     of more                         kept from half of white on: of 1 (numbers up to 1), of 255, of 65535
     of one value                    the same: 0 remakes everything, 1 and 255 keep it
 """
@@ -26,7 +26,7 @@ def read(path: str | Path) -> Bool[np.ndarray, "h w"]:
     """
     with opening.upright(path) as picture:
         alpha = _alpha(picture)
-        if alpha is not None and alpha.min() < 255:
+        if alpha is not None and alpha.min() < 128:
             return alpha >= 128
         if picture.mode in opening.SIXTEEN_BIT or picture.mode in transforms.WIDE_MODES:
             return of_values(np.asarray(picture))
@@ -42,7 +42,7 @@ def of_values(values: np.ndarray) -> Bool[np.ndarray, "h w"]:
     if not np.isfinite(values).all() or values.min() < 0:
         raise ValueError("a mask has values that are no numbers from 0 on")
     found = np.unique(values)
-    if len(found) == 2:
+    if len(found) == 2 and found[1] - found[0] >= found[1] / 8:  # 254 and 255 are both white.
         return values == found[1]
     white = next((white for white in _WHITES if found[-1] <= white), found[-1])
     return values > white / 2

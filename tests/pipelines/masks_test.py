@@ -50,6 +50,8 @@ FILES = {
     "zeros_with_hole.webp": with_alpha(np.zeros((6, 8, 3), np.uint8)),
     "opaque.png": Image.merge("LA", (grey(0, 255), Image.new("L", (8, 6), 255))),
     "opaque_rgba.png": grey(0, 255).convert("RGBA"),
+    "nearly_opaque.png": Image.merge("LA", (grey(0, 255), Image.new("L", (8, 6), 254))),
+    "twelve_bits.png": grey(0, 4095, np.uint16),
     "grey_white.png": grey(200, 255),
 }
 
@@ -67,6 +69,12 @@ def test_masks_of_one_value(value, kept, tmp_path):
     np.testing.assert_array_equal(masks.read(tmp_path / "mask.png"), np.full((4, 4), kept))
     Image.new("LA", (4, 4), (255 - value, 0)).save(tmp_path / "mask.png")
     assert not masks.read(tmp_path / "mask.png").any(), "all of it is transparent"
+
+
+def test_two_values_that_are_nearly_the_same_are_one(tmp_path):
+    for low, high, kept in ((254, 255, True), (60, 62, False)):
+        grey(low, high).save(tmp_path / "mask.png")
+        np.testing.assert_array_equal(masks.read(tmp_path / "mask.png"), np.full((6, 8), kept))
 
 
 def test_what_is_no_mask_is_named(tmp_path):
