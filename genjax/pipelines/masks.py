@@ -11,6 +11,7 @@ What is kept and what is remade:
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from genjax.data import opening, transforms
 from genjax.typing import Bool, Float, UInt8
@@ -48,7 +49,7 @@ def of_values(values: np.ndarray) -> Bool[np.ndarray, "h w"]:
     return values > white / 2
 
 
-def _alpha(picture) -> UInt8[np.ndarray, "h w"] | None:
+def _alpha(picture: Image.Image) -> UInt8[np.ndarray, "h w"] | None:
     """The opacity of a loaded image, None where it has none."""
     if picture.mode in opening.SIXTEEN_BIT:
         key = picture.info.get("transparency")
