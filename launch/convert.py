@@ -10,6 +10,7 @@ from genjax import stages
 from genjax.launcher import startup
 from genjax.launcher.flags import define_path
 from genjax.pretrained import registry
+from genjax.training import config_check
 
 _CONFIG = startup.define_config()
 _WORKDIR = define_path("workdir", "Folder of the run that it becomes.", writes=True, required=True)
@@ -22,7 +23,7 @@ _WEIGHTS = flags.DEFINE_string(
 
 
 def main():
-    config = _CONFIG.value.copy_and_resolve_references()
+    config = config_check.check(_CONFIG.value)
     config.init_from = _CHECKPOINT.value or config.init_from
     if _WEIGHTS.value:
         config.init_from += f"#{_WEIGHTS.value}"

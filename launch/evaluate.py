@@ -25,10 +25,11 @@ _NOISES = define_numbers("probe_noise", [0.0], "Standard deviation of noise on w
 
 def main():
     stage = _SAMPLING.load()
+    asked = (_LIKELIHOOD.value, _PROBE.value, _NOISES.value)
+    evaluation.check(stage, *asked[:2])
     holes = _SAMPLING.fill_holes(stage) if _HOLES.value else {}
     drawn = None if holes else _SAMPLING.samples(stage, _SAMPLES.value)
     if jax.process_index() == 0:
-        asked = (_LIKELIHOOD.value, _PROBE.value, _NOISES.value)
         result = holes | evaluation.evaluate(stage, _SAMPLING.workdir, drawn, 0, *asked)
         print(evaluation.format_result(result))
         report.write_report(_SAMPLING.workdir / "evaluation.json", result)

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from genjax.core import paths
 from genjax.data import folder, identity, transforms
 from genjax.data.broken import decoded
 from genjax.data.records import About, DatasetNotFound, Record, Source, SplitNotFound
@@ -71,12 +72,16 @@ def open_source(name: str, split: str, data_dir: str = "", download: bool = Fals
 
 
 def data_folder(data_dir: str = "") -> str:
-    """The folder of prepared data: `data_dir`, `$TFDS_DATA_DIR` or `~/tensorflow_datasets`."""
+    """The folder of prepared data: `data_dir`, `$TFDS_DATA_DIR` or `~/tensorflow_datasets`.
+
+    Raises:
+        ValueError: for other storage than local files, or where there is no home.
+    """
     chosen = data_dir or os.environ.get("TFDS_DATA_DIR", "") or os.path.join("~", "tensorflow_datasets")
-    folder = os.path.expanduser(chosen)
-    if folder.startswith("~"):
-        raise ValueError(f"there is no home folder for {folder}: set config.data.data_dir or TFDS_DATA_DIR to a folder")
-    return folder
+    try:
+        return str(paths.local(chosen))
+    except ValueError as error:
+        raise ValueError(f"set config.data.data_dir or TFDS_DATA_DIR to another folder: {error}") from error
 
 
 class _Name(NamedTuple):

@@ -95,7 +95,9 @@ def evaluate(
         ValueError: for samples of another size than the data's, a likelihood that the family hasn't, or data to probe
             with that isn't there or doesn't suit.
     """
-    _check(stage, drawn, likelihood, probe_data)
+    check(stage, likelihood, probe_data)
+    if drawn is not None and drawn.images.shape[1:] != stage.spec.image_shape:
+        raise ValueError(f"samples of {drawn.images.shape[1:]} can't be compared with data of {stage.spec.image_shape}")
     figures, interface = Figures(), stage.family.interface
     figures.add("held-out metrics", lambda: {"held_out": held_out(stage, seed)})
     if likelihood:
@@ -112,12 +114,14 @@ def evaluate(
     return _without_nan(figures.result)
 
 
-def _check(stage: Stage, drawn: Drawn | None, likelihood: str, probe_data: Sequence[str]) -> None:
-    """Refuse what a person requested and the stage hasn't, before anything is computed."""
+def check(stage: Stage, likelihood: str = "", probe_data: Sequence[str] = ()) -> None:
+    """Refuse what a person requested and the stage hasn't, before anything is computed or sampled.
+
+    Raises:
+        ValueError: as `evaluate`.
+    """
     interface = stage.family.interface
     _with_likelihood(stage, likelihood)
-    if drawn is not None and drawn.images.shape[1:] != stage.spec.image_shape:
-        raise ValueError(f"samples of {drawn.images.shape[1:]} can't be compared with data of {stage.spec.image_shape}")
     if probe_data and not isinstance(interface, (FeatureExtractor, ImageTextEncoder)):
         raise ValueError(f"a run of the family {stage.config.family!r} gives no features to probe")
     for data in probe_data:

@@ -186,9 +186,13 @@ def test_data_folder(tmp_path, monkeypatch):
     assert sources.data_folder() == str(tmp_path / "shared")
     assert sources.data_folder("~/mine") == str(tmp_path / "mine")
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as where neither HOME nor passwd has a home
-    with pytest.raises(ValueError, match="no home folder for ~/mine: set config.data.data_dir or TFDS_DATA_DIR"):
+    with pytest.raises(ValueError, match="TFDS_DATA_DIR to another folder: there is no home"):
         sources.data_folder("~/mine")
     assert sources.data_folder() == str(tmp_path / "shared")
+    monkeypatch.setenv("TFDS_DATA_DIR", "gs://bucket/data")
+    with pytest.raises(ValueError, match="another folder: gs:// isn't supported"):
+        sources.data_folder()
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "shared"))
     sources.open_source("digits", "test")
     assert (tmp_path / "shared/digits/1.0.0/dataset_info.json").exists()
 
