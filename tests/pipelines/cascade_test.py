@@ -82,13 +82,14 @@ def test_it_is_drawn_as_any_stage_whatever_the_batch():
     assert stage.family.interface.num_classes == 10 and stage.family.interface.image_shape == (16, 16, 1)
     assert dict(stage.family.interface.options) == {"guidance_scale": 1.0, "aug_level": 0.0}
     assert stage.config.sampling.aug_level == 0.1
-    many = images.draw(stage, 12)
-    stage.config.sampling.batch_size = 5
-    few = images.draw(stage, 7)
-    assert many.images.shape == (12, 16, 16, 1) and list(few.labels) == list(range(7))
-    assert np.abs(few.images.astype(int) - many.images[:7]).max() <= 1
+    drawn = {}
+    for size in (24, 5):  # in one batch; in three, for 5 is rounded up to the eight devices
+        stage.config.sampling.batch_size = size
+        drawn[size] = images.draw(stage, 20)
+        assert drawn[size].images.shape == (20, 16, 16, 1) and list(drawn[size].labels) == 2 * list(range(10))
+    assert np.abs(drawn[5].images.astype(int) - drawn[24].images).max() <= 1
     louder = images.draw(stage, 7, options={"aug_level": 0.4})
-    assert (louder.images != few.images).any()
+    assert (louder.images != drawn[5].images[:7]).any()
 
 
 def test_what_makes_no_cascade_is_told():
