@@ -78,8 +78,15 @@ def caption(tokens, dropped):
     return TABLE[tokens], (tokens != 0) & kept[:, None], embed
 
 
-def fresh(family):
+def unmeasured(family):
     return family.init(KEY, toy_clip.batch(1))[1]
+
+
+def fresh(keys, *folds):
+    """Noise of each key, after these folds."""
+    for fold in folds:
+        keys = [jax.random.fold_in(key, fold) for key in keys]
+    return np.stack([np.asarray(jax.random.normal(key, (DIM,)), np.float64) for key in keys])
 
 
 def test_it_learns_the_scaled_embedding_under_noise_for_captions_of_which_a_share_is_left_out(build):
@@ -87,7 +94,7 @@ def test_it_learns_the_scaled_embedding_under_noise_for_captions_of_which_a_shar
     assert network.fields == {"dim": DIM, "width": 6, "depth": 2, "dtype": "bfloat16"}
     examples = toy_clip.batch(2000)
     examples["tokens"] = examples["tokens"].at[3].set(0)
-    extra = fresh(family)
+    extra = unmeasured(family)
     found = losses.compute(family, PARAMS, examples, KEY, extra=extra, frozen=FROZEN)
     call, train, rngs = network.calls[0]
     t = np.floor(uniform(stream(KEY, "time"), 2000) * STEPS).astype(int)
@@ -108,7 +115,7 @@ def test_it_learns_the_scaled_embedding_under_noise_for_captions_of_which_a_shar
 def test_nothing_is_learned_while_embeddings_are_measured_and_all_are_whitened_after(build):
     """The last of the first batches fits mean and deviation; what comes later changes neither."""
     family, network = build(fit_steps=2)
-    extra, seen, found = fresh(family), [], None
+    extra, seen, found = unmeasured(family), [], None
     for step in range(4):
         examples = toy_clip.batch(16, seed=step)
         if step < 2:
@@ -160,7 +167,7 @@ def test_evaluation_is_of_whole_captions_at_spread_times(build):
 @pytest.mark.usefixtures("unrolled")
 @pytest.mark.parametrize("scale", [None, 2.5])
 def test_the_best_of_several_guided_thresholded_draws_is_given_at_length_1(build, scale):
-    family, network = build()
+    family, network = build({"sampler": {"name": "ddim", "eta": 0.6}})
     tokens, index = toy_clip.batch(5)["tokens"].at[4].set(0), jnp.array([7, 2, 0, 11, 4])
     given = {"index": index, "tokens": tokens} | ({} if scale is None else {"guidance_scale": jnp.float32(scale)})
     found = family.interface.sample(WEIGHTS, given, KEY)
@@ -174,14 +181,16 @@ def test_the_best_of_several_guided_thresholded_draws_is_given_at_length_1(build
     drawn = []
     for number in range(3):
         keys = [jax.random.fold_in(jax.random.fold_in(KEY, i), number) for i in index]
-        x = np.stack([np.asarray(jax.random.normal(jax.random.fold_in(key, 0), (DIM,)), np.float64) for key in keys])
-        for cur, nxt in ((39, 26), (26, 13), (13, 0), (0, None)):
+        x = fresh(keys, 0)
+        for step, (cur, nxt) in enumerate(((39, 26), (26, 13), (13, 0), (0, None))):
             cond, null = (
                 np.float64(answer(Call(np.float32(0.6), x, np.full(5, cur), *one))) for one in (told, nothing)
             )
             x0 = np.clip(cond if scale is None else null + scale * (cond - null), -0.9, 0.8)
             alpha, sigma = (1.0, 0.0) if nxt is None else (ALPHA[nxt], SIGMA[nxt])
-            x = alpha * x0 + sigma * (x - ALPHA[cur] * x0) / SIGMA[cur]
+            drawn_anew = 0.6 * sigma * np.sqrt(1 - (ALPHA[cur] * sigma / alpha / SIGMA[cur]) ** 2)
+            eps = (x - ALPHA[cur] * x0) / SIGMA[cur]
+            x = alpha * x0 + np.sqrt(sigma**2 - drawn_anew**2) * eps + drawn_anew * fresh(keys, 1, step, 1)
         x = x * WHITENING.std + WHITENING.mean
         drawn.append(x / np.linalg.norm(x, axis=1, keepdims=True))
     best = np.argmax((np.stack(drawn) * told[2]).sum(axis=2), axis=0)

@@ -233,7 +233,8 @@ def test_states_and_embeddings_that_were_kept_take_the_place_of_live_ones(nets, 
     kept = {"text_states": jax.random.normal(KEY, (8, LENGTH, toy_clip.DIM))}
     losses.compute(build("imagen"), PARAMS, examples | kept, KEY, frozen={})
     states = SCALE * np.asarray(kept["text_states"]).reshape(8, -1)
-    np.testing.assert_allclose(nets.call().told.vector[:, : LENGTH * toy_clip.DIM], states, rtol=1e-6)
+    mask = SCALE * (np.asarray(examples["tokens"]) != 0)
+    np.testing.assert_allclose(nets.call().told.vector, np.concatenate([states, mask], axis=1), rtol=1e-6)
     embed = {"image_embed": jax.random.normal(KEY, (8, CHANNELS))}
     losses.compute(build("dalle2"), PARAMS, examples | embed, KEY, frozen=FROZEN)
     found = nets.call().told.vector[:, LENGTH : LENGTH + CHANNELS]

@@ -246,6 +246,10 @@ def test_a_model_that_inpaints_sees_what_is_known_and_its_estimate_is_overwritte
     np.testing.assert_allclose(calls[2].x[..., CHANNELS:], beside)
     wanted = walk(noise(0), lambda x, t: np.where(MASK > 0.5, IMAGES, estimate(x, t, beside=beside)[0]))
     np.testing.assert_allclose(found, wanted, atol=1e-4)
+    begun = build(conditional=True, inpaint={"everything": 0.5}, draw={"strength": 0.5})
+    begun.sample(WEIGHTS, known | {"source": jnp.asarray(IMAGES)}, KEY)
+    assert [call.c_noise[0] / 3 for call in nets.taken()] == [13, 0]
+    family = build(conditional=True, inpaint={"everything": 0.5})
     found = family.sample(WEIGHTS, conditions(), KEY).images
     assert (nets.taken()[0].x[..., CHANNELS:] == 0).all()
     nothing = np.zeros((8, 4, 4, CHANNELS + 1))

@@ -241,7 +241,7 @@ def test_the_target_is_held_fast_and_the_student_learns(monkeypatch):
     family, *_ = recorded(monkeypatch, 0.0)
     distance = lambda student, target, teacher, x0, key: (  # noqa: E731
         student(x0, schedules.cosine(20)(3.0), key).x0 - target(x0, schedules.cosine(20)(3.0), key).x0
-    ).sum((1, 2, 3)) + target(x0, schedules.cosine(20)(3.0), key).x0.sum((1, 2, 3))  # fmt: skip
+    ).sum((1, 2, 3)) + 2 * target(x0, schedules.cosine(20)(3.0), key).x0.sum((1, 2, 3))  # fmt: skip
     make = distillation.make
     monkeypatch.setattr(distillation, "make", lambda **asked: make(**asked)._replace(loss=distance))
     parent = Parent()

@@ -62,15 +62,15 @@ class Recorder:
 
 
 def answer(call: Call, out_channels: int = CHANNELS):
-    """The network's output: gain x, shifted by every other input, and with a learned variance a function of it too."""
+    """The network's output: x times a gain of its label, and a shift; of a learned variance a function of that too."""
     xp = np if isinstance(call.x, np.ndarray) else jnp
     beside = call.x[..., CHANNELS:]
     shift = 0.01 * call.c_noise
-    for part in (call.label, call.aug_level):
-        shift = shift if part is None else shift + 0.1 * part
+    shift = shift if call.aug_level is None else shift + 0.1 * call.aug_level
+    gain = call.gain if call.label is None else each(call.gain + 0.05 * call.label, call.x, xp)
     for leaf in jax.tree.leaves(call.told):
         shift = shift + 0.3 * leaf.reshape(len(leaf), -1).mean(axis=1)
-    out = call.gain * call.x[..., :CHANNELS] + shift[:, None, None, None]
+    out = gain * call.x[..., :CHANNELS] + shift[:, None, None, None]
     if beside.shape[-1]:
         out = out + 0.2 * beside.mean(axis=-1, keepdims=True)
     return out if out_channels == CHANNELS else xp.concatenate([out, 0.7 * xp.cos(3 * out)], axis=-1)
@@ -163,9 +163,10 @@ def stream(key, name):
     return jax.random.fold_in(jax.random.fold_in(key, zlib.crc32(name.encode())), 0)
 
 
-def each(values, like):
-    """Values [b] beside images."""
-    return np.asarray(values, np.float64).reshape(-1, *[1] * (np.ndim(like) - 1))
+def each(values, like, xp=np):
+    """Values [b] beside images; of numpy in float64."""
+    values = np.asarray(values, np.float64) if xp is np else values
+    return values.reshape(-1, *[1] * (np.ndim(like) - 1))
 
 
 def uniform(key, shape):
