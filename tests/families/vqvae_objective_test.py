@@ -122,6 +122,25 @@ def test_metrics_and_evaluation_are_of_the_vectors_in_use():
     np.testing.assert_allclose(held_out["perplexity"], expected, rtol=1e-5)
 
 
+def test_codes_below_a_share_of_the_mean_size_are_dead_and_the_others_are_the_means_of_their_members():
+    """A code with seven members is below .6 of the mean, which is far from 1."""
+    hand = ByHand(count=40)
+    hand.vectors[4:] = [[100.0] * D, [-100.0] * D]  # no members at all
+    hand.codes = ((hand.z[:, None] - hand.vectors) ** 2).sum(-1).argmin(1)
+    sizes = np.bincount(hand.codes, minlength=K)
+    family = build(codebook={"learning": "ema", "restart_threshold": 0.6, "decay": 0.5, "epsilon": 1e-9})
+    extra = jax.jit(family.init)(KEY, hand.batch)[1]._replace(vectors=hand.codebook)
+    after = losses.jitted(family, {"model": hand.params}, hand.batch, KEY, extra=extra).extra
+    dead = sizes < 0.6 * sizes.mean()
+    assert 1 < sizes[dead].max() and not dead.all()
+    means = np.eye(K)[hand.codes].T @ hand.z / np.maximum(sizes, 1)[:, None]
+    np.testing.assert_allclose(after.vectors[~dead], means[~dead], rtol=1e-4)
+    np.testing.assert_allclose(after.sizes, 0.5 * np.where(dead, sizes.mean(), sizes), rtol=1e-5)
+    distances = ((np.asarray(after.vectors)[dead][:, None] - hand.z) ** 2).sum(-1)
+    assert distances.min(1).max() < 1e-6, "dead codes become outputs of the batch"
+    np.testing.assert_allclose(after.sums[dead], after.vectors[dead] * after.sizes[dead][:, None], rtol=1e-5)
+
+
 def test_dead_codes_restart_from_the_batch_by_a_key_of_their_own():
     hand = ByHand()
     family = build(codebook={"learning": "ema", "restart_threshold": 0.5})
