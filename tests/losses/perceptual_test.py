@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from genjax.losses import perceptual
+from tests.families.draws import draws, repeated
 
 KEY = jax.random.key(0)
 
@@ -52,6 +53,30 @@ def test_total_variation_and_range():
     ramp = jnp.broadcast_to(jnp.arange(4.0)[None, None, :, None], (1, 3, 4, 1))
     assert perceptual.total_variation(ramp)[0] == pytest.approx(3 / 4)
     np.testing.assert_allclose(perceptual.range_energy(jnp.array([0.5, 3.0]).reshape(2, 1, 1, 1)), [0.0, 4.0])
+
+
+def test_total_variation_is_of_both_directions_and_the_border_adds_nothing():
+    slope = 2.0 * jnp.arange(3.0)[:, None] + jnp.arange(4.0)
+    assert perceptual.total_variation(slope[None, ..., None])[0] == pytest.approx((9 * 1 + 8 * 4) / 12)
+
+
+def test_style_energy_is_the_mean_over_layers():
+    layers = [jnp.ones((1, 2, 2, 1)), 2 * jnp.ones((1, 4, 4, 1))]
+    targets = [jnp.zeros((1, 1, 1)), jnp.ones((1, 1, 1))]
+    np.testing.assert_allclose(perceptual.style_energy(layers, targets), [(1 + 9) / 2])
+
+
+@pytest.mark.parametrize(("smallest", "power", "share"), [(1.0, 1.0, 1.0), (0.25, 0.0, 1.0), (0.25, 1e4, 0.25)])
+def test_sizes_of_cutouts_lie_between_the_smallest_and_the_whole(smallest, power, share):
+    """Of a slope, the steps of a cutout are as long as its size says: u^0 is all, u^10000 nothing."""
+    slope = jnp.broadcast_to(jnp.arange(16.0)[:, None], (16, 16))[None, ..., None]
+    cuts = perceptual.cutouts(KEY, slope, 3, 4, smallest, power)
+    np.testing.assert_allclose(np.diff(cuts[:, 0, 1:3, 1, 0], axis=1), share * 4, rtol=0.02)
+
+
+def test_every_draw_of_cutouts_has_a_key_of_its_own():
+    found = draws(lambda key: perceptual.cutouts(key, jnp.zeros((1, 8, 8, 1)), 3, 4), KEY)
+    assert sorted(draw.shape for draw in found) == [(), (2,)] and not repeated(found)
 
 
 def test_cutouts_are_squares_of_the_image():

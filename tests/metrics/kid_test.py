@@ -50,6 +50,17 @@ def test_blocks_agree_with_the_whole():
     assert kernel_distance(x, y, block_size=10, num_blocks=1).standard_error == 0.0
 
 
+def test_mean_and_error_are_of_the_blocks():
+    """Blocks of the same draws by hand: without replacement, of the size that is asked for."""
+    x, y = np.random.default_rng(3).normal(size=(2, 40, 3))
+    rng, blocks = np.random.default_rng(7), []
+    for _ in range(5):
+        first, second = (rng.choice(40, 11, replace=False) for _ in range(2))
+        blocks.append(polynomial_mmd(x[first], y[second]))
+    found = kernel_distance(x, y, block_size=11, num_blocks=5, seed=7)
+    assert found == pytest.approx((np.mean(blocks), np.std(blocks, ddof=1) / np.sqrt(5)), rel=1e-10)
+
+
 def test_too_few_features():
     with pytest.raises(ValueError, match="at least 2"):
         polynomial_mmd(np.zeros((1, 2)), np.zeros((5, 2)))
