@@ -13,10 +13,11 @@ from jax.extend import core
 
 
 class Draw(NamedTuple):
-    """One draw: the numbers that its key is made of, and the shape of what is drawn of it."""
+    """One draw: the numbers that its key is made of, the shape of what is drawn, and whether keys are made of it too."""
 
     key: tuple[int, ...]
     shape: tuple[int, ...]
+    is_parent: bool = False
 
 
 def trace(function: Callable, *args: Any) -> Callable[..., list[Draw]]:
@@ -25,10 +26,12 @@ def trace(function: Callable, *args: Any) -> Callable[..., list[Draw]]:
     closed = jax.make_jaxpr(lambda *leaves: function(*jax.tree.unflatten(tree, leaves)))(*flat)
 
     def found(*args):
-        noted: list[tuple[Callable, tuple[int, ...]]] = []
+        noted: list[tuple[Callable, tuple[int, ...] | None]] = []
         values = (*closed.consts, *jax.tree.leaves(args))
         _walk(closed.jaxpr, [lambda value=value: value for value in values], noted)
-        return [draw for key, shape in noted for draw in _rows(key(), shape)]
+        parents = {key for made, shape in noted if shape is None for key in _rows(made())}
+        drawn = [(key, shape) for made, shape in noted if shape is not None for key in _rows(made())]
+        return [Draw(key, shape, key in parents) for key, shape in drawn]
 
     return found
 
@@ -38,14 +41,13 @@ def draws(function: Callable, *args: Any) -> list[Draw]:
     return trace(function, *args)(*args)
 
 
-def _rows(key: Any, shape: tuple[int, ...]) -> Iterator[Draw]:
-    data = np.asarray(jax.random.key_data(key))
-    for row in data.reshape(-1, data.shape[-1]):
-        yield Draw(tuple(map(int, row)), shape)
+def _rows(keys: Any) -> Iterator[tuple[int, ...]]:
+    data = np.asarray(jax.random.key_data(keys))
+    yield from (tuple(map(int, row)) for row in data.reshape(-1, data.shape[-1]))
 
 
 def _walk(jaxpr: Any, inputs: list[Callable], found: list) -> list[Callable]:
-    """Note the draws of a trace whose inputs, constants first, are made on demand; its outputs, in the same way."""
+    """Note the draws and the parents of keys of a trace whose inputs are made on demand; so are its outputs."""
     known = dict(zip((*jaxpr.constvars, *jaxpr.invars), inputs, strict=True))
 
     def of(atom):
@@ -55,6 +57,8 @@ def _walk(jaxpr: Any, inputs: list[Callable], found: list) -> list[Callable]:
         operands = [of(atom) for atom in eqn.invars]
         if eqn.primitive.name == "random_bits":
             found.append((operands[0], tuple(eqn.params["shape"])))
+        elif eqn.primitive.name in ("random_fold_in", "random_split"):
+            found.append((operands[0], None))
         inner = _inner(eqn, operands)
         outputs = [_walk(body, given, found) for body, given in inner]
         whole = len(inner) == 1 and eqn.primitive.name not in ("scan", "while", "cond")
@@ -100,6 +104,6 @@ def _on_demand(eqn: Any, operands: list[Callable]) -> list[Callable]:
 
 
 def repeated(found: list[Draw]) -> list[Draw]:
-    """Draws that aren't the only ones of their key."""
+    """Draws that aren't the only use of their key: others have it too, or keys are made of it."""
     keys = [draw.key for draw in found]
-    return [draw for draw in found if keys.count(draw.key) > 1]
+    return [draw for draw in found if keys.count(draw.key) > 1 or draw.is_parent]

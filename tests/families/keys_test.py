@@ -27,7 +27,7 @@ from genjax.typing import DataSpec
 from tests.families import toy_clip
 from tests.families.draws import repeated, trace
 
-KEY = jax.random.key(0)
+KEY, OTHER = jax.random.key(11), jax.random.key(12)
 SPEC = DataSpec((8, 8, 1), num_classes=10)
 TEXTS = DataSpec((32, 32, 3), has_text=True, text_length=6, vocab_size=40)
 
@@ -100,7 +100,7 @@ def examples(name, count=2):
 def test_fresh_parameters(name):
     family = FAMILIES[name]()
     made = trace(lambda key: family.init(key, examples(name)), KEY)
-    found, other = made(KEY), made(jax.random.key(1))
+    found, other = made(KEY), made(OTHER)
     assert found and not repeated(found)
     assert not {draw.key for draw in found} & {draw.key for draw in other}
 
@@ -116,7 +116,7 @@ def test_samples(name):
         return family.interface.sample(Weights(params, extra, frozen), conditions, key)
 
     made = trace(sample, params, extra, KEY)
-    found, other = made(params, extra, KEY), made(params, extra, jax.random.key(1))
+    found, other = made(params, extra, KEY), made(params, extra, OTHER)
     assert not repeated(found)
     shared = {draw.key for draw in found} & {draw.key for draw in other}
     # Only latents and labels of BigGAN's standing statistics are the same ones for every key.

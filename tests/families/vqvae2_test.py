@@ -120,9 +120,12 @@ def test_metrics_name_their_level_and_evaluation_is_of_each_example(parts):
 
 
 def test_dead_codes_of_each_level_restart_by_a_key_of_their_own(parts):
-    family, weights = parts
-    loss = lambda key: losses.compute(family, weights.params, batch(), key, extra=weights.extra).extra  # noqa: E731
-    found = draws(loss, KEY)
+    (family, weights), data = parts, batch()
+
+    def averages(key):
+        return losses.compute(family, weights.params, data, key, extra=weights.extra).extra
+
+    found = draws(averages, KEY)
     assert len({draw.key for draw in found}) >= len(weights.extra) and not repeated(found)
 
 
