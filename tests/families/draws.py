@@ -13,7 +13,7 @@ from jax.extend import core
 
 
 class Draw(NamedTuple):
-    """One draw: the numbers that its key is made of, the shape of what is drawn, and whether keys are made of it too."""
+    """One draw: the numbers of its key, the shape of what is drawn, and whether keys are made of that key too."""
 
     key: tuple[int, ...]
     shape: tuple[int, ...]
