@@ -1,6 +1,7 @@
 """The feature net: accuracy, determinism, other sizes, its files, what it refuses."""
 
 import json
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +45,19 @@ def test_batches_and_their_noise_are_drawn_anew_at_each_step():
     shapes = [draw.shape for draw in found]
     assert shapes.count((feature_net.BATCH_SIZE, 4, 4, 1)) == 1 and (feature_net.BATCH_SIZE,) in shapes
     assert not repeated(found)
+
+
+def test_training_pictures_carry_noise(monkeypatch):
+    """Of another spread of the noise come other weights."""
+    images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (16, 2, 2, 1)), jnp.uint8)
+    labels = jnp.arange(16, dtype=jnp.int32) % 2
+    trained = []
+    for spread in (feature_net.INPUT_NOISE, 0.0):
+        monkeypatch.setattr(feature_net, "INPUT_NOISE", spread)
+        train = jax.jit(partial(feature_net._train.__wrapped__, num_classes=2, num_steps=2))
+        trained.append(train(jax.random.key(0), images, labels))
+    change = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), *trained)
+    assert feature_net.INPUT_NOISE == 0.0 and max(jax.tree.leaves(change)) > 1e-4
 
 
 def test_files(net, digits, tmp_path):
