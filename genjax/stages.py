@@ -18,6 +18,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from genjax import sharding
+from genjax.core import paths
 from genjax.data import encoded, loader, tokenizers
 from genjax.data.tokenizers import TextTokenizer
 from genjax.families import registry
@@ -175,7 +176,7 @@ def load(
     Raises:
         ValueError: if it is no workdir, or holds no checkpoint yet, or not that of `step`.
     """
-    folder = workdir.locate(Path(folder))
+    folder = workdir.locate(paths.local(folder))
     config = workdir.read_config(folder)
     for name, value in (sampling or {}).items():
         config.sampling[name] = value

@@ -8,6 +8,7 @@ from typing import Any
 from jax.sharding import Mesh
 
 from genjax import stages
+from genjax.core import paths
 from genjax.pipelines import cascade, dalle2
 from genjax.stages import Stage
 from genjax.training import workdir
@@ -29,5 +30,6 @@ def load(
     Raises:
         ValueError: if it is neither, or not finished.
     """
-    kind = workdir.read_pipeline(Path(folder)).get("sampling", "")
+    folder = paths.local(folder)
+    kind = workdir.read_pipeline(folder).get("sampling", "")
     return KINDS.get(kind, stages.load)(folder, mesh, sampling)

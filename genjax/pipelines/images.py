@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from genjax import sharding
 from genjax.core import images as images_lib
+from genjax.core.ranges import SEED
 from genjax.families.base import ImageSampler, SuperResolver
 from genjax.pipelines import prompts as prompts_lib
 from genjax.stages import Stage
@@ -67,9 +68,10 @@ def draw(
         conditions: what else is asked of the stage's `sample`, arrays [count, ...]; see `pipelines.editing`.
 
     Raises:
-        ValueError: for a stage that draws no pictures, a label or an option that there isn't, or a prompt to a model
-            without text.
+        ValueError: for a stage that draws no pictures, a label, an option or a seed that there isn't, or a prompt to a
+            model without text.
     """
+    SEED.check("seed", seed)
     if isinstance(stage.family.interface, SuperResolver):
         raise ValueError(
             "this run enlarges pictures and draws none of its own: sample the whole cascade's folder, or see held-out "

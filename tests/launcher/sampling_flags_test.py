@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from genjax import stages
 from genjax.families.base import Weights
 from genjax.launcher.sampling_flags import SamplingFlags
-from genjax.pipelines import filling, images
+from genjax.pipelines import filling, folders, images
 from genjax.typing import DataSpec
 
 SAMPLING = SamplingFlags(num_samples=4)
@@ -177,3 +177,18 @@ def test_settings_that_a_run_has_not_are_refused(tmp_path, chosen):
         pytest.raises(ValueError, match=f"--{name}: a run of the family 'toy' has no {name}"),
     ):
         SAMPLING.load(trajectory=not chosen)
+
+
+@pytest.mark.parametrize("load", [stages.load, folders.load])
+def test_workdirs_are_of_this_machine_whoever_names_them(monkeypatch, tmp_path, load):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(ValueError, match=f"{tmp_path}/run is not a workdir"):
+        load("~/run")
+    with pytest.raises(ValueError, match="gs:// isn't supported"):
+        load("gs://bucket/run")
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_seeds_that_would_be_those_of_others_are_refused(seed):
+    with pytest.raises(ValueError, match=f"^seed={seed} must be a whole number, at least 0 and at most 4294967295"):
+        images.draw(_stage(), 1, seed=seed)
