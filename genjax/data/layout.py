@@ -260,7 +260,7 @@ class _Reader:
         """Note subfolders of classes that look as if they were meant for splits, or for classes."""
         split = any(split_of(name.split("/")[0]) for name in folders)
         parts = [_parts(name)[1:] for name in folders] if not split else []
-        inner = sorted({part for part in sum(parts, []) if split_of(part)})
+        inner = sorted({part for names in parts for part in names if split_of(part)})
         if inner:
             self._notes.append(
                 f"folders called {listed(inner, _FEW)} lie inside of classes, and are not taken for splits"
@@ -293,8 +293,8 @@ class _Reader:
 
     def _note_unread(self) -> None:
         """Name the files that are neither images nor were read."""
-        images = {file.name for file in self._images}
-        rest = [name for name in self._files if name not in images | self._read | self._unread.keys()]
+        known = {file.name for file in self._images} | self._read | self._unread.keys()
+        rest = [name for name in self._files if name not in known]
         by_suffix: dict[str, list[str]] = defaultdict(list)
         for name in rest:
             by_suffix[suffix_of(name)].append(name)

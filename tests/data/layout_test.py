@@ -2,9 +2,12 @@
 
 import json
 import sys
+import time
 
 import pytest
 
+from genjax.data import layout
+from genjax.data.walk import File, Listing
 from tests.data.own_images import paint, read, warned
 
 
@@ -246,3 +249,13 @@ def test_two_metadata_files_are_one_too_many(tmp_path):
         (tmp_path / name).write_text("")
     with pytest.raises(ValueError, match="keep one"):
         read(tmp_path)
+
+
+def test_the_time_grows_with_the_number_of_files_and_no_faster():
+    names = [f"{n % 100}/{n // 4}/{n}.{ending}" for n in range(8_000) for ending in ("png", "xml")]
+    folders = tuple(dict.fromkeys(name.rpartition("/")[0] for name in names))
+    files = tuple(File(name, 9, 0, (1, number)) for number, name in enumerate(names))
+    start = time.process_time()
+    found = layout.understand("/nowhere", Listing(files, folders, (), (), ()))
+    assert time.process_time() - start < 3  # a comparison of all with all takes longer than that
+    assert len(found.splits[""]) == 8_000 and found.notes == ["not read: 8000 files .xml"]
