@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.diffusion.schedules import Discrete, Identity, Scalar, Schedule
-from genjax.typing import Array, Float, Int, Key, PyTree
+from genjax.typing import Array, Bool, Float, Int, Key, PyTree
 
 
 class TimeSampler(NamedTuple):
@@ -50,7 +50,7 @@ def _memoryless(draw: Callable[[Key, int], Array]) -> TimeSampler:
     return TimeSampler(lambda: (), weighted, lambda history, t, losses: history)
 
 
-def _spread(schedule: Schedule, u: Float[Array, " b"]) -> Float[Array, " b"]:
+def _spread(schedule: Schedule, u: Float[Array, "*b"]) -> Float[Array, "*b"]:
     """u in [0, 1) to t: whole steps of a discrete schedule, (t_min, t_max] of a continuous one.
 
     t_min is left out because many schedules have no noise there. Where t is sigma itself, log t is spread evenly: sigma
@@ -77,11 +77,19 @@ def stratified(schedule: Schedule) -> TimeSampler:
     Each example's time is uniform by itself, yet the loss varies less from batch to batch.
     """
 
-    def draw(key: Key, batch: int) -> Array:
-        u = jax.random.uniform(key, (), float) + jnp.arange(batch) / batch
-        return _spread(schedule, u % 1.0)
+    return _memoryless(lambda key, batch: even(schedule, key, jnp.ones(batch, bool))[0])
 
-    return _memoryless(draw)
+
+def even(schedule: Schedule, key: Key, present: Bool[Array, " b"], rows: int = 1) -> Float[Array, "rows b"]:
+    """Times that cover the range evenly, `rows` of each example that is present, an equal part of the range apart.
+
+        (u + (r + i / n) / rows) mod 1,     i = 0..n-1 of the n that are present,   one u a batch
+
+    So a batch that is filled up with padding covers the range as a full one. Each example's times are in order.
+    """
+    place = (jnp.cumsum(present) - 1) / jnp.maximum(jnp.sum(present), 1)
+    u = jax.random.uniform(key, (), float) + (jnp.arange(rows)[:, None] + jnp.maximum(place, 0)) / rows
+    return jnp.sort(_spread(schedule, u % 1.0), axis=0)
 
 
 def lognormal(schedule: Schedule, mean: Scalar = -1.2, std: Scalar = 1.2) -> TimeSampler:

@@ -39,6 +39,7 @@ from genjax.families.base import (
     read_settings,
     refuse_parents,
 )
+from genjax.families.base_terms import mean_of
 from genjax.nn import vector_coders
 from genjax.typing import Array, Batch, DataSpec, Float, Image, Key, Params
 
@@ -145,7 +146,7 @@ def loss_fn(model: Model, params: Params, inputs: LossInputs):
     images = inputs.batch["image"]
     seen = model.corrupt(images, rng.stream(inputs.key, "corruption")) if model.corrupt else images
     error = mean_flat(jnp.square(_decode(model, params, _encode(model, params, seen)) - images))
-    return jnp.mean(error), LossOutputs((), {})
+    return LossOutputs({"loss": mean_of(error)}, {}, ())
 
 
 def evaluate(model: Model, weights: Weights, batch: Batch, key: Key):

@@ -2,7 +2,8 @@
 
 A family is an ordered tuple of *players*: each has its own parameters, its own loss and its own optimizer, and they
 are trained in order, within one step. One player makes a VAE or a diffusion model; two make a GAN; a codebook kept
-by moving averages or the statistics of batch norm live in `extra`, which losses return anew. The trainer knows this
+by moving averages or the statistics of batch norm live in `extra`, which losses return anew. A loss is a sum of terms
+`weight * total / count`, whose sums and counts add up over the pieces of a batch. The trainer knows this
 file and no family; a family knows this file and no trainer.
 """
 
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from genjax.diffusion.denoisers import Denoiser, Guide
 from genjax.diffusion.schedules import Schedule
+from genjax.families.base_terms import Metrics, Term
 from genjax.typing import (
     Array,
     Batch,
@@ -56,14 +58,27 @@ class LossInputs(NamedTuple):
 
 
 class LossOutputs(NamedTuple):
-    """What a player's loss gives back beside the scalar: the new `extra`, and scalar metrics by name."""
+    """What a player's loss gives.
 
+    Attributes:
+        terms: of which the loss is the sum of `weight * total / count`. The trainer divides by the count of the whole
+            batch, taken before the backward pass, so that it may cut the batch into pieces (`training.microbatches`),
+            of whatever counts.
+        metrics: each reported as `total / count`, of the whole batch too.
+        extra: the new state that is not optimised. Of a batch that is cut it passes from piece to piece.
+    """
+
+    terms: Mapping[str, Term]
+    metrics: Mapping[str, Term]
     extra: PyTree
-    metrics: Mapping[str, Float[Array, ""]]
 
 
-LossFn = Callable[[Params, LossInputs], tuple[Float[Array, ""], LossOutputs]]
-"""(parameters, LossInputs) -> (scalar to minimise, LossOutputs)."""
+LossFn = Callable[[Params, LossInputs], LossOutputs]
+"""(parameters, LossInputs) -> LossOutputs."""
+
+
+def _as_they_are(metrics: Metrics) -> Metrics:
+    return metrics
 
 
 class Player(NamedTuple):
@@ -73,11 +88,18 @@ class Player(NamedTuple):
         name: names its parameters, its optimizer settings and its metrics.
         loss: what it minimises.
         every: it is trained on every n-th step.
+        batch_coupled: why its loss, or what becomes of `extra`, is of the batch as a whole and no sum over examples:
+            negatives, batch statistics, a maximum of means, an average that moves once a batch. Such a player is
+            refused with `training.microbatches` > 1, by this reason. Empty where pieces add up to the batch.
+        summarize: makes scalars of the whole batch's metrics where the loss gives more than those: the perplexity of
+            the shares of codes.
     """
 
     name: str
     loss: LossFn
     every: int = 1
+    batch_coupled: str = ""
+    summarize: Callable[[Metrics], Metrics] = _as_they_are
 
 
 class Weights(NamedTuple):
@@ -114,7 +136,11 @@ gradient, "mean" or "score" of `genjax.diffusion.guidance`."""
 
 
 EvaluateFn = Callable[[Weights, Batch, Key], Mapping[str, PerExample]]
-"""(weights, batch, key) -> metric name -> value of each example [b]."""
+"""(weights, batch, key) -> metric name -> value of each example [b].
+
+`batch["present"]` bool [b], where it is there, is false at the examples that fill up the last batch of a split. Their
+values aren't counted; and where examples meet, as negatives, neighbours or in statistics, they may not take part
+(`base_terms.present`)."""
 
 
 class Guidable(NamedTuple):
@@ -337,7 +363,7 @@ class Family(NamedTuple):
         init: (key, batch) -> ({player: parameters}, extra).
         players: trained in this order within a step.
         sample: (weights, conditions, key) -> Samples.
-        evaluate: (weights, batch, key) -> metric name -> value of each example [b].
+        evaluate: see `EvaluateFn`.
         interface: what later stages see of it, e.g. an `ImageSampler`.
         logical_axes: (regex on the parameter's path, name of each of its axes), as the nn files state them.
         reconstruct: (weights, images, key) -> images, of a family that encodes and decodes, or makes images small and

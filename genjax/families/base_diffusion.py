@@ -15,8 +15,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import jax.numpy as jnp
-
 from genjax.core import rng
 from genjax.diffusion import conditioning, denoisers, time_samplers
 from genjax.families import base_diffusion_model as pieces
@@ -34,8 +32,11 @@ from genjax.families.base import (
     Weights,
 )
 from genjax.families.base_diffusion_model import Conditioner, Model
+from genjax.families.base_terms import mean_of, present
 from genjax.nn import denoising
 from genjax.typing import Batch, DataSpec, Image, Key, Params, PerExample
+
+LOSS_AWARE = "the chances of its times (config.model.time_sampler.name='loss_aware') move once a batch"
 
 
 def build(
@@ -62,9 +63,10 @@ def build(
     made = pieces.make(family, model, sampling, spec, conditioner)
     made.levels()  # so that a bad notation is told of before training, not after
     sample = sampling_lib.guided(made, ())
+    coupled = LOSS_AWARE if made.settings.time_sampler["name"] == "loss_aware" else ""
     return Family(
         init=partial(pieces.init, made),
-        players=(Player("model", partial(loss_fn, made)),),
+        players=(Player("model", partial(loss_fn, made), batch_coupled=coupled),),
         sample=sample,
         evaluate=partial(evaluate, made),
         interface=_interface(made, sample),
@@ -118,14 +120,16 @@ def _distillable(model: Model) -> Distillable | None:
 
 
 def loss_fn(model: Model, params: Params, inputs: LossInputs):
-    """Mean weighted denoising loss of a batch, at times drawn for it."""
+    """Weighted denoising loss of a batch, at times drawn for it."""
     key = inputs.key
     x0, cond = pieces.training_pair(model, inputs.frozen, inputs.batch, key)
     t, weight = model.times(rng.stream(key, "time"), x0.shape[0], inputs.extra)
     net = pieces.bind(model, params, pieces.encode(model, params, cond), rng.stream(key, "dropout"))
     values, metrics = _losses(model, net, x0, t, rng.stream(key, "noise"))
     extra = model.times.update(inputs.extra, t, values)
-    return jnp.mean(weight * values), LossOutputs(extra, {name: jnp.mean(value) for name, value in metrics.items()})
+    return LossOutputs(
+        {"loss": mean_of(weight * values)}, {name: mean_of(value) for name, value in metrics.items()}, extra
+    )
 
 
 def _losses(model: Model, net: denoisers.Net, x0: Image, t: PerExample, key: Key):
@@ -136,8 +140,7 @@ def _losses(model: Model, net: denoisers.Net, x0: Image, t: PerExample, key: Key
 def evaluate(model: Model, weights: Weights, batch: Batch, key: Key):
     """The loss of each example at one time of its own; the times of a batch are spread evenly."""
     x0, params = batch["image"], weights.params["model"]
-    times = time_samplers.stratified(model.schedule)
-    t, _ = times(rng.stream(key, "time"), x0.shape[0])
+    t = time_samplers.even(model.schedule, rng.stream(key, "time"), present(batch))[0]
     conditions = sampling_lib.shrunk(model, batch) if model.low_res else batch
     cond = pieces.given(model, weights.frozen, conditions, rng.stream(key, "low_res"))
     if model.inpaint:

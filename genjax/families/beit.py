@@ -41,6 +41,7 @@ from genjax.families.base import (
     expect_parent,
     read_settings,
 )
+from genjax.families.base_terms import Term, mean_of
 from genjax.losses import masked
 from genjax.nn import beit
 from genjax.typing import Array, Batch, Bool, DataSpec, Float, Image, Int, Key, Params, PyTree
@@ -181,12 +182,12 @@ def loss_fn(model: Model, params: Params, inputs: LossInputs):
     mask = draw_masks(model, images.shape[0], rng.stream(key, "mask"))
     dropout = {"dropout": rng.stream(key, "dropout")}
     logits = model.network.apply({"params": params}, images, mask, train=True, rngs=dropout)
-    hidden = jnp.sum(mask)
+    hidden, right = jnp.sum(mask), mask & (jnp.argmax(logits, axis=-1) == codes)
     metrics = {
-        "accuracy": jnp.sum(mask & (jnp.argmax(logits, axis=-1) == codes)) / hidden,
-        "masked": jnp.mean(mask.astype(jnp.float32)),
+        "accuracy": Term(jnp.sum(right, dtype=jnp.float32), hidden),
+        "masked": mean_of(mask.astype(jnp.float32)),
     }
-    return jnp.sum(masked.masked_cross_entropy(logits, codes, mask)) / hidden, LossOutputs((), metrics)
+    return LossOutputs({"loss": Term(jnp.sum(masked.masked_cross_entropy(logits, codes, mask)), hidden)}, metrics, ())
 
 
 def evaluate(model: Model, weights: Weights, batch: Batch, key: Key):

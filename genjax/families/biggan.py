@@ -50,6 +50,7 @@ from genjax.families.base import (
     read_settings,
     refuse_parents,
 )
+from genjax.families.base_terms import mean_of, present, same
 from genjax.losses import adversarial
 from genjax.losses.coverage import mode_coverage
 from genjax.losses.orthogonal import orthogonal
@@ -60,6 +61,7 @@ from genjax.typing import Array, Batch, DataSpec, Float, Image, Key, Labels, Par
 STATE = [conditional_norm.COLLECTION, spectral_norm.COLLECTION]
 """Flax collections of a network beside its parameters."""
 NO_TRUNCATION = 0.0
+COUPLED = "batch norm normalises by the statistics of the whole batch, and spectral norms are estimated once a batch"
 
 
 class Settings(NamedTuple):
@@ -118,8 +120,10 @@ def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec,
     return Family(
         init=partial(init, pieces),
         players=(
-            Player("discriminator", partial(discriminator_loss, pieces)),
-            Player("generator", partial(generator_loss, pieces), every=pieces.settings.discriminator_steps),
+            Player("discriminator", partial(discriminator_loss, pieces), batch_coupled=COUPLED),
+            Player(
+                "generator", partial(generator_loss, pieces), pieces.settings.discriminator_steps, batch_coupled=COUPLED
+            ),
         ),
         sample=sample,
         evaluate=partial(evaluate, pieces),
@@ -210,7 +214,7 @@ def discriminator_loss(model: Model, params: Params, inputs: LossInputs):
     label = jnp.concatenate([inputs.batch["label"], asked.astype(inputs.batch["label"].dtype)])
     logits, discriminator = _judge(model, params, inputs.extra["discriminator"], seen, label)
     real_logits, fake_logits = jnp.split(logits, 2)
-    loss = model.loss.discriminator(real_logits, fake_logits)
+    terms = {"loss": mean_of(model.loss.discriminator(real_logits, fake_logits))}
     right_real, right_fake = adversarial.correct(model.loss, real_logits, fake_logits)
     metrics = {
         "accuracy_real": right_real,
@@ -220,9 +224,9 @@ def discriminator_loss(model: Model, params: Params, inputs: LossInputs):
     }
     if model.settings.r1:
         metrics["r1"] = _r1(model, params, discriminator, seen[: real.shape[0]], inputs.batch["label"])
-        loss = loss + metrics["r1"]
+        terms["r1"] = mean_of(metrics["r1"])
     extra = {"generator": generator, "discriminator": discriminator}
-    return jnp.mean(loss), LossOutputs(extra, {name: jnp.mean(value) for name, value in metrics.items()})
+    return LossOutputs(terms, {name: mean_of(value) for name, value in metrics.items()}, extra)
 
 
 def _r1(model: Model, params: Params, state: PyTree, real: Image, label: Labels) -> PerExample:
@@ -240,12 +244,11 @@ def generator_loss(model: Model, params: Params, inputs: LossInputs):
     fake, asked, generator = _fakes(model, params, inputs.extra["generator"], count, rng.stream(key, "fakes"))
     seen = model.augment(fake, rng.stream(key, "augment"))
     logits, discriminator = _judge(model, inputs.others["discriminator"], inputs.extra["discriminator"], seen, asked)
-    loss = jnp.mean(model.loss.generator(logits))
-    metrics = {"fake_logits": jnp.mean(logits)}
+    terms, metrics = {"loss": mean_of(model.loss.generator(logits))}, {"fake_logits": mean_of(logits)}
     if model.settings.orthogonal:
-        metrics["orthogonal"] = orthogonal(params, excluded="^shared/")
-        loss = loss + model.settings.orthogonal * metrics["orthogonal"]
-    return loss, LossOutputs({"generator": generator, "discriminator": discriminator}, metrics)
+        metrics["orthogonal"] = same(orthogonal(params, excluded="^shared/"))
+        terms["orthogonal"] = metrics["orthogonal"]._replace(weight=model.settings.orthogonal)
+    return LossOutputs(terms, metrics, {"generator": generator, "discriminator": discriminator})
 
 
 def standing_state(model: Model, weights: Weights, truncation: float | Float[Array, ""] | None = None) -> PyTree:
@@ -299,5 +302,5 @@ def evaluate(model: Model, weights: Weights, batch: Batch, key: Key):
         "accuracy_fake": right_fake,
         "real_logits": real_logits,
         "fake_logits": fake_logits,
-        "mode_coverage": mode_coverage(real, fake),
+        "mode_coverage": mode_coverage(real, fake, present=present(batch)),
     }

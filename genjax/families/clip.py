@@ -46,12 +46,14 @@ from genjax.families.base import (
     read_settings,
     refuse_parents,
 )
+from genjax.families.base_terms import mean_of, present, same
 from genjax.losses import contrastive
 from genjax.nn import clip_resnet, clip_text, vit
 from genjax.typing import Array, Batch, DataSpec, Float, Image, Key, Params, PerExample, PyTree, Tokens
 
 TOWERS = {"vit": vit.VisionTransformer, "resnet": clip_resnet.ClipResNet}
 MAX_SCALE = 100.0
+COUPLED = "each pair of its contrastive loss is told from all others of the batch"
 QUARTERS = 4
 
 Embeddings = Float[Array, "b d"]
@@ -106,7 +108,7 @@ def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec,
     pieces = _pieces(read_settings(Settings, model, "config.model of the clip family"), spec)
     return Family(
         init=partial(init, pieces),
-        players=(Player("model", partial(loss_fn, pieces)),),
+        players=(Player("model", partial(loss_fn, pieces), batch_coupled=COUPLED),),
         sample=sample,
         evaluate=partial(evaluate, pieces),
         interface=_interface(pieces),
@@ -175,7 +177,7 @@ def loss_fn(model: Model, params: Params, inputs: LossInputs):
     _, z_t = _read(model, params, inputs.batch["tokens"], rng.stream(key, "text_dropout"))
     scale = logit_scale(params)
     nats, right = contrastive.info_nce(z_i, z_t, scale)
-    return jnp.mean(nats), LossOutputs(extra, {"accuracy": jnp.mean(right), "logit_scale": scale})
+    return LossOutputs({"loss": mean_of(nats)}, {"accuracy": mean_of(right), "logit_scale": same(scale)}, extra)
 
 
 def logit_scale(params: Params) -> Float[Array, ""]:
@@ -239,18 +241,17 @@ def read_text(model: Model, weights: Weights, tokens: Tokens) -> TextFeatures:
 def evaluate(model: Model, weights: Weights, batch: Batch, key: Key):
     """Loss of each pair and share of its two questions that is answered right, among the batch; see the module."""
     z_t, scale = read_text(model, weights, batch["tokens"]).pooled, logit_scale(weights.params["model"])
+    there = present(batch)
     if model.schedule is None:
-        nats, right = contrastive.info_nce(encode_image(model, weights, batch["image"]), z_t, scale)
+        nats, right = contrastive.info_nce(encode_image(model, weights, batch["image"]), z_t, scale, there)
         return {"loss": nats, "accuracy": right}
-    times = time_samplers.stratified(model.schedule)
-    t, _ = times(rng.stream(key, "time"), QUARTERS * z_t.shape[0])
-    # An example's four times are a quarter of the range apart; sorted, one lies in each quarter.
-    quarters = jnp.sort(t.reshape(QUARTERS, -1), axis=0)
+    # An example's four times are a quarter of the range apart: one lies in each quarter.
+    quarters = time_samplers.even(model.schedule, rng.stream(key, "time"), there, QUARTERS)
 
     def ask(quarter):
         t, noise = quarter
         images = _noisy(model, batch["image"], t, noise)
-        return contrastive.info_nce(encode_image(model, weights, images, t), z_t, scale)
+        return contrastive.info_nce(encode_image(model, weights, images, t), z_t, scale, there)
 
     nats, right = jax.lax.map(ask, (quarters, jax.random.split(rng.stream(key, "noise"), QUARTERS)))
     by_quarter = {f"accuracy_q{i + 1}": right[i] for i in range(QUARTERS)}

@@ -47,6 +47,7 @@ from genjax.families.base import (
     read_settings,
 )
 from genjax.families.base_prior import Caption
+from genjax.families.base_terms import mean_of
 from genjax.nn import embedding_code_transformer
 from genjax.nn.embedding_code_transformer import EmbeddingCodeTransformer
 from genjax.typing import Array, Batch, DataSpec, Float, Int, Key, Params, PerExample
@@ -162,8 +163,8 @@ def loss_fn(model: Model, params: Params, inputs: LossInputs):
         {"params": params}, codes, *caption, told, train=True, rngs={"dropout": rng.stream(key, "dropout")}
     )
     nats, accuracy = _score(logits, codes)
-    learning = inputs.step >= settings.fit_steps
-    return jnp.mean(nats) * learning, LossOutputs(extra, {"accuracy": jnp.mean(accuracy)})
+    learning = (inputs.step >= settings.fit_steps).astype(jnp.float32)
+    return LossOutputs({"loss": mean_of(nats, learning)}, {"accuracy": mean_of(accuracy)}, extra)
 
 
 def _read(model: Model, frozen, batch: Batch) -> tuple[Float[Array, "b d"], Caption, PerExample]:

@@ -54,6 +54,7 @@ from genjax.families.base import (
     read_settings,
 )
 from genjax.families.base_prior import Caption
+from genjax.families.base_terms import mean_of, present
 from genjax.nn import prior_transformer
 from genjax.nn.prior_transformer import PriorTransformer
 from genjax.typing import Array, Batch, DataSpec, Float, Key, Params, PerExample
@@ -164,7 +165,8 @@ def loss_fn(model: Model, params: Params, inputs: LossInputs):
     net = bind(model, params, base_prior.leave_out(caption, dropped), rng.stream(key, "dropout"))
     t, _ = time_samplers.uniform(model.schedule)(rng.stream(key, "time"), embed.shape[0])
     values = _losses(model, net, _whiten(inputs.extra, embed), t, rng.stream(key, "noise"))
-    return jnp.mean(values) * (inputs.step >= fit_steps), LossOutputs(extra, {})
+    learning = (inputs.step >= fit_steps).astype(jnp.float32)
+    return LossOutputs({"loss": mean_of(values, learning)}, {}, extra)
 
 
 def _observed(model: Model, before: Whitening, embed: Float[Array, "b d"], step) -> Whitening:
@@ -190,7 +192,7 @@ def evaluate(model: Model, weights: Weights, batch: Batch, key: Key):
     caption = base_prior.read_caption(model.clip, weights.frozen, batch["tokens"])
     net = bind(model, weights.params["model"], caption)
     x0 = _whiten(weights.extra, embed)
-    t, _ = time_samplers.stratified(model.schedule)(rng.stream(key, "time"), x0.shape[0])
+    t = time_samplers.even(model.schedule, rng.stream(key, "time"), present(batch))[0]
     level, noise = model.schedule(t), rng.stream(key, "noise")
     x_t = process.diffuse(x0, process.noise_like(noise, x0), level)
     estimate = net(x_t, PARAMETERIZATION(level).c_noise)

@@ -51,6 +51,7 @@ from genjax.families.base import (
     expect_parent,
     read_settings,
 )
+from genjax.families.base_terms import mean_of
 from genjax.nn import code_networks, pixelcnn, pixelsnail, transformer
 from genjax.nn.code_networks import CodeContext
 from genjax.typing import Array, Batch, DataSpec, Float, Int, Key, Labels, Params, PyTree
@@ -199,8 +200,8 @@ def loss_fn(model: Model, level: int, params: Params, inputs: LossInputs):
     label = _dropped_labels(model, inputs.batch, rng.stream(inputs.key, "label"))
     logits = _logits(model, level, params, shown, label, rng.stream(inputs.key, "dropout"))
     nats = optax.softmax_cross_entropy_with_integer_labels(logits, codes[level])
-    accuracy = jnp.mean(jnp.argmax(logits, axis=-1) == codes[level])
-    return jnp.mean(nats), LossOutputs(inputs.extra, {"accuracy": accuracy})
+    right = (jnp.argmax(logits, axis=-1) == codes[level]).astype(jnp.float32)
+    return LossOutputs({"loss": mean_of(nats)}, {"accuracy": mean_of(right)}, inputs.extra)
 
 
 def _noisy(model: Model, codes: Codes, key: Key) -> Codes:

@@ -45,6 +45,7 @@ from genjax.families.base import (
     expect_parent,
     read_settings,
 )
+from genjax.families.base_terms import Term, mean_of
 from genjax.nn import dalle
 from genjax.typing import Array, Batch, DataSpec, Float, Int, Key, Params, PyTree, Tokens
 
@@ -152,9 +153,11 @@ def loss_fn(model: Model, params: Params, inputs: LossInputs):
     tokens = _dropped(model, inputs.batch["tokens"], rng.stream(inputs.key, "text"))
     dropout = rng.stream(inputs.key, "dropout")
     text, image = _nats(model, params, tokens, codes, train=True, rngs={"dropout": dropout})
-    losses = {"text": text.sum() / jnp.maximum((tokens != 0).sum(), 1), "image": image.mean()}
-    loss = model.text_weight * losses["text"] + (1 - model.text_weight) * losses["image"]
-    return loss, LossOutputs(inputs.extra, losses)
+    losses = {
+        "text": Term(text.sum(), (tokens != 0).sum(), model.text_weight),
+        "image": mean_of(image, 1 - model.text_weight),
+    }
+    return LossOutputs(losses, losses, inputs.extra)
 
 
 def _dropped(model: Model, tokens: Tokens, key: Key) -> Tokens:

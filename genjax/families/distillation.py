@@ -46,6 +46,7 @@ from genjax.families.base import (
     expect_parent,
     read_settings,
 )
+from genjax.families.base_terms import mean_of
 from genjax.nn import denoising
 from genjax.typing import Batch, DataSpec, Key, Params, PerExample, PyTree
 
@@ -114,9 +115,10 @@ def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec,
         pieces.teacher.schedule, pieces.teacher.init, partial(_student_params, pieces), pieces.teacher.denoiser
     )
     teaches = pieces.distillation.estimate is None
+    coupled = "its target is a moving average that moves once a batch" if pieces.distillation.target_decay else ""
     return Family(
         init=partial(init, pieces),
-        players=(Player("model", partial(loss_fn, pieces)),),
+        players=(Player("model", partial(loss_fn, pieces), batch_coupled=coupled),),
         sample=draw,
         evaluate=partial(evaluate, pieces),
         interface=ImageSampler(draw, spec.image_shape, pieces.num_classes, distillable=own if teaches else None),
@@ -184,7 +186,7 @@ def loss_fn(model: Model, params: Params, inputs: LossInputs):
     target = inputs.extra if decay else params
     values = _losses(model, params, jax.lax.stop_gradient(target), inputs.frozen, inputs.batch, inputs.key)
     extra = tree_lib.lerp(inputs.extra, jax.lax.stop_gradient(params), 1 - decay) if decay else ()
-    return jnp.mean(values), LossOutputs(extra, {})
+    return LossOutputs({"loss": mean_of(values)}, {}, extra)
 
 
 def evaluate(model: Model, weights: Weights, batch: Batch, key: Key) -> dict[str, PerExample]:

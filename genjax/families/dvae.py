@@ -46,6 +46,7 @@ from genjax.families.base import (
     read_settings,
     refuse_parents,
 )
+from genjax.families.base_terms import code_shares, mean_of, same, summarize_shares
 from genjax.losses import elbo
 from genjax.nn import dvae_coders
 from genjax.typing import Array, Batch, DataSpec, Float, Image, Int, Key, Params, PerExample
@@ -91,7 +92,7 @@ def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec,
     pieces = _pieces(read_settings(Settings, model, "config.model of the dvae family"), spec)
     return Family(
         init=partial(init, pieces),
-        players=(Player("model", partial(loss_fn, pieces)),),
+        players=(Player("model", partial(loss_fn, pieces), summarize=summarize_shares),),
         sample=sample,
         evaluate=partial(evaluate, pieces),
         interface=Tokenizer(
@@ -174,24 +175,19 @@ def relax(logits: Float[Array, "b h w k"], temperature: Float[Array, ""], key: K
     return jax.nn.softmax((logits + jax.random.gumbel(key, logits.shape, logits.dtype)) / temperature)
 
 
-def code_metrics(logits: Float[Array, "b h w k"]) -> dict[str, Float[Array, ""]]:
-    """Share of the codes that a batch uses, and exp(entropy) of how often it uses each."""
-    num_codes = logits.shape[-1]
-    counts = jnp.bincount(jnp.argmax(logits, axis=-1).ravel(), length=num_codes)
-    share = counts / jnp.sum(counts)
-    return {"usage": jnp.mean(counts > 0), "perplexity": jnp.exp(jnp.sum(jax.scipy.special.entr(share)))}
-
-
 def loss_fn(model: Model, params: Params, inputs: LossInputs):
     """The relaxed objective of a batch, in nats a dimension."""
     images, key = inputs.batch["image"], inputs.key
     temperature, beta = schedules(model.settings, inputs.step)
     logits = _logits(model, params, images)
     relaxed = relax(logits, temperature, rng.stream(key, "gumbel"))
-    log_prob = jnp.mean(_log_likelihood(model, params, images, relaxed, rng.stream(key, "bin")))
-    kl = jnp.mean(elbo.uniform_kl(logits))
-    metrics = {"relaxed_elbo_nats": log_prob - kl, "kl": kl, "temperature": temperature, "beta": beta}
-    return (beta * kl - log_prob) / images[0].size, LossOutputs((), metrics | code_metrics(logits))
+    log_prob = _log_likelihood(model, params, images, relaxed, rng.stream(key, "bin"))
+    kl, dims = elbo.uniform_kl(logits), images[0].size
+    terms = {"kl": mean_of(kl, beta / dims), "reconstruction": mean_of(-log_prob, 1 / dims)}
+    metrics = {"relaxed_elbo_nats": mean_of(log_prob - kl), "kl": mean_of(kl)}
+    metrics |= {"temperature": same(temperature), "beta": same(beta)}
+    metrics["shares"] = code_shares(jnp.argmax(logits, axis=-1), logits.shape[-1])
+    return LossOutputs(terms, metrics, ())
 
 
 def evaluate(model: Model, weights: Weights, batch: Batch, key: Key):

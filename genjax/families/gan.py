@@ -45,10 +45,11 @@ from genjax.families.base import (
     read_settings,
     refuse_parents,
 )
+from genjax.families.base_terms import mean_of, present
 from genjax.losses import adversarial
 from genjax.losses.coverage import mode_coverage
 from genjax.nn import dcgan, diff_augment, maxout
-from genjax.typing import Array, Batch, DataSpec, Float, Image, Key, Params, PerExample, PyTree
+from genjax.typing import Array, Batch, Bool, DataSpec, Float, Image, Key, Params, PerExample, PyTree
 
 GENERATORS = {"mlp": maxout.Generator, "dcgan": dcgan.Generator}
 DISCRIMINATORS = {"maxout": maxout.Discriminator, "dcgan": dcgan.Discriminator}
@@ -120,11 +121,14 @@ def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec,
         spec,
     )
     sample = partial(sample_images, pieces)
+    coupled = "batch norm normalises by the statistics of the whole batch" if _has_batch_norm(pieces) else ""
     return Family(
         init=partial(init, pieces),
         players=(
-            Player("discriminator", partial(discriminator_loss, pieces)),
-            Player("generator", partial(generator_loss, pieces), every=pieces.settings.discriminator_steps),
+            Player("discriminator", partial(discriminator_loss, pieces), batch_coupled=coupled),
+            Player(
+                "generator", partial(generator_loss, pieces), pieces.settings.discriminator_steps, batch_coupled=coupled
+            ),
         ),
         sample=sample,
         evaluate=partial(evaluate, pieces),
@@ -156,6 +160,10 @@ def _pieces(settings: Settings, sampling: Sampling, spec: DataSpec) -> Model:
     return pieces
 
 
+def _has_batch_norm(model: Model) -> bool:
+    return isinstance(model.generator, dcgan.Generator) or getattr(model.discriminator, "norm", "none") == "batch"
+
+
 def _network(role: str, networks: Mapping[str, Any], settings: Mapping[str, Any], **given):
     settings = dict(settings)
     name = settings.pop("name")
@@ -173,17 +181,26 @@ def init(model: Model, key: Key, batch: Batch):
     return params, generator.get("batch_stats", {})
 
 
-def _generate(model: Model, params: Params, stats: PyTree, z: Float[Array, "b d"]) -> tuple[Image, PyTree]:
-    """(images normalised by their batch's statistics, the running statistics after it)."""
+def _generate(
+    model: Model, params: Params, stats: PyTree, z: Float[Array, "b d"], **among: Bool[Array, " b"]
+) -> tuple[Image, PyTree]:
+    """(images normalised by their batch's statistics, the running statistics after it); `among`: see `_among`."""
     variables = {"params": params, "batch_stats": stats}
-    images, updated = model.generator.apply(variables, z, train=True, mutable=["batch_stats"])
+    images, updated = model.generator.apply(variables, z, train=True, mutable=["batch_stats"], **among)
     return images, updated.get("batch_stats", {})
 
 
-def _judge(model: Model, params: Params, images: Image, key: Key | None) -> PerExample:
-    """Logits of images; if a key is given, augmented and with dropout."""
+def _among(network: Any, there: Bool[Array, " b"]) -> dict[str, Bool[Array, " b"]]:
+    """The argument of a network with batch statistics that says which examples they are of."""
+    return {"present": there} if isinstance(network, (dcgan.Generator, dcgan.Discriminator)) else {}
+
+
+def _judge(
+    model: Model, params: Params, images: Image, key: Key | None, **among: Bool[Array, " b"]
+) -> PerExample:
+    """Logits of images; if a key is given, augmented and with dropout. `among`: see `_among`."""
     if key is None:
-        return model.discriminator.apply({"params": params}, images)
+        return model.discriminator.apply({"params": params}, images, **among)
     images, rngs = model.augment(images, rng.stream(key, "augment")), {"dropout": rng.stream(key, "dropout")}
     return model.discriminator.apply({"params": params}, images, train=True, rngs=rngs)
 
@@ -199,10 +216,12 @@ def discriminator_loss(model: Model, params: Params, inputs: LossInputs):
     fake, _ = _generate(model, inputs.others["generator"], inputs.extra, z)
     judge_real = partial(_judge, model, params, key=rng.stream(key, "real"))
     real_logits, fake_logits = judge_real(real), _judge(model, params, fake, rng.stream(key, "fake"))
-    loss = jnp.mean(model.loss.discriminator(real_logits, fake_logits))
-    penalty = jnp.mean(_penalty(model, judge_real, real, fake, inputs))
-    metrics = {name: jnp.mean(value) for name, value in _watch(model, real_logits, fake_logits).items()}
-    return loss + penalty, LossOutputs(inputs.extra, metrics | {"penalty": penalty})
+    terms = {
+        "loss": mean_of(model.loss.discriminator(real_logits, fake_logits)),
+        "penalty": mean_of(_penalty(model, judge_real, real, fake, inputs)),
+    }
+    metrics = {name: mean_of(value) for name, value in _watch(model, real_logits, fake_logits).items()}
+    return LossOutputs(terms, metrics | {"penalty": terms["penalty"]}, inputs.extra)
 
 
 def _penalty(model: Model, judge: adversarial.Critic, real: Image, fake: Image, inputs: LossInputs) -> PerExample:
@@ -234,15 +253,18 @@ def generator_loss(model: Model, params: Params, inputs: LossInputs):
     z = _noise(model, rng.stream(inputs.key, "noise"), inputs.batch["image"].shape[0])
     fake, stats = _generate(model, params, inputs.extra, z)
     logits = _judge(model, inputs.others["discriminator"], fake, rng.stream(inputs.key, "fake"))
-    return jnp.mean(model.loss.generator(logits)), LossOutputs(stats, {"fake_logits": jnp.mean(logits)})
+    return LossOutputs({"loss": mean_of(model.loss.generator(logits))}, {"fake_logits": mean_of(logits)}, stats)
 
 
 def evaluate(model: Model, weights: Weights, batch: Batch, key: Key):
     """The discriminator on held-out and on generated images, and coverage of the former by the latter."""
-    real = batch["image"]
-    fake, _ = _generate(model, weights.params["generator"], weights.extra, _noise(model, key, real.shape[0]))
-    judge = partial(_judge, model, weights.params["discriminator"], key=None)
-    return {**_watch(model, judge(real), judge(fake)), "mode_coverage": mode_coverage(real, fake)}
+    real, there = batch["image"], present(batch)
+    z, among = _noise(model, key, real.shape[0]), _among(model.generator, there)
+    fake, _ = _generate(model, weights.params["generator"], weights.extra, z, **among)
+    judge = partial(
+        _judge, model, weights.params["discriminator"], key=None, **_among(model.discriminator, there)
+    )
+    return {**_watch(model, judge(real), judge(fake)), "mode_coverage": mode_coverage(real, fake, present=there)}
 
 
 def sample_images(model: Model, weights: Weights, conditions: Conditions, key: Key) -> Samples:

@@ -33,6 +33,7 @@ from genjax.families.base import (
     read_settings,
     refuse_parents,
 )
+from genjax.families.base_terms import mean_of
 from genjax.nn import beit
 from genjax.typing import Array, Batch, DataSpec, Float, Image, Key, Params
 
@@ -102,8 +103,8 @@ def loss_fn(model: Model, params: Params, inputs: LossInputs):
     label, dropout = inputs.batch["label"], {"dropout": rng.stream(inputs.key, "dropout")}
     scores = model.network.apply({"params": params}, inputs.batch["image"], train=True, rngs=dropout)
     target = optax.smooth_labels(jax.nn.one_hot(label, model.num_classes), model.label_smoothing)
-    accuracy = jnp.mean(jnp.argmax(scores, axis=-1) == label)
-    return jnp.mean(optax.softmax_cross_entropy(scores, target)), LossOutputs((), {"accuracy": accuracy})
+    right = (jnp.argmax(scores, axis=-1) == label).astype(jnp.float32)
+    return LossOutputs({"loss": mean_of(optax.softmax_cross_entropy(scores, target))}, {"accuracy": mean_of(right)}, ())
 
 
 def logits(model: Model, weights: Weights, images: Image) -> Float[Array, "b k"]:

@@ -32,6 +32,7 @@ from genjax.families.base import (
     read_settings,
     refuse_parents,
 )
+from genjax.families.base_terms import mean_of, present
 from genjax.nn import encoder_unet
 from genjax.typing import Array, Batch, DataSpec, Float, Image, Key, Labels, Params, PerExample
 
@@ -105,7 +106,7 @@ def loss_fn(model: Model, params: Params, inputs: LossInputs):
         {"params": params}, _noisy(model, x0, t, rng.stream(key, "noise")), t, train=True, rngs=dropout
     )
     nats, correct = _score(logits, inputs.batch["label"])
-    return jnp.mean(nats), LossOutputs((), {"accuracy": jnp.mean(correct)})
+    return LossOutputs({"loss": mean_of(nats)}, {"accuracy": mean_of(correct)}, ())
 
 
 def _noisy(model: Model, x0: Image, t: PerExample, key: Key) -> Image:
@@ -141,10 +142,8 @@ def log_prob(model: Model, weights: Weights, x_t: Image, t: PerExample, label: L
 def evaluate(model: Model, weights: Weights, batch: Batch, key: Key):
     """Loss and accuracy of each example, at one time in each quarter of the schedule."""
     x0 = batch["image"]
-    times = time_samplers.stratified(model.schedule)
-    t, _ = times(rng.stream(key, "time"), QUARTERS * x0.shape[0])
-    # An example's four times are a quarter of the range apart; sorted, one lies in each quarter.
-    quarters = jnp.sort(t.reshape(QUARTERS, -1), axis=0)
+    # An example's four times are a quarter of the range apart: one lies in each quarter.
+    quarters = time_samplers.even(model.schedule, rng.stream(key, "time"), present(batch), QUARTERS)
 
     def score(quarter):
         t, noise = quarter

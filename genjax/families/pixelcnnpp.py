@@ -34,6 +34,7 @@ from genjax.families.base import (
     read_settings,
     refuse_parents,
 )
+from genjax.families.base_terms import mean_of
 from genjax.losses import mixture_logistics
 from genjax.nn import pixelcnnpp
 from genjax.nn.shifted_conv import empty_cache
@@ -117,7 +118,7 @@ def loss_fn(model: Model, params: Params, inputs: LossInputs):
     """Mean bits/dim of a batch, with dropout."""
     image, dropout = inputs.batch["image"], {"dropout": rng.stream(inputs.key, "dropout")}
     raw = model.network.apply({"params": params}, image, _label(model, inputs.batch), train=True, rngs=dropout)
-    return -jnp.mean(mixture_logistics.log_prob(raw, image)) * model.bits_per_nat, LossOutputs((), {})
+    return LossOutputs({"loss": mean_of(-mixture_logistics.log_prob(raw, image), model.bits_per_nat)}, {}, ())
 
 
 def evaluate(model: Model, weights: Weights, batch: Batch, key: Key):

@@ -48,10 +48,12 @@ from genjax.families.base import (
     read_settings,
     refuse_parents,
 )
+from genjax.families.base_terms import Term, mean_of, same
 from genjax.losses import elbo
 from genjax.nn import vector_coders
 from genjax.typing import Array, Batch, DataSpec, Float, Image, Key, Params, PerExample
 
+COUPLED = "free bits (config.model.free_bits) are of the mean over the whole batch"
 BIN_WIDTH = 2 / 255
 """Of an 8-bit pixel, in [-1, 1]."""
 INITIAL_LOG_SCALE = -1.5
@@ -146,9 +148,10 @@ def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec,
     refuse_parents(parents, "vae")
     pieces = _pieces(read_settings(Settings, model, "config.model of the vae family"), spec)
     sample = partial(sample_images, pieces)
+    coupled = COUPLED if pieces.settings.free_bits else ""
     return Family(
         init=partial(init, pieces),
-        players=(Player("model", partial(loss_fn, pieces)),),
+        players=(Player("model", partial(loss_fn, pieces), batch_coupled=coupled),),
         sample=sample,
         evaluate=partial(evaluate, pieces),
         interface=ImageSampler(sample, spec.image_shape, 0),
@@ -211,14 +214,15 @@ def loss_fn(model: Model, params: Params, inputs: LossInputs):
     key, settings = inputs.key, model.settings
     x = model.likelihood.observe(inputs.batch["image"], rng.stream(key, "observe"))
     mu, logvar = encode(model, params, x)
-    log_prob = jnp.mean(log_likelihood(model, params, x, _draw(mu, logvar, rng.stream(key, "latent"))))
+    log_prob = log_likelihood(model, params, x, _draw(mu, logvar, rng.stream(key, "latent")))
     kl = elbo.gaussian_kl_per_dim(mu, logvar)
     beta = settings.beta * elbo.linear_ramp(inputs.step, settings.kl_annealing_steps)
-    mean_kl = jnp.mean(elbo.sum_flat(kl))
-    metrics = {"elbo_nats": log_prob - mean_kl, "kl": mean_kl, "beta": beta}
+    whole_kl = elbo.sum_flat(kl)
+    metrics = {"elbo_nats": mean_of(log_prob - whole_kl), "kl": mean_of(whole_kl), "beta": same(beta)}
     if model.learns_scale:
-        metrics["scale"] = jnp.exp(params["log_scale"])
-    return beta * elbo.free_bits(kl, settings.free_bits) - log_prob, LossOutputs((), metrics)
+        metrics["scale"] = same(jnp.exp(params["log_scale"]))
+    costs = Term(elbo.free_bits(kl, settings.free_bits), 1) if settings.free_bits else mean_of(whole_kl)
+    return LossOutputs({"kl": costs._replace(weight=beta), "reconstruction": mean_of(-log_prob)}, metrics, ())
 
 
 def log_weights(model: Model, params: Params, x: Image, key: Key) -> Float[Array, "k b"]:

@@ -41,6 +41,7 @@ from genjax.families.base import (
     read_settings,
     refuse_parents,
 )
+from genjax.families.base_terms import code_shares, mean_of, summarize_shares
 from genjax.losses.vq import codebook_loss, commitment_loss
 from genjax.nn import coders, quantize
 from genjax.nn.quantize import CodebookSettings, Quantized
@@ -104,9 +105,10 @@ def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec,
         data_variance=settings.data_variance,
     )
     grid = (height // factor, width // factor)
+    coupled = quantize.MOVES_ONCE if codebook.learning == "ema" else ""
     return Family(
         init=partial(init, pieces),
-        players=(Player("model", partial(loss_fn, pieces)),),
+        players=(Player("model", partial(loss_fn, pieces), batch_coupled=coupled, summarize=summarize_shares),),
         sample=sample,
         evaluate=partial(evaluate, pieces),
         interface=Tokenizer(
@@ -139,21 +141,20 @@ def loss_fn(model: Model, params: Params, inputs: LossInputs):
     z = model.encoder.apply({"params": params["encoder"]}, x)
     quantized = quantize.quantize(z, code_vectors(model, params, inputs.extra))
     x_hat = model.decoder.apply({"params": params["decoder"]}, quantized.straight_through())
-    reconstruction = jnp.mean(mean_flat(jnp.square(x_hat - x))) / model.data_variance
-    commitment = jnp.mean(commitment_loss(quantized.z, quantized.z_q))
-    loss = reconstruction + model.commitment_cost * commitment
+    reconstruction = mean_of(mean_flat(jnp.square(x_hat - x)) / model.data_variance)
+    commitment = mean_of(commitment_loss(quantized.z, quantized.z_q), model.commitment_cost)
+    terms = {"reconstruction": reconstruction, "commitment": commitment}
     if model.codebook.learning == "loss":
-        loss, extra = loss + jnp.mean(codebook_loss(quantized.z, quantized.z_q)), inputs.extra
+        terms["codebook"], extra = mean_of(codebook_loss(quantized.z, quantized.z_q)), inputs.extra
     else:
         extra = quantize.update_ema(inputs.extra, quantized, rng.stream(inputs.key, "restart"), model.codebook)
     metrics = {
         "reconstruction": reconstruction,
         "commitment": commitment,
-        "psnr": jnp.mean(psnr(_clip(x_hat), x)),
-        "perplexity": quantize.perplexity(quantized.codes, model.codebook.num_codes),
-        "usage": quantize.usage(quantized.codes, model.codebook.num_codes),
+        "psnr": mean_of(psnr(_clip(x_hat), x)),
+        "shares": code_shares(quantized.codes, model.codebook.num_codes),
     }
-    return loss, LossOutputs(extra, metrics)
+    return LossOutputs(terms, metrics, extra)
 
 
 def _clip(images: Image) -> Image:

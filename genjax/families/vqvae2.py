@@ -39,6 +39,7 @@ from genjax.families.base import (
     read_settings,
     refuse_parents,
 )
+from genjax.families.base_terms import code_shares, mean_of, summarize_shares
 from genjax.losses.vq import codebook_loss, commitment_loss
 from genjax.nn import hierarchy, quantize
 from genjax.nn.hierarchy import Hierarchy, Vectors
@@ -95,9 +96,10 @@ def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec,
         commitment_cost=settings.commitment_cost,
         data_variance=settings.data_variance,
     )
+    coupled = quantize.MOVES_ONCE if codebook.learning == "ema" else ""
     return Family(
         init=partial(init, pieces),
-        players=(Player("model", partial(loss_fn, pieces)),),
+        players=(Player("model", partial(loss_fn, pieces), batch_coupled=coupled, summarize=summarize_shares),),
         sample=sample,
         evaluate=partial(evaluate, pieces),
         interface=Tokenizer(
@@ -148,18 +150,18 @@ def loss_fn(model: Model, params: Params, inputs: LossInputs):
     x = inputs.batch["image"]
     vectors = code_vectors(model, params, inputs.extra)
     x_hat, quantized = model.network.apply({"params": params["network"]}, x, vectors)
-    reconstruction = jnp.mean(mean_flat(jnp.square(x_hat - x))) / model.data_variance
-    commitment = sum(jnp.mean(commitment_loss(level.z, level.z_q)) for level in quantized)
-    loss = reconstruction + model.commitment_cost * commitment
+    reconstruction = mean_of(mean_flat(jnp.square(x_hat - x)) / model.data_variance)
+    commitment = mean_of(sum(commitment_loss(level.z, level.z_q) for level in quantized), model.commitment_cost)
+    terms = {"reconstruction": reconstruction, "commitment": commitment}
     if model.codebook.learning == "loss":
-        loss, extra = loss + sum(jnp.mean(codebook_loss(level.z, level.z_q)) for level in quantized), inputs.extra
+        terms["codebook"] = mean_of(sum(codebook_loss(level.z, level.z_q) for level in quantized))
+        extra = inputs.extra
     else:
         extra = _update(model, inputs.extra, quantized, inputs.key)
-    metrics = {"reconstruction": reconstruction, "commitment": commitment, "psnr": jnp.mean(psnr(_clip(x_hat), x))}
+    metrics = {"reconstruction": reconstruction, "commitment": commitment, "psnr": mean_of(psnr(_clip(x_hat), x))}
     for level, found in enumerate(quantized):
-        metrics[f"perplexity_{level}"] = quantize.perplexity(found.codes, model.codebook.num_codes)
-        metrics[f"usage_{level}"] = quantize.usage(found.codes, model.codebook.num_codes)
-    return loss, LossOutputs(extra, metrics)
+        metrics[f"shares_{level}"] = code_shares(found.codes, model.codebook.num_codes)
+    return LossOutputs(terms, metrics, extra)
 
 
 def _update(model: Model, codebooks: tuple[EmaCodebook, ...], quantized: tuple[Quantized, ...], key: Key):

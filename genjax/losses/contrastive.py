@@ -21,20 +21,27 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from genjax.typing import Array, Float, PerExample
+from genjax.typing import Array, Bool, Float, PerExample
 
 
 def info_nce(
-    x: Float[Array, "b d"], y: Float[Array, "b d"], scale: Float[Array, ""] | float
+    x: Float[Array, "b d"],
+    y: Float[Array, "b d"],
+    scale: Float[Array, ""] | float,
+    present: Bool[Array, " b"] | None = None,
 ) -> tuple[PerExample, PerExample]:
     """(loss of each pair in nats, share of its two questions that it answers right: 0, 1/2 or 1).
 
     Args:
         x, y: unit vectors of either kind; row i of both is a pair.
         scale: what products are multiplied by, the inverse temperature.
+        present: which pairs are asked among; None = all. What is returned for the others means nothing.
     """
     wide = jnp.promote_types(x.dtype, jnp.float32)
     logits = jnp.asarray(scale, wide) * jnp.einsum("id,jd->ij", x, y, preferred_element_type=wide)
+    if present is not None:
+        # As if the others weren't there: neither rows nor columns of theirs are negatives.
+        logits = jnp.where(present[:, None] & present, logits, jnp.finfo(wide).min)
     own = jnp.arange(x.shape[0])
     loss, right = 0.0, 0.0
     for asked in (logits, logits.T):

@@ -14,20 +14,29 @@ value depends on the batch size, so compare only at equal sizes.
 
 import jax.numpy as jnp
 
-from genjax.typing import Array, Float, PerExample
+from genjax.typing import Array, Bool, Float, PerExample
 
 
-def mode_coverage(real: Float[Array, "b ..."], fake: Float[Array, "m ..."], k: int = 5) -> PerExample:
+def mode_coverage(
+    real: Float[Array, "b ..."], fake: Float[Array, "m ..."], k: int = 5, present: Bool[Array, " b"] | None = None
+) -> PerExample:
     """1 of each real example that is covered by generated ones, else 0 (arXiv:2002.09797).
 
     Args:
         real: pictures, or anything whose Euclidean distance means something.
         fake: generated ones, best as many.
         k: which neighbour sets the radius; the paper's 5. Of fewer examples, the farthest neighbour.
+        present: which examples there are, real ones and, of as many, generated ones; None = all. What is returned for
+            the others means nothing.
     """
-    neighbour = min(k, real.shape[0] - 1)  # the 0-th in order is the example itself
-    radii = jnp.sort(_squared_distances(real, real), axis=1)[:, neighbour]
-    return (jnp.min(_squared_distances(real, fake), axis=1) <= radii).astype(jnp.float32)
+    among, fakes = _squared_distances(real, real), _squared_distances(real, fake)
+    count = real.shape[0]
+    if present is not None:
+        among, fakes = (jnp.where(present, distances, jnp.inf) for distances in (among, fakes))
+        count = jnp.sum(present)
+    neighbour = jnp.clip(count - 1, 0, k)  # the 0-th in order is the example itself
+    radii = jnp.take(jnp.sort(among, axis=1), neighbour, axis=1)
+    return (jnp.min(fakes, axis=1) <= radii).astype(jnp.float32)
 
 
 def _squared_distances(a: Float[Array, "n ..."], b: Float[Array, "m ..."]) -> Float[Array, "n m"]:

@@ -32,7 +32,7 @@ import jax.numpy as jnp
 
 from genjax.nn.conv import Conv3x3
 from genjax.nn.norm import GroupNorm
-from genjax.typing import Array, Float, Image, Key, PerExample
+from genjax.typing import Array, Bool, Float, Image, Key, PerExample
 
 LOGICAL_AXES = [
     (r"project/kernel$", ("embed", "conv_out")),
@@ -77,20 +77,21 @@ class BatchNorm(nn.Module):
     param_dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b *s c"], train: bool = True) -> Float[Array, "b *s c"]:
-        """Normalise x by its batch's statistics if `train`, else by the running averages."""
+    def __call__(
+        self, x: Float[Array, "b *s c"], train: bool = True, present: Bool[Array, " b"] | None = None
+    ) -> Float[Array, "b *s c"]:
+        """Normalise x by its batch's statistics, of examples that are present, if `train`; else by the averages."""
         channels, dtype = x.shape[-1:], self.dtype or x.dtype
         scale = self.param("scale", normal_gain, channels, self.param_dtype)
         bias = self.param("bias", nn.initializers.zeros_init(), channels, self.param_dtype)
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        axes = tuple(range(x.ndim - 1))
         if self.momentum is None:
-            mean, var = jnp.mean(x, axes), jnp.var(x, axes)
+            mean, var = _moments(x, present)
         else:
-            mean, var = self._averaged(x, axes, train)
+            mean, var = self._averaged(x, train, present)
         return ((x - mean) * (jax.lax.rsqrt(var + self.eps) * scale) + bias).astype(dtype)
 
-    def _averaged(self, x, axes, train):
+    def _averaged(self, x, train, present):
         """(mean, variance) to normalise by; the running averages move if `train`."""
         running = {
             "mean": self.variable("batch_stats", "mean", jnp.zeros, x.shape[-1:], jnp.float32),
@@ -98,11 +99,18 @@ class BatchNorm(nn.Module):
         }
         if not train:
             return running["mean"].value, running["var"].value
-        batch = {"mean": jnp.mean(x, axes), "var": jnp.var(x, axes)}
+        batch = dict(zip(("mean", "var"), _moments(x, present)))
         if not self.is_initializing() and self.is_mutable_collection("batch_stats"):
             for name, average in running.items():
                 average.value = self.momentum * average.value + (1 - self.momentum) * batch[name]
         return batch["mean"], batch["var"]
+
+
+def _moments(x, present):
+    """(mean, variance) of each channel."""
+    axes = tuple(range(x.ndim - 1))
+    where = None if present is None else present.reshape(-1, *(1,) * (x.ndim - 1))
+    return jnp.mean(x, axes, where=where), jnp.var(x, axes, where=where)
 
 
 class Generator(nn.Module):
@@ -127,13 +135,14 @@ class Generator(nn.Module):
     param_dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, z: Float[Array, "b d"], train: bool = False) -> Image:
+    def __call__(self, z: Float[Array, "b d"], train: bool = False, present: Bool[Array, " b"] | None = None) -> Image:
         """Draw images.
 
         Args:
             z: noise.
             train: normalise by this batch's statistics and, if `batch_stats` is mutable, update the averages; else
                 normalise by these.
+            present: whose features the batch's statistics are of; None = all.
         """
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         settings = {"use_bias": False, "kernel_init": nn.initializers.normal(0.02), **dtypes}
@@ -143,14 +152,14 @@ class Generator(nn.Module):
         features = self.width << (count - 1)
 
         h = nn.Dense(self.base**2 * features, name="project", **settings)(z)
-        h = jax.nn.relu(norm(name="norm_0")(h.reshape(-1, self.base, self.base, features), train))
+        h = jax.nn.relu(norm(name="norm_0")(h.reshape(-1, self.base, self.base, features), train, present))
         for i in range(1, count):
             features = self.width << (count - 1 - i)
             h = nn.ConvTranspose(features, (4, 4), (2, 2), name=f"up_{i - 1}", **settings)(h)
-            h = jax.nn.relu(norm(name=f"norm_{i}")(h, train))
+            h = jax.nn.relu(norm(name=f"norm_{i}")(h, train, present))
         for i in range(self.extra_layers):
             h = Conv3x3(features, settings["kernel_init"], name=f"extra_{i}", **dtypes)(h)
-            h = jax.nn.relu(norm(name=f"norm_extra_{i}")(h, train))
+            h = jax.nn.relu(norm(name=f"norm_extra_{i}")(h, train, present))
         h = nn.ConvTranspose(channels, (4, 4), (2, 2), name=f"up_{count - 1}", **settings)(h)
         return jnp.tanh(h.astype(jnp.float32))
 
@@ -175,8 +184,8 @@ class Discriminator(nn.Module):
     param_dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, images: Image, train: bool = False) -> PerExample:
-        """The logits, float32; `train` makes no difference.
+    def __call__(self, images: Image, train: bool = False, present: Bool[Array, " b"] | None = None) -> PerExample:
+        """The logits, float32; `train` makes no difference. Batch norm is by the images that are present; None = all.
 
         Raises:
             ValueError: for an unknown norm.
@@ -186,7 +195,7 @@ class Discriminator(nn.Module):
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         kernel_init = nn.initializers.normal(0.02)
         norms = {
-            "batch": partial(BatchNorm, None, **dtypes),
+            "batch": lambda name: partial(BatchNorm(None, name=name, **dtypes), present=present),
             "layer": partial(GroupNorm, num_groups=1, **dtypes),
             "none": lambda name: lambda h: h,
         }

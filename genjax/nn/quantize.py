@@ -35,6 +35,10 @@ LOGICAL_AXES = [
     (r"(codebook|vectors|sums)(/\d+)?$", ("vocab", "embed")),
 ]
 LEARNING = ("ema", "loss")
+MOVES_ONCE = (
+    "its codebook's averages move once a batch; config.model.codebook.learning='loss' learns in pieces (no restarts)"
+)
+"""Why a codebook that learns by moving averages needs its batch as a whole."""
 
 
 class CodebookSettings(NamedTuple):
@@ -193,10 +197,19 @@ def shares(codes: Int[Array, "..."], num_codes: int) -> Float[Array, " k"]:
 
 def perplexity(codes: Int[Array, "..."], num_codes: int) -> Float[Array, ""]:
     """exp of the entropy of the codes' shares: how many codes are in use, as if all were used equally."""
-    share = shares(codes, num_codes)
+    return perplexity_of(shares(codes, num_codes))
+
+
+def perplexity_of(share: Float[Array, " k"]) -> Float[Array, ""]:
+    """`perplexity` of codes with these shares."""
     return jnp.exp(-jnp.sum(jax.scipy.special.xlogy(share, share)))
 
 
 def usage(codes: Int[Array, "..."], num_codes: int) -> Float[Array, ""]:
     """The share of the codebook that occurs at all among the codes given, in [0, 1]."""
-    return jnp.mean(shares(codes, num_codes) > 0)
+    return usage_of(shares(codes, num_codes))
+
+
+def usage_of(share: Float[Array, " k"]) -> Float[Array, ""]:
+    """`usage` of codes with these shares."""
+    return jnp.mean(share > 0)

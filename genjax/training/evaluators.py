@@ -26,14 +26,15 @@ def to_device(batch: Batch, mesh: Mesh) -> Batch:
 def make_evaluate(family: Family, mesh: Mesh) -> Callable[[Weights, Iterable[Batch], Key], dict[str, float]]:
     """The function (weights, batches, key) -> metric name -> mean over all examples of the batches.
 
-    Batches carry `mask` [b], 0 for the examples that fill up the last one. The random numbers of a batch depend on
-    its place alone, so that two evaluations of the same weights agree exactly.
+    Batches carry `mask` [b], 0 for the examples that fill up the last one; the family sees it as "present". The random
+    numbers of a batch depend on its place alone, so that two evaluations of the same weights agree exactly.
     """
 
     @jax.jit
     def totals(weights, batch, key):
         mask = batch["mask"]
-        values = family.evaluate(weights, {k: v for k, v in batch.items() if k != "mask"}, key)
+        examples = {name: value for name, value in batch.items() if name != "mask"}
+        values = family.evaluate(weights, {**examples, "present": mask > 0}, key)
         sums = {name: jnp.sum(jnp.where(mask > 0, value, 0.0)) for name, value in values.items()}
         return sums, jnp.sum(mask)
 

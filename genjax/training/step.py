@@ -1,7 +1,7 @@
 """The one train step: for each player in order, gradient of its loss, its optimizer, its moving average.
 
     for player in family.players:
-        gradient of player.loss on its own parameters, averaged over the microbatches
+        gradient of player.loss on its own parameters, of the batch at once or in pieces (`accumulate`)
         updates from its own optax chain
         ema <- ema + (1 - decay) (params - ema),   decay = min(d, (1 + step) / (10 + step)) while warming up
 
@@ -18,7 +18,8 @@ import optax
 
 from genjax.core import rng
 from genjax.core import tree as tree_lib
-from genjax.families.base import Family, LossInputs, LossOutputs, Player
+from genjax.families.base import Family, LossInputs, Player
+from genjax.training import accumulate
 from genjax.training.state import TrainState
 from genjax.typing import Array, Batch, Bool, Float, Int, Key, PyTree
 
@@ -45,12 +46,17 @@ def make_train_step(
         family: its players are trained in their order, each seeing what those before it became.
         optimizers: player name -> optax chain.
         ema: moving average of all players' parameters.
-        microbatches: pieces into which the batch is cut, whose gradients are averaged before the update.
+        microbatches: pieces into which the batch is cut, whose gradients are added up before the update.
+
+    Raises:
+        ValueError: microbatches for a player that needs the batch as a whole.
 
     The metrics are the losses' own, each under `player/name`, with `player/loss` and `player/grad_norm`. A player
     that rests in a step (`every`) reports NaN there, which means "nothing to report"; `finite` is 1 as long as
     every loss and gradient of the step was finite.
     """
+
+    accumulate.check(family, microbatches)
 
     def train_step(state: TrainState, batch: Batch, frozen: PyTree, key: Key):
         metrics, finite = {}, jnp.asarray(True)
@@ -85,48 +91,15 @@ def _make_update(player: Player, optimizer: optax.GradientTransformation, microb
     def update(state: TrainState, batch: Batch, frozen: PyTree, key: Key):
         own = state.params[player.name]
         others = {name: params for name, params in state.params.items() if name != player.name}
-
-        def gradient(extra, piece, key):
-            inputs = LossInputs(others, extra, frozen, piece, key, state.step)
-            return jax.value_and_grad(player.loss, has_aux=True)(own, inputs)
-
-        if microbatches == 1:
-            (loss, outputs), grads = gradient(state.extra, batch, key)
-        else:
-            (loss, outputs), grads = _accumulate(gradient, state.extra, batch, key, microbatches)
-        updates, opt_state = optimizer.update(grads, state.opt_state[player.name], own)
-        metrics = {**outputs.metrics, "loss": loss, "grad_norm": optax.tree.norm(grads)}
+        inputs = LossInputs(others, state.extra, frozen, batch, key, state.step)
+        found = accumulate.compute(player, own, inputs, microbatches)
+        updates, opt_state = optimizer.update(found.grads, state.opt_state[player.name], own)
+        metrics = {**found.metrics, "loss": found.loss, "grad_norm": optax.tree.norm(found.grads)}
         state = state._replace(
             params={**state.params, player.name: optax.apply_updates(own, updates)},
             opt_state={**state.opt_state, player.name: opt_state},
-            extra=outputs.extra,
+            extra=found.extra,
         )
         return state, metrics
 
     return update
-
-
-def _accumulate(gradient, extra: PyTree, batch: Batch, key: Key, microbatches: int):
-    """Mean gradient, loss and metrics over pieces of the batch; `extra` passes from piece to piece.
-
-    Every n-th example goes into the same piece, so that each device cuts up its own share of the batch.
-    """
-    pieces = jax.tree.map(
-        lambda x: x.reshape(x.shape[0] // microbatches, microbatches, *x.shape[1:]).swapaxes(0, 1), batch
-    )
-
-    def body(extra, inputs):
-        (loss, outputs), grads = gradient(extra, *inputs)
-        return outputs.extra, (loss, outputs.metrics, grads)
-
-    def accumulate(carry, inputs):
-        extra, total = carry
-        extra, values = body(extra, inputs)
-        return (extra, jax.tree.map(jnp.add, total, values)), None
-
-    keys = jax.random.split(key, microbatches)
-    shapes = jax.eval_shape(body, extra, jax.tree.map(lambda x: x[0], (pieces, keys)))[1]
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-    (extra, total), _ = jax.lax.scan(accumulate, (extra, zeros), (pieces, keys))
-    loss, metrics, grads = jax.tree.map(lambda x: x / microbatches, total)
-    return (loss, LossOutputs(extra, metrics)), grads

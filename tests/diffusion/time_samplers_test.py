@@ -119,3 +119,11 @@ def test_losses_that_are_not_finite_are_skipped_and_counted():
     assert int(history.skipped) == 2
     history = times.update(history, jnp.array([1.0, 1, 1]), jnp.array([-np.inf, 6.0, 1e30]))
     assert int(history.skipped) == 3 and np.isfinite(time_samplers.step_probs(history, 0.001)).all()
+
+
+def test_even_times_of_those_present_cover_the_range():
+    """Five of eight places, four times each: one of the twenty in each twentieth of the range, one a quarter each."""
+    present = jnp.asarray([True, False, True, True, False, False, True, True])
+    t = time_samplers.even(schedules.flow(), jax.random.key(3), present, 4)[:, present]
+    np.testing.assert_array_equal(np.sort(np.ceil(np.asarray(t).ravel() * 20 - 1e-4)), np.arange(1, 21))
+    np.testing.assert_array_equal(np.ceil(np.asarray(t) * 4 - 1e-4), np.arange(1, 5)[:, None].repeat(5, 1))

@@ -9,6 +9,7 @@ from configs import dvae_dalle, dvae_digits
 from genjax.core.tree import count_params
 from genjax.families import dvae, registry
 from genjax.families.base import Tokenizer, Weights
+from genjax.families.base_terms import code_shares, summarize_shares
 from genjax.typing import DataSpec
 
 SPEC = DataSpec((8, 8, 1), num_classes=10)
@@ -65,7 +66,7 @@ def test_relaxed_draws_are_on_the_simplex_and_categorical_in_the_limit():
 
 def test_usage_and_perplexity():
     def metrics(codes):
-        return dvae.code_metrics(jax.nn.one_hot(jnp.asarray(codes).reshape(1, 2, -1), 8))
+        return summarize_shares({"shares": code_shares(jnp.asarray(codes).reshape(1, 2, -1), 8).mean})
 
     even, one = metrics([0, 1, 2, 3] * 2), metrics([5] * 8)
     assert even["usage"] == 0.5 and even["perplexity"] == pytest.approx(4.0)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.families.base import Family, LossInputs
+from genjax.training import accumulate
 
 EMPTY = MappingProxyType({})
 
@@ -46,8 +47,9 @@ def compute(
     chosen = next(one for one in family.players if player in (None, one.name))
     others = {name: value for name, value in params.items() if name != chosen.name}
     inputs = LossInputs(others, extra, dict(frozen), batch, key, jnp.asarray(step, jnp.int32))
-    value, outputs = chosen.loss(params[chosen.name], inputs)
-    return Loss(value, outputs.metrics, outputs.extra)
+    outputs = chosen.loss(params[chosen.name], inputs)
+    metrics = chosen.summarize({name: term.mean for name, term in outputs.metrics.items()})
+    return Loss(accumulate.total(outputs.terms), metrics, outputs.extra)
 
 
 def jitted(family: Family, params: Mapping[str, Any], batch: Mapping[str, Any], key: Any, **how: Any) -> Loss:

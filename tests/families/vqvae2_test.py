@@ -129,7 +129,7 @@ def test_dead_codes_of_each_level_restart_by_a_key_of_their_own(parts):
     assert len({draw.key for draw in found}) >= len(weights.extra) and not repeated(found)
 
 
-def test_microbatches_pass_the_codebooks_on(parts):
+def test_a_second_batch_moves_the_codebooks_on(parts):
     family, weights = parts
     first = losses.jitted(family, weights.params, batch(), KEY, extra=weights.extra)
     second = losses.jitted(family, weights.params, batch(), KEY, extra=first.extra)

@@ -56,3 +56,12 @@ def test_the_batch_is_that_of_all_devices():
     cut = [jax.device_put(v, NamedSharding(mesh, sharding.BATCH_SPEC)) for v in (x, y)]
     for one, eight in zip(jax.tree.leaves(run(x, y)), jax.tree.leaves(run(*cut)), strict=True):
         np.testing.assert_allclose(one, eight, rtol=1e-5, atol=1e-7)
+
+
+def test_pairs_that_are_not_present_are_no_negatives():
+    x, y = (contrastive.normalize(v) for v in pairs())
+    present = jnp.asarray([True, True, False, True, False, True, True, True])
+    alone = contrastive.info_nce(x[present], y[present], 3.0)
+    among = contrastive.info_nce(x, y, 3.0, present)
+    for found, expected in zip(among, alone, strict=True):
+        np.testing.assert_allclose(found[present], expected, rtol=1e-6)

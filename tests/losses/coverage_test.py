@@ -33,3 +33,12 @@ def test_few_examples():
     real = jnp.array([[0.0], [1.0], [4.0]])
     np.testing.assert_array_equal(mode_coverage(real, jnp.array([[4.5]])), [0, 0, 1])
     np.testing.assert_array_equal(mode_coverage(real, jnp.array([[3.5]])), 1.0)
+
+
+def test_only_those_present_are_neighbours_or_cover():
+    """As of those alone, and not as of all: pads are nobody's neighbours, and what was drawn for them covers nobody."""
+    real, fake = jax.random.normal(KEY, (2, 16, 2))
+    present = jnp.arange(16) % 3 != 1
+    alone = mode_coverage(real[present], fake[present], k=1)
+    np.testing.assert_array_equal(mode_coverage(real, fake, 1, present)[present], alone)
+    assert (mode_coverage(real, fake, 1)[present] != alone).any()

@@ -15,6 +15,7 @@ from genjax.families.base import (
     TextFeatures,
     Tokenizer,
 )
+from genjax.families.base_terms import mean_of
 
 
 def build(model, sampling, spec, parents):
@@ -37,7 +38,7 @@ def build(model, sampling, spec, parents):
 
     def loss(params, inputs):
         wrong = params["table"][inputs.batch["tokens"]].mean((1, 2)) - inputs.batch["image"].mean((1, 2, 3))
-        return jnp.mean(wrong**2), LossOutputs(inputs.extra, {})
+        return LossOutputs({"loss": mean_of(wrong**2)}, {}, inputs.extra)
 
     def init(key, batch):
         return {"model": {"table": jax.random.uniform(key, (max(spec.vocab_size, 1), 3), minval=-1)}}, ()

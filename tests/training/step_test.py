@@ -8,6 +8,7 @@ import optax
 import pytest
 
 from genjax.families.base import Family, LossOutputs, Player
+from genjax.families.base_terms import mean_of, same
 from genjax.training import state as state_lib
 from genjax.training.step import Ema, ema_decay, make_train_step
 from tests.training import toy
@@ -65,8 +66,8 @@ def test_microbatches_equal_the_whole_batch(microbatches):
     family, optimizers = toy.family(), {"model": optax.adam(0.1)}
 
     def loss(params, inputs):  # linear in the examples, so that pieces average exactly
-        value = jnp.mean(jnp.mean(inputs.batch["image"], axis=(1, 2, 3))[:, None] * jnp.sin(params["w"]))
-        return value, LossOutputs(inputs.extra + 1, {"twice": 2 * value})
+        values = jnp.mean(inputs.batch["image"], axis=(1, 2, 3))[:, None] * jnp.sin(params["w"])
+        return LossOutputs({"loss": mean_of(values)}, {"twice": mean_of(2 * values)}, inputs.extra + 1)
 
     family = family._replace(players=(Player("model", loss),))
     state, batch = start(family, optimizers), toy.batch(np.arange(8.0))
@@ -89,7 +90,7 @@ def test_keys_depend_on_step_and_player_alone():
 
     def loss(params, inputs):
         seen.append(jax.random.key_data(inputs.key))
-        return jnp.sum(params["w"] ** 2), LossOutputs(inputs.extra, {})
+        return LossOutputs({"loss": same(jnp.sum(params["w"] ** 2))}, {}, inputs.extra)
 
     family, optimizers = toy.family(), {"model": optax.sgd(0.1)}
     family = Family(family.init, (Player("model", loss),), family.sample, family.evaluate, ())

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.families.base import Family, LossInputs, LossOutputs, Player, Samples
+from genjax.families.base_terms import same
 
 
 def _loss(name, other=None):
@@ -13,8 +14,7 @@ def _loss(name, other=None):
         target = jnp.mean(inputs.batch["image"])
         pull = inputs.others[other]["w"] if other else 0.0
         value = jnp.mean(jnp.square(params["w"] - target)) + 0.0 * jnp.sum(pull)
-        seen = jnp.sum(pull)
-        return value, LossOutputs(inputs.extra + 1, {"seen": seen})
+        return LossOutputs({"loss": same(value)}, {"seen": same(jnp.sum(pull))}, inputs.extra + 1)
 
     return loss
 

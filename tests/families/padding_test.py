@@ -1,0 +1,60 @@
+"""Padding of the last batch changes nothing: five examples are valued alike by themselves and among eight places."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import adm_classifier_imagenet64, biggan_digits, clip_noisy_shapes, clip_shapes, dcgan_digits, ddpm_digits
+from genjax.families.base import Weights
+from genjax.typing import DataSpec
+from tests.families import clip_prior_test, toy_clip
+from tests.families.microbatches_test import build, images
+
+KEY = jax.random.key(0)
+TEXTS = DataSpec((16, 16, 3), has_text=True, text_length=6, vocab_size=40)
+
+
+def captioned(count=8):
+    tokens = np.random.default_rng(2).integers(1, 40, (count, 6)).astype(np.int32)
+    return images(count, (16, 16, 3)) | {"tokens": jnp.asarray(tokens)}
+
+
+CHEAP = {
+    "clip": lambda: (build(clip_shapes, TEXTS), captioned(), {}),
+    "dcgan": lambda: (build(dcgan_digits), images(), {}),
+    "diffusion": lambda: (build(ddpm_digits), images(), {}),
+}
+DEAR = {
+    "biggan": lambda: (build(biggan_digits), images(), {}),
+    "clip_noisy": lambda: (build(clip_noisy_shapes, TEXTS), captioned(), {}),
+    "clip_prior": lambda: (clip_prior_test.build(), toy_clip.batch(8), toy_clip.FROZEN),
+    "noisy_classifier": lambda: (build(adm_classifier_imagenet64), images(), {}),
+}
+
+
+def check(case):
+    """Whether values of five examples are others among eight that are present; those among padding may not be."""
+    family, batch, frozen = case()
+    params, extra = jax.jit(family.init)(KEY, batch)
+    noise = np.random.default_rng(0)
+    params = jax.tree.map(lambda x: x + 0.1 * noise.standard_normal(x.shape, np.float32), params)
+    evaluate = jax.jit(family.evaluate)
+    weights = Weights(params, extra, frozen)
+    alone = evaluate(weights, jax.tree.map(lambda x: x[:5], batch), KEY)
+    among = evaluate(weights, batch | {"present": jnp.arange(8) < 5}, KEY)
+    full = evaluate(weights, batch, KEY)
+    for name, value in alone.items():
+        np.testing.assert_allclose(among[name][:5], value, rtol=2e-4, atol=1e-5, err_msg=name)
+    return any(jnp.abs(full[name][:5] - value).max() > 1e-3 for name, value in alone.items())
+
+
+@pytest.mark.parametrize("case", CHEAP.values(), ids=CHEAP)
+def test_padding_takes_no_part(case):
+    assert check(case), "three more examples would"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", DEAR.values(), ids=DEAR)
+def test_padding_takes_no_part_in_larger_networks(case):
+    check(case)
