@@ -62,7 +62,6 @@ class _Network(nn.Module):
         attention_resolutions: sizes in pixels after whose stages there is self-attention.
         depth: bottleneck blocks a stage, as BigGAN-deep's 2; 0 = one block of BigGAN's own kind.
         remat: recompute blocks in the backward pass, to save memory.
-        norm_eps: added to the variances of batch norm.
         spectral_eps: of the spectral norms.
         dtype: of the computation. Statistics, spectral norms and results are float32.
         param_dtype: of the parameters.
@@ -74,7 +73,6 @@ class _Network(nn.Module):
     attention_resolutions: tuple[int, ...] = (64,)
     depth: int = 0
     remat: bool = False
-    norm_eps: float = 1e-5
     spectral_eps: float = 1e-6
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
@@ -89,8 +87,7 @@ class _Network(nn.Module):
     def _block(self, kind: type[nn.Module], train_at: int, out_channels: int, resample: bool, name: str, **fields):
         """A block; `train_at` is the place of `train` among its arguments, which remat has to know."""
         kind = nn.remat(kind, static_argnums=(train_at,)) if self.remat else kind
-        epsilons = {"norm_eps": self.norm_eps, "spectral_eps": self.spectral_eps}
-        return kind(out_channels, resample, name=name, **epsilons, **self._dtypes, **fields)
+        return kind(out_channels, resample, name=name, spectral_eps=self.spectral_eps, **self._dtypes, **fields)
 
     def _attend(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h w c"]:
         if x.shape[1] not in self.attention_resolutions:
@@ -107,6 +104,7 @@ class Generator(_Network):
         z_dim: size of the latent.
         shared_dim: size of the class embedding; 0 = the plain form, with tables in each norm.
         bottom_size: height and width of the first features.
+        norm_eps: added to the variances of batch norm.
         others: see `_Network`.
     """
 
@@ -114,6 +112,7 @@ class Generator(_Network):
     z_dim: int = 120
     shared_dim: int = 128
     bottom_size: int = 4
+    norm_eps: float = 1e-5
 
     @property
     def image_size(self) -> int:
@@ -182,7 +181,7 @@ class Generator(_Network):
     def _stage(self, h, stage: int, condition, train, momentum):
         """The blocks of one stage; the last of them changes size and channels."""
         out_channels = self.width * self.channel_mult[stage + 1]
-        norms = {"spectral_norms": self.shared_dim > 0}
+        norms = {"spectral_norms": self.shared_dim > 0, "norm_eps": self.norm_eps}
         if not self.depth:
             block = self._block(GeneratorBlock, 3, out_channels, True, f"block_{stage}", **norms)
             return block(h, condition, train, momentum)

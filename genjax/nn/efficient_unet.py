@@ -43,10 +43,11 @@ class EfficientUNet(UNet):
         attention_resolutions: sizes, in pixels, of the levels that end in attention; the first level has half the
             picture's size.
         text_only: attention is to a text's tokens alone.
-        others: see `UNet`; of these, `resblock_updown` has no meaning here.
+        others: see `UNet`; of these, `resblock_updown` and `middle_attention` are refused: there is no such thing here.
     """
 
     num_res_blocks: Sequence[int] = (2, 4, 8, 8)
+    middle_attention: bool = False
     text_only: bool = False
 
     @nn.compact
@@ -93,6 +94,9 @@ class EfficientUNet(UNet):
 
     def _check(self, x) -> None:
         super()._check(x)
+        for name in ("resblock_updown", "middle_attention"):
+            if getattr(self, name):
+                raise ValueError(f"an Efficient U-Net has no {name}; leave {name}=False")
         if len(self.num_res_blocks) != len(self.channel_mult):
             raise ValueError(
                 f"num_res_blocks={tuple(self.num_res_blocks)} has to name as many levels as channel_mult="

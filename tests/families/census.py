@@ -1,0 +1,193 @@
+"""What a family's settings reach, seen in what JAX traces of it: nothing is compiled and nothing computed.
+
+A *place* is one function of a family: "init", "loss" (of all players), "evaluate", "sample", or one of its interface,
+by its name there. Its fingerprint is the text of its jaxpr with all constants, so that a setting that reaches it, be it
+as a shape, a branch or a number, changes the fingerprint.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from genjax.families import registry
+from genjax.families.base import EmbeddingSampler, Family, ImageSampler, SuperResolver, Weights
+from genjax.training import generate
+from genjax.typing import DataSpec
+from tests.families import losses
+
+COUNT = 2
+"""Examples of a batch."""
+
+
+class Case(NamedTuple):
+    """A config small enough to be traced in a moment, and what it is built on.
+
+    Attributes:
+        config: fields as in `configs/`.
+        spec: what its data would be.
+        parents: interfaces of the upstream stages, by name.
+        frozen: their weights.
+        extra_batch: entries of a batch beside image, label and tokens.
+    """
+
+    config: ConfigDict
+    spec: DataSpec
+    parents: Mapping[str, Any] = {}
+    frozen: Mapping[str, Weights] = {}
+    extra_batch: Mapping[str, Any] = {}
+
+
+def build(case: Case) -> Family:
+    """The family of a case."""
+    model, sampling = case.config.model.to_dict(), case.config.sampling.to_dict()
+    return registry.build(case.config.family, model, sampling, case.spec, case.parents)
+
+
+def changed(case: Case, path: str, value: Any) -> Case:
+    """The case with another value at `path`, as "model.network.width"."""
+    config = ConfigDict(case.config.to_dict())
+    *way, last = path.split(".")
+    with config.unlocked():
+        node = config
+        for name in way:
+            node = node[name]
+        if isinstance(value, Mapping):
+            value = ConfigDict(value)
+        elif last in node and not isinstance(value, type(node[last])):
+            del node[last]
+        node[last] = value
+    return case._replace(config=config)
+
+
+def batch_of(case: Case) -> dict[str, jax.ShapeDtypeStruct]:
+    """The shapes of a batch."""
+    batch = {"image": jax.ShapeDtypeStruct((COUNT, *case.spec.image_shape), jnp.float32)}
+    if case.spec.num_classes:
+        batch["label"] = jax.ShapeDtypeStruct((COUNT,), jnp.int32)
+    if case.spec.text_length:
+        batch["tokens"] = jax.ShapeDtypeStruct((COUNT, case.spec.text_length), jnp.int32)
+    return {**batch, **case.extra_batch}
+
+
+def conditions_of(case: Case, family: Family) -> tuple[dict[str, jax.ShapeDtypeStruct], dict[str, jax.Array]]:
+    """(what each sample is conditioned on, the scalars that the config's sampling settings make)."""
+    interface = family.interface
+    each = {"index": jax.ShapeDtypeStruct((COUNT,), jnp.int32)}
+    if getattr(interface, "num_classes", 0):
+        each["label"] = jax.ShapeDtypeStruct((COUNT,), jnp.int32)
+    if getattr(interface, "text_length", 0):
+        each["tokens"] = jax.ShapeDtypeStruct((COUNT, interface.text_length), jnp.int32)
+    if isinstance(interface, SuperResolver):
+        each["low_res"] = jax.ShapeDtypeStruct((COUNT, *interface.low_res_shape), jnp.float32)
+    scalars = generate.options(interface, case.config.sampling.to_dict(), {})
+    return each, {name: jnp.asarray(value, jnp.float32) for name, value in scalars.items()}
+
+
+def places(case: Case) -> dict[str, Callable[[], str]]:
+    """Place -> what gives its fingerprint."""
+    family, batch, key = build(case), batch_of(case), jax.random.key(0)
+
+    @cache
+    def fresh() -> Weights:
+        return Weights(*jax.eval_shape(family.init, key, batch), dict(case.frozen))
+
+    def loss(params, extra, frozen, batch, step):
+        how = {"extra": extra, "frozen": frozen, "step": step}
+        return [losses.compute(family, params, batch, key, player=player.name, **how) for player in family.players]
+
+    step = jax.ShapeDtypeStruct((), jnp.int32)
+    found = {
+        "init": lambda: fingerprint(family.init, key, batch),
+        "loss": lambda: fingerprint(loss, *fresh()[:2], case.frozen, batch, step),
+        "evaluate": lambda: fingerprint(family.evaluate, fresh(), batch, key),
+        "players": lambda: repr([(player.name, player.every) for player in family.players]),
+    }
+    found |= _interface(case, family, fresh, batch, key)
+    if family.reconstruct:
+        found["reconstruct"] = lambda: fingerprint(family.reconstruct, fresh(), batch["image"], key)
+    return found
+
+
+def _interface(case: Case, family: Family, fresh: Callable[[], Weights], batch, key) -> dict[str, Callable[[], str]]:
+    """The places of its interface."""
+    interface, found = family.interface, {}
+    image, t = batch["image"], jax.ShapeDtypeStruct((COUNT,), jnp.float32)
+    arguments = {
+        "log_prob": (image, t, batch.get("label")),
+        "encode_image": (image, t if getattr(interface, "schedule", None) else None),
+        "encode_text": (batch.get("tokens"),),
+        "logit_scale": (),
+        "features": (image,),
+        "logits": (image,),
+        "encode": (batch.get("tokens", image),),
+    }
+    for name, given in arguments.items():
+        if hasattr(interface, name):
+            found[name] = lambda name=name, given=given: fingerprint(getattr(interface, name), fresh(), *given)
+    if hasattr(interface, "grids"):
+        codes = tuple(jax.ShapeDtypeStruct((COUNT, *grid), jnp.int32) for grid in interface.grids)
+        found["encode"] = lambda: fingerprint(interface.encode, fresh(), image)
+        found["decode"] = lambda: fingerprint(interface.decode, fresh(), codes)
+    if isinstance(interface, ImageSampler | SuperResolver | EmbeddingSampler):
+        each, scalars = conditions_of(case, family)
+        found |= _drawing(interface, fresh, each, scalars, image, key)
+    for name, likelihood in getattr(interface, "likelihoods", {}).items():
+        found[name] = lambda likelihood=likelihood: fingerprint(likelihood, fresh(), batch, key)
+    return found
+
+
+def _drawing(interface, fresh, each, scalars, image, key) -> dict[str, Callable[[], str]]:
+    """The ways to draw: "sample", and of a diffusion model also "fill" what is erased and "edit" an image."""
+
+    def draw(weights, each):
+        return interface.sample(weights, {**each, **scalars}, key)
+
+    found = {"sample": lambda: fingerprint(draw, fresh(), each)}
+    if getattr(interface, "guidable", None):
+        mask = jax.ShapeDtypeStruct((*image.shape[:-1], 1), jnp.float32)
+        found["fill"] = lambda: fingerprint(draw, fresh(), {**each, "known": image, "mask": mask})
+        found["edit"] = lambda: fingerprint(draw, fresh(), {**each, "source": image})
+        found["invert"] = lambda: fingerprint(
+            lambda weights, given: interface.invert(weights, given, key), fresh(), {**each, "source": image}
+        )
+    return found
+
+
+def fingerprint(function: Callable, *args: Any) -> str:
+    """A digest of all that is traced of a function: its operations, their parameters and all constants."""
+    closed = jax.make_jaxpr(function)(*args)
+    digest = hashlib.sha256(re.sub(r"0x[0-9a-f]+", "", str(closed)).encode())
+    for constant in _constants(closed):
+        digest.update(constant)
+    return digest.hexdigest()
+
+
+def _constants(closed) -> list[bytes]:
+    """The bytes of what a jaxpr closes over, and of the jaxprs within."""
+    found = [_bytes(value) for value in closed.consts]
+    for inner in _inner(closed):
+        found += _constants(inner)
+    return found
+
+
+def _inner(closed) -> list:
+    """The closed jaxprs among the parameters of a jaxpr's operations."""
+    found = []
+    for equation in closed.jaxpr.eqns:
+        for value in jax.tree.leaves(dict(equation.params), is_leaf=lambda x: hasattr(x, "consts")):
+            if hasattr(value, "consts"):
+                found.append(value)
+    return found
+
+
+def _bytes(value: Any) -> bytes:
+    if hasattr(value, "dtype") and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+        value = jax.random.key_data(value)
+    return np.asarray(value).tobytes()
