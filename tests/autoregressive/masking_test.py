@@ -26,7 +26,7 @@ def test_top_k_breaks_ties_by_the_lower_token():
     np.testing.assert_array_equal(kept(masking.keep_top_k(jnp.zeros((1, 4)), 2)), [[True, True, False, False]])
 
 
-@pytest.mark.parametrize("top_p", [1e-6, 0.3, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("top_p", [0.0, 1e-6, 0.3, 0.5, 0.9, 0.999])
 def test_top_p_is_the_least_set_of_that_mass(top_p):
     chances = np.exp(np.asarray(LOGITS, np.float64))
     chances /= chances.sum(-1, keepdims=True)

@@ -38,6 +38,13 @@ def test_the_256_levels_sum_to_one(log_scale):
     assert probabilities(raw, LEVELS).sum() == pytest.approx(1, abs=2e-5)
 
 
+def test_scales_stop_at_the_least():
+    raw = raw_params(1, 3)
+    least, below = (probabilities(with_scales(raw, 1, 3, log_scale), LEVELS) for log_scale in (-7.0, -9.0))
+    np.testing.assert_array_equal(least, below)
+    assert np.abs(least - probabilities(with_scales(raw, 1, 3, -6.0), LEVELS)).max() > 1e-4
+
+
 def reference(raw, x, channels, components):
     """-log P in float64, by the equations of the paper, one pixel, component and channel at a time."""
     raw, x, total = raw.astype(np.float64), x.astype(np.float64), []
