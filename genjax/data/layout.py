@@ -154,15 +154,23 @@ class _Reader:
         entries = []
         for row in table.rows:
             name = self._find(prefix, row.file_name)
-            file = self._files.get(name) or File(name, -1, 0)
+            file = self._files.get(name) or self._elsewhere(name)
             entries.append(self._entry(file, row.label, row.texts if table.captioned else self._caption(name)))
         names = {entry.name for entry in entries}
         self._read |= names
         self._skipped |= {file.name: f"not named in {shown(path)}" for file in images if file.name not in names}
-        folders = sorted({name[len(prefix) :].split("/")[0] for name in names if "/" in name[len(prefix) :]})
+        tops = {name[len(prefix) :].split("/")[0] for name in names if "/" in name[len(prefix) :]}
+        folders = sorted(tops - {"", ".."})
         if folders and not table.labelled and not all(map(split_of, folders)):
             self._notes.append(f"the folders {listed(folders, _FEW)} are no classes: {shown(path)} has no labels")
         return entries
+
+    def _elsewhere(self, name: str) -> File:
+        """A file that a table names and that doesn't lie below the folder; without a size where there is none."""
+        try:
+            return File(name, os.stat(os.path.join(self._root, name)).st_size, 0)
+        except (OSError, ValueError):
+            return File(name, -1, 0)
 
     def _find(self, prefix: str, file_name: str) -> str:
         """A row's image below the folder; `\\` is understood as `/` where that is the one that is there."""

@@ -259,3 +259,16 @@ def test_the_time_grows_with_the_number_of_files_and_no_faster():
     found = layout.understand("/nowhere", Listing(files, folders, (), (), ()))
     assert time.process_time() - start < 3  # a comparison of all with all takes longer than that
     assert len(found.splits[""]) == 8_000 and found.notes == ["not read: 8000 files .xml"]
+
+
+def test_a_table_may_name_images_that_lie_elsewhere(tmp_path, caplog):
+    for name in ("x/1.png", "x/2.png"):
+        paint(tmp_path / name)
+    (tmp_path / "y").mkdir()
+    (tmp_path / "y/metadata.csv").write_text(f"file_name,text\n../x/1.png,one\n{tmp_path}/x/2.png,two\n")
+    source, records = read(tmp_path / "y")
+    assert [record["text"] for record in records] == ["one", "two"] and not caplog.records
+    paint(tmp_path / "x/1.png", size=(50, 50))
+    assert read(tmp_path / "y")[0].spec.fingerprint == source.spec.fingerprint  # its listing is what it was
+    (tmp_path / "y/note.txt").touch()
+    assert read(tmp_path / "y")[0].spec.fingerprint != source.spec.fingerprint
