@@ -25,10 +25,12 @@ Deviation: EDM states its scalars for alpha = 1; here x_t / alpha takes the plac
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from genjax.core.numerics import expand_to
-from genjax.diffusion.schedules import NoiseLevel, Scalar
+from genjax.diffusion.schedules import Flow, NoiseLevel, Scalar, Schedule
 from genjax.typing import Array, Float
 
 
@@ -135,3 +137,33 @@ def make(name: str, **kwargs) -> Parameterizer:
     if name not in _MAKERS:
         raise ValueError(f"unknown parameterization {name!r}; known: {', '.join(sorted(_MAKERS))}")
     return _MAKERS[name](**kwargs)
+
+
+LARGEST = 1e6
+"""Of c_skip and c_out: what multiplies a float32's rounding by more leaves no digit of x0."""
+
+
+def failure(parameterizer: Parameterizer, schedule: Schedule) -> str:
+    """Why the parameterization can't be used with the schedule, by its scalars at both ends; "" if it can.
+
+    The clean end of the flow schedule, t = 0, is never visited: there it is a time shortly after it that counts.
+    """
+    with jax.ensure_compile_time_eval():
+        first = 1e-5 * schedule.t_max if isinstance(schedule, Flow) else schedule.t_min
+        for end, t in (("least", first), ("most", schedule.t_max)):
+            level = schedule(jnp.asarray(t, float))
+            scalars = np.asarray([float(value) for value in parameterizer(level)])
+            where = f"at the time of {end} noise, t={float(t):g}, where alpha={float(level.alpha):g} and "
+            where += f"sigma={float(level.sigma):g}"
+            if not level.sigma > 0:
+                return f"there is no noise {where}"
+            if not np.isfinite(scalars).all() or scalars[1] == 0:
+                return f"it divides by 0 {where}"
+            if np.abs(scalars[:2]).max() > LARGEST:
+                return f"it multiplies rounding errors by {np.abs(scalars[:2]).max():.1g} {where}"
+    return ""
+
+
+def fitting(schedule: Schedule) -> list[str]:
+    """Names of the parameterizations, at their defaults, that can be used with the schedule."""
+    return sorted(name for name, maker in _MAKERS.items() if not failure(maker(), schedule))

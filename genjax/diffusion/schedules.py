@@ -322,7 +322,8 @@ def edm(sigma_min: Scalar = 0.002, sigma_max: Scalar = 80.0) -> Identity:
 def flow(t_max: Scalar = 1.0) -> Flow:
     """alpha = 1 - t, sigma = t (flow matching, arXiv:2210.02747; rectified flow, arXiv:2209.03003).
 
-    At t = 1 no data is left in x_t, so an eps prediction says nothing of x0 there: give `t_max < 1` with it.
+    At t = 1 no data is left in x_t, so an eps prediction says nothing of x0 there: with it `t_max` has to be less
+    than 1 (`parameterization.failure`).
     """
     return Flow(t_max)
 

@@ -173,6 +173,7 @@ def make(
         conditioning.check_inpaint(inpaint)
     variance = asked.sampler.get("variance", "learned_range" if settings.learned_variance else "fixed_small")
     schedule = schedules.make(**settings.schedule)
+    parameterizer = _parameterizer(settings, schedule)
     channels = spec.image_shape[-1]
     return Model(
         settings=settings,
@@ -187,7 +188,7 @@ def make(
             **(conditioning.network_fields(low_res, spec.image_shape) if low_res else {}),
         ),
         schedule=schedule,
-        parameterization=parameterization.make(**settings.parameterization),
+        parameterization=parameterizer,
         weighting=weighting.make(**settings.weighting),
         times=time_samplers.make(schedule=schedule, **settings.time_sampler),
         variance=variance,
@@ -196,6 +197,26 @@ def make(
         inpaint=inpaint,
         conditioner=conditioner,
     )
+
+
+def _parameterizer(settings: Settings, schedule: schedules.Schedule) -> parameterization.Parameterizer:
+    """What the network predicts.
+
+    Raises:
+        ValueError: for a parameterization that an end of the schedule leaves undefined.
+    """
+    made = parameterization.make(**settings.parameterization)
+    wrong = parameterization.failure(made, schedule)
+    if wrong:
+        other = parameterization.fitting(schedule)
+        way_out = f"choose one of {other}" if other else "change the schedule's ends"
+        if isinstance(schedule, schedules.Flow):
+            way_out += ", or end the schedule before, config.model.schedule.t_max=0.999"
+        raise ValueError(
+            f"config.model.parameterization.name={settings.parameterization['name']!r} doesn't go with "
+            f"config.model.schedule.name={settings.schedule['name']!r}: {wrong}; {way_out}"
+        )
+    return made
 
 
 def training_pair(model: Model, frozen: Mapping[str, Weights], batch: Batch, key: Key) -> tuple[Image, Cond]:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
 from genjax.core import paths
@@ -84,8 +85,8 @@ def check(config: ConfigDict) -> ConfigDict:
     """A copy of a run's config, with its paths as this machine has them.
 
     Raises:
-        ValueError: for a chain's config, fields that are missing, numbers out of range, paths to other storage; each by
-            its name.
+        ValueError: for a chain's config, fields that are missing, numbers out of range, precisions that can't be
+            trained in, paths to other storage; each by its name.
     """
     _expect_run(config)
     config = ConfigDict(config.to_dict())
@@ -116,8 +117,22 @@ def _expect_run(config: ConfigDict) -> None:
         raise ValueError(f"the config has no field {missing[0]}: let it start from configs.common.base()")
 
 
+def _check_dtype(name: str, value: Any) -> None:
+    """A precision that can be trained in, as jax has it."""
+    wide = ["float64"] if jax.config.jax_enable_x64 else []
+    known = ["bfloat16", "float32", *wide]
+    if value is None or value in known:
+        return
+    message = f"config.{name}={value!r} can't be trained in: choose one of {known}"
+    if value in ("float16", "half", "fp16", "f2"):
+        message += "; most gradients of a network are too small for float16, bfloat16 has float32's range"
+    raise ValueError(message)
+
+
 def _check_value(name: str, value: Any) -> None:
     """A number in its range; a field that is one in every config may be nothing else."""
+    if re.fullmatch(r"model\.(.+\.)?(param_)?dtype", name):
+        _check_dtype(name, value)
     within = range_of(name)
     for number in value if isinstance(value, (tuple, list)) else (value,):
         if name in REQUIRED or (isinstance(number, (int, float)) and not isinstance(number, bool)):

@@ -1,5 +1,7 @@
 """Parameterizations: targets, their inversion, EDM's table."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -67,3 +69,32 @@ def test_the_network_sees_the_schedules_time():
 def test_unknown_name():
     with pytest.raises(ValueError, match="known: .*edm.*eps"):
         parameterization.make("score")
+
+
+ZERO_SNR = schedules.from_betas([1e-4, 0.01, 0.5, 1.0])
+TOO_CLOSE = "multiplies rounding errors"
+
+
+@pytest.mark.parametrize(
+    ("schedule", "refused"),
+    [
+        (schedules.linear_beta(), {}),
+        (schedules.cosine(4000), {}),
+        (schedules.scaled_linear(), {}),
+        (schedules.continuous_cosine(), {}),
+        (schedules.variance_exploding(), {}),
+        (schedules.edm(), {}),
+        (schedules.flow(0.999), {}),
+        (schedules.flow(), {"eps": "divides by 0.*most noise, t=1, where alpha=0", "edm": "divides by 0.*most noise"}),
+        (ZERO_SNR, {"eps": "divides by 0.*most noise, t=3, where alpha=0", "edm": "divides by 0.*most noise, t=3"}),
+        (schedules.flow(1 - 1e-7), {"eps": TOO_CLOSE}),
+        (schedules.continuous_cosine(-40.0), {"eps": TOO_CLOSE, "edm": "divides by 0"}),
+        (schedules.edm(0.0), dict.fromkeys(parameterization._MAKERS, "no noise at the time of least noise, t=0")),
+    ],
+)
+def test_which_pairs_of_schedule_and_parameterization_are_refused(schedule, refused):
+    """All others have finite scalars at both ends, by which x0 comes back from the true output."""
+    assert parameterization.fitting(schedule) == sorted(parameterization._MAKERS.keys() - refused)
+    for name in parameterization._MAKERS:
+        wrong = parameterization.failure(parameterization.make(name), schedule)
+        assert re.search(refused[name], wrong) if name in refused else wrong == "", (name, wrong)

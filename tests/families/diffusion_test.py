@@ -172,3 +172,24 @@ def test_guidance_of_a_model_without_null_class_is_refused():
 def test_unknown_family():
     with pytest.raises(ValueError, match="unknown family 'painting'; .*diffusion"):
         registry.build("painting", {}, {}, SPEC)
+
+
+@pytest.mark.parametrize("name", ["eps", "edm"])
+@pytest.mark.parametrize(
+    "schedule", [{"name": "flow"}, {"name": "from_betas", "betas": (0.01, 0.1, 0.2, 0.3, 0.5, 1.0)}]
+)
+def test_what_divides_by_no_data_at_the_noisiest_time_is_refused(schedule, name):
+    kind = schedule["name"]
+    words = rf"parameterization.name='{name}' doesn't go with .*schedule.name='{kind}': it divides by 0.*alpha=0 and.*"
+    model = {"schedule": schedule, "parameterization": {"name": name}}
+    words += r"choose one of \['flow', 'v', 'x0'\]" + ".*t_max=0.999" * (kind == "flow")
+    with pytest.raises(ValueError, match=words):
+        build_of(model)
+    for other in ("flow", "v", "x0"):
+        build_of(model | {"parameterization": {"name": other}})
+
+
+def build_of(model):
+    """A family of these pieces in place of the config's."""
+    config = ddpm_digits.get_config("tiny")
+    return registry.build(config.family, config.model.to_dict() | model, config.sampling.to_dict(), SPEC)

@@ -120,3 +120,13 @@ def test_what_is_no_config_of_a_run():
     del config.log.num_samples
     with pytest.raises(ValueError, match="no field log.num_samples"):
         config_check.check(config)
+
+
+@pytest.mark.parametrize("field", ["model.dtype", "model.network.dtype", "model.network.param_dtype"])
+def test_precisions_that_cannot_be_trained_in_are_refused(field):
+    for wrong in ("float16", "half", "fp16", "float64", "int8", 16):
+        with pytest.raises(ValueError, match=rf"config.{field}={wrong!r} .*'bfloat16', 'float32'") as refusal:
+            config_check.check(_config(**{field: wrong}))
+        assert ("float32's range" in str(refusal.value)) == (wrong in ("float16", "half", "fp16"))
+    for right in ("bfloat16", "float32", None):
+        config_check.check(_config(**{field: right}))
