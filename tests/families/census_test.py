@@ -15,13 +15,13 @@ import jaxtyping
 import pytest
 
 from genjax.families import registry
-from tests.families import census, census_cases, census_diffusion, census_others
+from tests.families import census, census_cases, census_diffusion, census_images, census_sequences
 from tests.families.census_rows import Proved, Refused, Rows, To
 
 ROOT = Path(__file__).parents[2]
 TABLES = (
-    census_diffusion.DIFFUSION, census_diffusion.MAKERS, census_diffusion.NETWORKS, census_others.CODERS,
-    census_others.ADVERSARIAL, census_others.AUTOREGRESSIVE, census_others.ENCODERS,
+    census_diffusion.DIFFUSION, census_diffusion.MAKERS, census_diffusion.NETWORKS, census_images.CODERS,
+    census_images.ADVERSARIAL, census_sequences.AUTOREGRESSIVE, census_sequences.ENCODERS,
 )  # fmt: skip
 ROWS: list[Rows] = [rows for table in TABLES for rows in table]
 

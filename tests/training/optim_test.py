@@ -3,11 +3,13 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from configs import common
 from genjax.core import tree
 from genjax.training import optim
+from tests.training import toy
 
 
 def settings(**changes):
@@ -65,6 +67,56 @@ def test_lower_layers_learn_slower():
     updates, _ = optimizer.update(params, optimizer.init(params), params)
     for path, leaf in zip(tree.param_paths(updates), jax.tree.leaves(updates), strict=True):
         np.testing.assert_allclose(leaf, -0.1 * expected[path], rtol=1e-5, err_msg=path)
+
+
+ADAM = {"b1": 0.8, "b2": 0.7, "eps": 0.3, "clip_norm": 0.5, "warmup_steps": 4, "name": "adamw", "weight_decay": 0.25}
+
+
+def test_adam_by_hand_with_settings_away_from_their_defaults():
+    """Three steps in float64: clipping by the global norm, moments, eps outside of the root, decay, warm-up."""
+    gradients, w = np.array([[3.0, -1.0], [0.2, 0.1], [-0.3, 2.0]]), np.array([[1.0, -2.0]])
+    optimizer = optim.make_optimizer(settings(**ADAM), 100)
+    params = {"kernel": jnp.asarray(w, jnp.float32)}
+    state, mean, square = optimizer.init(params), np.zeros_like(w), np.zeros_like(w)
+    for step, gradient in enumerate(gradients[:, None]):
+        updates, state = optimizer.update({"kernel": jnp.asarray(gradient, jnp.float32)}, state, params)
+        params = optax.apply_updates(params, updates)
+        clipped = gradient * min(1, 0.5 / np.linalg.norm(gradient))
+        mean, square = 0.8 * mean + 0.2 * clipped, 0.7 * square + 0.3 * clipped**2
+        direction = mean / (1 - 0.8 ** (step + 1)) / (np.sqrt(square / (1 - 0.7 ** (step + 1))) + 0.3)
+        w = w - 0.1 * (step + 1) / 4 * (direction + 0.25 * w)
+        np.testing.assert_allclose(params["kernel"], w, rtol=1e-5)
+
+
+def test_sgd_by_hand_with_momentum():
+    optimizer = optim.make_optimizer(settings(name="sgd", momentum=0.5), 100)
+    params = {"kernel": jnp.zeros((1, 1))}
+    state, seen = optimizer.init(params), []
+    for gradient in (1.0, 3.0):
+        updates, state = optimizer.update({"kernel": jnp.full((1, 1), gradient)}, state, params)
+        seen.append(float(updates["kernel"][0, 0]))
+    np.testing.assert_allclose(seen, [-0.1, -0.1 * (0.5 + 3.0)], rtol=1e-6)
+
+
+def test_adafactor_learns_at_the_rate_of_its_schedule():
+    slow, fast = (
+        first_update(3.0, name="adafactor", warmup_steps=steps)["kernel"] for steps in (10, 2)
+    )
+    np.testing.assert_allclose(fast / slow, 5.0, rtol=1e-4)
+
+
+def test_each_player_has_the_optimizer_of_its_name():
+    family = toy.family(("first", "second"))
+    each = {"second": settings(name="sgd", schedule="linear"), "first": settings(name="sgd", schedule="cosine")}
+    made = optim.make_optimizers(each, family, num_steps=4)
+    assert list(made) == ["first", "second"]
+    for name, expected in (("first", 0.5 * (1 + np.cos(np.pi / 4))), ("second", 0.75)):
+        state = made[name].init({"w": jnp.zeros(1)})
+        for _ in range(2):
+            updates, state = made[name].update({"w": jnp.ones(1)}, state)
+        np.testing.assert_allclose(updates["w"], -0.1 * expected, rtol=1e-5)
+    with pytest.raises(ValueError, match="config.optimizer.second is missing"):
+        optim.make_optimizers({"first": each["first"]}, family, 4)
 
 
 @pytest.mark.parametrize(("changes", "words"), [

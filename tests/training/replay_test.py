@@ -13,6 +13,7 @@ from configs import common
 from genjax.core import rng
 from genjax.data import loader
 from genjax.families.base import Family, ImageSampler, LossOutputs, Player, Samples
+from genjax.families.base_terms import same
 from genjax.training import loop
 from genjax.training.checkpoint import Checkpoints
 
@@ -29,7 +30,8 @@ def family() -> Family:
             "step": inputs.step.astype(jnp.float32),
             "calls": inputs.extra.astype(jnp.float32),
         }
-        return jnp.square(params["w"] - target), LossOutputs(inputs.extra + 1, metrics)
+        value = same(jnp.square(params["w"] - target))
+        return LossOutputs({"loss": value}, {name: same(one) for name, one in metrics.items()}, inputs.extra + 1)
 
     def evaluate(weights, batch, key):
         error = jnp.mean(batch["image"], (1, 2, 3)) - weights.params["model"]["w"]

@@ -1,5 +1,7 @@
 """The train step against hand-computed updates."""
 
+from functools import partial
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -7,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+from genjax.core import rng
 from genjax.families.base import Family, LossOutputs, Player
 from genjax.families.base_terms import mean_of, same
 from genjax.training import state as state_lib
@@ -76,6 +79,77 @@ def test_microbatches_equal_the_whole_batch(microbatches):
     chex.assert_trees_all_close(whole.params, pieces.params, rtol=1e-5)
     chex.assert_trees_all_close(whole_metrics, metrics, rtol=1e-5)
     assert int(pieces.extra) == microbatches
+
+
+def recorder(names=("model",), every=1):
+    """(family, what its losses saw): each player's loss notes all of its inputs, through a callback."""
+    seen = []
+
+    def loss(name, params, inputs):
+        key = jax.random.key_data(inputs.key)
+        note = {"others": inputs.others, "frozen": inputs.frozen, "image": inputs.batch["image"][:, 0, 0, 0]}
+        note |= {"key": key, "step": inputs.step, "extra": inputs.extra}
+        jax.debug.callback(lambda **values: seen.append((name, values)), ordered=True, **note)
+        value = jnp.sum(params["w"] ** 2) * jnp.mean(inputs.batch["image"])
+        return LossOutputs({"loss": same(value)}, {}, inputs.extra + 1)
+
+    players = tuple(Player(name, partial(loss, name), every) for name in names)
+    return toy.family(names)._replace(players=players), seen
+
+
+def test_pieces_of_a_batch_have_keys_of_their_own_and_every_nth_example():
+    family, seen = recorder()
+    optimizers = {"model": optax.sgd(0.1)}
+    step = make_train_step(family, optimizers, Ema(0.0), microbatches=3)
+    state = start(family, optimizers)._replace(step=jnp.int32(5))
+    step(state, toy.batch(np.arange(6.0)), {"stage": jnp.float32(9.0)}, KEY)
+    jax.effects_barrier()
+    notes = [values for _, values in seen]
+    assert [values["image"].tolist() for values in notes] == [[0.0, 3.0], [1.0, 4.0], [2.0, 5.0]]
+    assert [int(values["extra"]) for values in notes] == [0, 1, 2], "the state passes from piece to piece"
+    assert len({values["key"].tobytes() for values in notes}) == 3
+    assert all(int(values["step"]) == 5 and float(values["frozen"]["stage"]) == 9.0 for values in notes)
+
+
+def test_a_player_sees_the_others_alone_and_a_key_of_its_own():
+    family, seen = recorder(("first", "second"))
+    optimizers = {name: optax.sgd(0.1) for name in ("first", "second")}
+    state = start(family, optimizers)
+    new, _ = make_train_step(family, optimizers, Ema(0.0))(state, toy.batch([1.0]), (), KEY)
+    jax.effects_barrier()
+    (one, first), (two, second) = seen
+    assert (one, two) == ("first", "second")
+    assert first["others"].keys() == {"second"} and second["others"].keys() == {"first"}
+    np.testing.assert_allclose(second["others"]["first"]["w"], new.params["first"]["w"])
+    for name, note in (("first", first), ("second", second)):
+        np.testing.assert_array_equal(note["key"], jax.random.key_data(rng.stream(KEY, name, 0)))
+
+
+def test_resting_players_keep_their_moments_and_all_averages_move():
+    family, optimizers = recorder(("first", "second"), every=2)[0], {}
+    optimizers = {name: optax.adam(0.1) for name in ("first", "second")}
+    step = make_train_step(family, optimizers, Ema(0.5, warmup=False))
+    state, _ = step(start(family, optimizers), toy.batch([1.0]), (), KEY)
+    resting, metrics = step(state, toy.batch([1.0]), (), KEY)
+    chex.assert_trees_all_equal(resting.params, state.params)
+    chex.assert_trees_all_equal(resting.opt_state, state.opt_state)
+    assert int(resting.step) == 2 and all(np.isnan(value) for name, value in metrics.items() if name != "finite")
+    halfway = jax.tree.map(lambda average, own: (average + own) / 2, state.ema, state.params)
+    chex.assert_trees_all_close(resting.ema, halfway, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("value", "slope"), [(np.nan, 1.0), (1.0, np.inf)])
+def test_each_of_loss_and_gradient_has_to_be_finite(value, slope):
+    @jax.custom_vjp
+    def odd(w):
+        return jnp.asarray(value, jnp.float32)
+
+    odd.defvjp(lambda w: (odd(w), w), lambda w, g: (jnp.full_like(w, slope) * g,))
+    family, optimizers = toy.family(("first", "second")), {n: optax.sgd(0.1) for n in ("first", "second")}
+    broken = Player("first", lambda params, inputs: LossOutputs({"loss": same(odd(params["w"]))}, {}, inputs.extra))
+    family = family._replace(players=(broken, family.players[1]._replace(loss=toy.family().players[0].loss)))
+    _, metrics = make_train_step(family, optimizers, Ema(0.9))(start(family, optimizers), toy.batch([0.0]), (), KEY)
+    assert metrics["finite"] == 0
 
 
 def test_nan_is_flagged():
