@@ -222,6 +222,13 @@ def test_closing_ends_all_threads(photos):
         next(batches)
 
 
+def test_reading_ahead_is_by_as_many_threads_as_the_settings_say(photos, monkeypatch):
+    made = []
+    monkeypatch.setattr(loader.grain, "ReadOptions", lambda **how: made.append(how))
+    loader.train_iterator(photos | {"read_threads": 3}, 0)
+    assert made == [{"num_threads": 3, "prefetch_buffer_size": 6}]
+
+
 def test_an_iterator_that_is_never_used_starts_nothing(photos):
     before = threads_and_children()
     loader.train_iterator(photos, 0).close()

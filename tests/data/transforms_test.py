@@ -387,6 +387,16 @@ def test_random_crops_differ_and_follow_the_generator():
     assert not np.array_equal(crops[0], crops[2]) and not np.array_equal(crops[2], crops[3])
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_random_crops_begin_anywhere_from_the_first_row_and_column_to_the_last(axis):
+    """All places of a square of 4 pixels in 4 x 7, none more often than twice a seventh and the last as the others."""
+    pixels = np.broadcast_to(np.arange(7, dtype=np.uint8)[None, :, None], (4, 7, 1))
+    pixels = np.moveaxis(pixels, 1, axis) if axis == 0 else pixels
+    rng = np.random.default_rng(0)
+    crops = [transforms.random_crop(pixels, 4, rng, smallest=1.0)[0, 0, 0] for _ in range(400)]
+    assert all(70 < crops.count(place) < 130 for place in range(4)) and set(crops) == {0, 1, 2, 3}
+
+
 def test_flip_mirrors_half_of_the_time():
     pixels = np.arange(6, dtype=np.uint8).reshape(1, 6, 1)
     rng = np.random.default_rng(0)

@@ -137,6 +137,14 @@ def test_checksum_sees_one_bit_and_not_the_sharding():
     assert len(cut.sharding.device_set) == 8 and jax.jit(checksum)({"a": cut, "b": jnp.int32(3)}) == base
 
 
+def test_checksum_sees_which_array_is_which():
+    one, two = jnp.arange(4.0), jnp.arange(4.0) + 1
+    assert checksum({"a": one, "b": two}) != checksum({"a": two, "b": one})
+    assert checksum((jnp.int32(1), jnp.int32(0), jnp.int32(0))) != checksum((jnp.int32(0), jnp.int32(0), jnp.int32(1)))
+    assert checksum({"a": jnp.array([True, False])}) != checksum({"a": jnp.array([True, True])})
+    assert checksum({"a": jnp.bfloat16(1.5)}) != checksum({"a": jnp.bfloat16(1.0)})
+
+
 def test_a_reader_may_take_some_fields_only(tmp_path, state):
     save(tmp_path / "c", state, [7])
     checkpoints = Checkpoints(tmp_path / "c")
