@@ -30,7 +30,7 @@ BASE = {
     "sampling": CENSUS,
     "optimizer": f"{OPTIM}::test_each_player_has_the_optimizer_of_its_name",
     "data.name": f"{LOADER}::test_describe",
-    "data.data_dir": "tests/training/workdir_test.py::test_how_data_is_read_and_where_its_folder_lies_may_change",
+    "data.data_dir": "tests/data/loader_test.py::test_describe",
     "data.split": f"{LOADER}::test_arrays_of_a_whole_split",
     "data.eval_split": EVALUATION,
     "data.image_size": f"{LOADER}::test_describe",

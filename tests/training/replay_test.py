@@ -51,7 +51,15 @@ def family() -> Family:
 def settings(folder, num_steps=STEPS, seed=3):
     config = common.base()
     config.family, config.seed = "toy", seed
-    config.data.update(name="digits", image_size=8, channels=1, batch_size=16, data_dir=str(folder / "data"))
+    config.data.update(
+        name="digits",
+        split="test",
+        eval_split="train",
+        image_size=8,
+        channels=1,
+        batch_size=16,
+        data_dir=str(folder / "data"),
+    )
     config.optimizer = {"model": common.adam(RATE, name="sgd", schedule="linear", warmup_steps=2, decay_steps=6)}
     config.training.update(num_steps=num_steps, microbatches=1)
     config.training.ema.update(decay=DECAY, warmup=False)
@@ -122,7 +130,7 @@ def test_metrics_are_means_of_the_steps_since_the_last_report(run):
 
 def test_evaluation_is_of_the_whole_held_out_split_by_the_averaged_weights(run):
     config, workdir, history = run
-    images = loader.load_arrays(config.data.to_dict(), "test")["image"] / 127.5 - 1
+    images = loader.load_arrays(config.data.to_dict(), "train")["image"] / 127.5 - 1
     assert len(images) % config.data.batch_size, "the last batch has to be filled up"
     evaluated = lines(workdir, "eval/error")
     assert evaluated.keys() == {4, 6}
