@@ -24,7 +24,7 @@ from genjax.data.tokenizers import TextTokenizer
 from genjax.families import registry
 from genjax.families.base import Family, Weights
 from genjax.pretrained import registry as pretrained
-from genjax.training import config_check, loop, optim, workdir
+from genjax.training import config_check, loop, pins, places, workdir
 from genjax.training import state as state_lib
 from genjax.training.checkpoint import Checkpoints
 from genjax.typing import DataSpec, Params, PyTree
@@ -42,6 +42,7 @@ class Stage(NamedTuple):
         checksum: of the weights, uint32: what tells them from any others; 0 of those that come from no checkpoint.
         parents: interfaces of the upstream stages, by name; their weights are in `weights.frozen`.
         tokenizer: how its texts become tokens; None of a run without texts.
+        folder: its workdir; None of what is made of several.
     """
 
     family: Family
@@ -52,6 +53,7 @@ class Stage(NamedTuple):
     checksum: int = 0
     parents: Mapping[str, Any] = MappingProxyType({})
     tokenizer: TextTokenizer | None = None
+    folder: Path | None = None
 
     @property
     def record(self) -> dict[str, int]:
@@ -78,8 +80,13 @@ def build(
     return family, spec
 
 
-def train(config: ConfigDict, folder: Path) -> None:
+def train(config: ConfigDict, folder: Path, accept_changed_data: bool = False) -> None:
     """Train what a config describes in the workdir `folder`, on the upstream stages that it names.
+
+    Args:
+        config: of the run.
+        folder: its workdir.
+        accept_changed_data: go on also if images or captions are others than when the run began.
 
     Raises:
         ValueError: as `config_check.check`, `load_parents`, `build` and `training.loop.train`, for codes of another
@@ -88,12 +95,16 @@ def train(config: ConfigDict, folder: Path) -> None:
     config = config_check.check(config)
     parents = load_parents(config, folder, sharding.make_mesh(**config.mesh))
     data = workdir.data_settings(folder, config)
-    family, _ = build(config, parents, loader.describe(data))
+    family, spec = build(config, parents, loader.describe(data))
     if config.log.eval_every > 0 or config.log.sample_every > 0:
         loader.check_eval_split(data)
     _check_vocabulary(loader.text_tokenizer(data), parents)
-    if config.data.encoded:
-        _check_encoded(config.data.encoded, parents)
+    if data["encoded"]:
+        _check_encoded(data["encoded"], parents)
+    for name, parent in parents.items():
+        if jax.process_index() == 0:
+            pins.pin(parent.folder, parent.step, folder)
+        config.stages[name].workdir = str(parent.folder)
     loop.train(
         config,
         family,
@@ -101,6 +112,8 @@ def train(config: ConfigDict, folder: Path) -> None:
         frozen={name: stage.weights for name, stage in parents.items()},
         stages={name: stage.record for name, stage in parents.items()},
         load_initial=partial(_initial, config) if config.init_from else None,
+        spec=spec,
+        accept_changed_data=accept_changed_data,
     )
 
 
@@ -147,16 +160,17 @@ def load_parents(config: ConfigDict, folder: Path, mesh: Mesh) -> dict[str, Stag
     parents = {}
     for name, settings in config.get("stages", {}).items():
         where, before = f"config.stages.{name}.workdir", workdir.read_stages(folder).get(name)
-        if not settings.workdir:
+        elsewhere = places.overridden(name)
+        if not (elsewhere or settings.workdir):
             raise ValueError(f"{where} is empty: name the run that this one builds on, --{where}=DIR")
         try:
-            parent = workdir.find(settings.workdir, folder)
+            parent = workdir.find(str(elsewhere.absolute() if elsewhere else settings.workdir), folder)
             parents[name] = load(parent, mesh, step=before["step"] if before else None)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from error
         if before and parents[name].record != before:
             raise ValueError(
-                f"{where}={settings.workdir} has other weights than those that {folder} was trained on "
+                f"{where}={parent} has other weights than those that {folder} was trained on "
                 f"(checksum {parents[name].checksum} instead of {before['checksum']}); name the right one"
             )
     return parents
@@ -181,11 +195,11 @@ def load(
     for name, value in (sampling or {}).items():
         config.sampling[name] = value
     mesh = mesh or sharding.make_mesh()
-    parents = load_parents(config, folder, mesh)
+    with places.entered(folder):
+        parents = load_parents(config, folder, mesh)
     config.data.update(workdir.data_settings(folder, config))
     family, spec = build(config, parents, workdir.read_spec(folder))
-    optimizers = optim.make_optimizers(config.optimizer.to_dict(), family, config.training.num_steps)
-    init = state_lib.make_init(family, optimizers, keep_ema=config.training.ema.decay > 0)
+    init = state_lib.make_init(family, {}, keep_ema=config.training.ema.decay > 0)
     shapes = jax.eval_shape(init, jax.random.key(config.seed), example_batch(spec))
     shardings = state_lib.state_shardings(shapes, mesh, family)
     fields = ("step", "ema" if shapes.ema else "params", "extra")
@@ -199,7 +213,7 @@ def load(
     weights = Weights(dict(state.ema or state.params), state.extra, frozen)
     checksum = sum(sums[name] for name in fields[1:]) % 2**32
     interfaces = {name: stage.family.interface for name, stage in parents.items()}
-    return Stage(family, weights, config, spec, int(state.step), checksum, interfaces, _tokenizer(config))
+    return Stage(family, weights, config, spec, int(state.step), checksum, interfaces, _tokenizer(config), folder)
 
 
 def _tokenizer(config: ConfigDict) -> TextTokenizer | None:

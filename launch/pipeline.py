@@ -4,15 +4,16 @@ Run it again to resume. Override any field of a stage: `--config.stages.prior.tr
 """
 
 from genjax.launcher import startup
-from genjax.launcher.flags import define_path
+from genjax.launcher.flags import define_accept_changed_data, define_path
 from genjax.pipelines import chain
 
 _CONFIG = startup.define_config()
 _WORKDIR = define_path("workdir", "Folder of the chain: one workdir a stage.", writes=True, required=True)
+_ACCEPT = define_accept_changed_data()
 
 
 def main():
-    written, program = chain.run(_CONFIG.value, _WORKDIR.value), "sample"
+    written, program = chain.run(_CONFIG.value, _WORKDIR.value, _ACCEPT.value), "sample"
     if _CONFIG.value.sampling == "none":
         program = "evaluate"
     print(f"wrote {written}; more: python launch/{program}.py --workdir={_WORKDIR.value}")

@@ -55,6 +55,20 @@ def define_seed(usage: str) -> flags.FlagHolder:
     return define_number("seed", 0, usage, SEED)
 
 
+def define_stages() -> flags.FlagHolder:
+    """`--stage=NAME:DIR`, where an upstream stage or a member of a chain lies, for `genjax.training.places`."""
+    return flags.DEFINE_multi_string(
+        "stage", [], "NAME:DIR: where an upstream stage lies now, if not where the run noted it; may be repeated."
+    )
+
+
+def define_accept_changed_data() -> flags.FlagHolder:
+    """`--accept_changed_data`."""
+    return flags.DEFINE_bool(
+        "accept_changed_data", False, "Resume also if images or captions are others than when the run began."
+    )
+
+
 def given(*names: str) -> list[str]:
     """Those of the flags that the command line has; a program needn't know all of them."""
     return [name for name in names if name in flags.FLAGS and flags.FLAGS[name].present]

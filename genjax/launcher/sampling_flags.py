@@ -10,7 +10,7 @@ from genjax.core.ranges import COUNT, Range
 from genjax.data.labels import label_of
 from genjax.families.base import ImageSampler
 from genjax.families.base_options import OPTIONS
-from genjax.launcher.flags import define_number, define_path, define_seed, given, refuse
+from genjax.launcher.flags import define_number, define_path, define_seed, define_stages, given, refuse
 from genjax.pipelines import (
     dalle2_editing,
     editing,
@@ -24,7 +24,7 @@ from genjax.pipelines import (
     sample_files,
 )
 from genjax.pipelines.guides import registry as guides
-from genjax.training import workdir
+from genjax.training import places, workdir
 
 EDITS = {**editing.USAGE, **dalle2_editing.USAGE}
 PROMPTS = ("prompt", "prompts_file", "prompts_split", "samples_per_prompt")
@@ -43,6 +43,7 @@ class SamplingFlags:
 
     def __init__(self, num_samples: int, writes: bool = False):
         self._workdir = define_path("workdir", "Folder of the run.", writes, required=True)
+        self._stages = define_stages()
         self._num_samples = define_number("num_samples", num_samples, "Number of images.", COUNT)
         self._label = flags.DEFINE_string(
             "label", None, "Class, by its name or its number; by default all classes in equal shares."
@@ -106,6 +107,10 @@ class SamplingFlags:
         Raises:
             ValueError: for settings of sampling that such a run hasn't, and as `folders.load`.
         """
+        with places.override(self._stages.value):
+            return self._load(trajectory)
+
+    def _load(self, trajectory: bool) -> stages.Stage:
         edit = self._edit()
         config = workdir.read_config(workdir.locate(self.workdir))
         overrides: dict[str, Any] = {**(edit.sampling if edit else {})}

@@ -20,6 +20,7 @@ from genjax.core import paths
 from genjax.core.ranges import COUNT, COUNT_OR_0
 from genjax.launcher import config_files
 from genjax.launcher.flags import define_number, refuse
+from genjax.training.signals import Interrupted
 
 _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where in the code an error came from.")
 _CACHE = flags.DEFINE_string(
@@ -86,6 +87,11 @@ def _call(main: Callable[[], None], argv: Sequence[str]) -> None:
         main()
     except KeyboardInterrupt:
         _fail("interrupted", code=130)
+    except Interrupted as stop:
+        if stop.at_once:  # threads that write a checkpoint would be waited for
+            print("error: stopped at once; the last whole checkpoint is kept", file=sys.stderr, flush=True)
+            os._exit(stop.code)
+        raise
     except Exception as error:
         if _TRACEBACK.value:
             raise

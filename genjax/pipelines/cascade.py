@@ -30,7 +30,7 @@ from genjax.core import rng
 from genjax.data.tokenizers import TextTokenizer
 from genjax.families.base import Conditions, ImageSampler, Samples, SuperResolver, Weights
 from genjax.stages import Stage
-from genjax.training import generate, workdir
+from genjax.training import generate, places, workdir
 from genjax.typing import Key
 
 KIND = "cascade"
@@ -64,7 +64,7 @@ def load(
             raise ValueError(f"{folder} is not the folder of a cascade; train one with launch/pipeline.py")
         pipeline = workdir.read_pipeline(Path(folder))
         names = pipeline.get("cascade") or pipeline["stages"]
-        folder = [Path(folder) / name for name in names]
+        folder = [places.member(Path(folder), name) for name in names]
     folders = {Path(one).name: Path(one) for one in folder}
     if not folders or len(folders) < len(folder):
         raise ValueError(f"the workdirs of a cascade need names of their own, not {[str(one) for one in folder]}")

@@ -24,19 +24,19 @@ from ml_collections import ConfigDict
 from genjax import stages
 from genjax.core.files import write_json
 from genjax.pipelines import encoding, folders, images, needs
-from genjax.training import config_check, workdir
-from genjax.training.checkpoint import Checkpoints
+from genjax.training import config_check, due, workdir
 
 SAMPLING = ("last", "none", *folders.KINDS)
 
 
-def run(config: ConfigDict, folder: Path) -> Path:
+def run(config: ConfigDict, folder: Path, accept_changed_data: bool = False) -> Path:
     """Check what all of a chain needs, train what is left to train of it, then draw samples; returns the path of their
     grid, of `pipeline.json` if none are drawn.
 
     Args:
         config: of the chain, see above.
         folder: of the chain.
+        accept_changed_data: go on also if images or captions are others than when a run began.
 
     Raises:
         ValueError: for a config of one run, an order that names no stage, what `needs.check` misses, and all that a
@@ -51,7 +51,7 @@ def run(config: ConfigDict, folder: Path) -> Path:
         stage = wire(config.stages[name], config, folder)
         print(f"[{place}/{len(config.order)}] {name}: {folder / name}", flush=True)
         if name in left:
-            stages.train(stage, folder / name)
+            stages.train(stage, folder / name, accept_changed_data)
         if name in config.encode:
             encoding.encode(stages.load(folder / name), folder / name / encoding.FOLDER)
     if jax.process_index() == 0:
@@ -100,6 +100,6 @@ def _check(config: ConfigDict) -> None:
 
 
 def _is_finished(stage: ConfigDict, folder: Path) -> bool:
-    """Whether the last checkpoint is there; another config in the same folder is told of."""
+    """Whether nothing is left to do; another config in the same folder is told of."""
     workdir.check_config(folder, stage)
-    return stage.training.num_steps in Checkpoints(folder / "checkpoints", read_only=True).steps()
+    return due.is_finished(stage, folder)

@@ -38,7 +38,7 @@ from genjax.families.base import (
 )
 from genjax.pipelines import cascade
 from genjax.stages import Stage
-from genjax.training import workdir
+from genjax.training import places, workdir
 from genjax.typing import Key
 
 KIND = "dalle2"
@@ -85,7 +85,7 @@ def load(
         if not is_dalle2(folder):
             raise ValueError(f"{folder} is not the folder of a DALL-E 2; train one with launch/pipeline.py")
         pipeline = workdir.read_pipeline(Path(folder))
-        folder = [Path(folder) / name for name in pipeline["cascade"]]
+        folder = [places.member(Path(folder), name) for name in pipeline["cascade"]]
     if len(folder) < 2:
         raise ValueError(f"a DALL-E 2 is made of a prior, a decoder and perhaps upsamplers, not of {len(folder)} runs")
     prior, *rest = (Path(one) for one in folder)

@@ -264,12 +264,6 @@ class Checkpoints:
             raise DamagedError("state/_METADATA lacks some of the arrays")
         return record, TrainState(**{name: state[name] if name in fields else () for name in ALL})
 
-    def clean(self) -> None:
-        """Remove what a killed run left half written: for the run that owns the workdir, before it saves."""
-        if jax.process_index() == 0:
-            for path in self.folder.glob(TEMPORARY):
-                shutil.rmtree(path, ignore_errors=True)
-
     def wait(self) -> None:
         """Return when everything is on disk.
 
@@ -286,6 +280,10 @@ class Checkpoints:
             if manager is not None:
                 with contextlib.suppress(Exception):
                     manager.close()
+        self._manager = self._reader = None
+
+    def abandon(self) -> None:
+        """Don't wait for what is being written: it stays half written, in a temporary folder."""
         self._manager = self._reader = None
 
     @contextlib.contextmanager

@@ -30,6 +30,7 @@ REQUIRED: dict[str, Range] = {
     "data.read_threads": COUNT,
     "training.num_steps": COUNT_OR_0,
     "training.microbatches": COUNT,
+    "training.max_nonfinite": COUNT,
     "training.ema.decay": BELOW_1,
     "mesh.data": DEVICES,
     "mesh.fsdp": DEVICES,

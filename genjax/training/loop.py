@@ -8,18 +8,21 @@ Where a run starts:
 
 A run of no steps saves what it starts from: so public checkpoints become workdirs.
 
-SIGTERM and Ctrl-C save a checkpoint first and then end the program. In several processes, all agree on the step.
+One run at a time holds a workdir (`lock`). SIGTERM and Ctrl-C save a checkpoint first and then end the program
+(`signals`), and so does a dead worker of the loader. An update that is not finite is never kept (`finite`); what the
+disk doesn't take is left out or ends the run (`log`, `checkpoint`). What was due at the step of a checkpoint, and was
+not made because the run was killed in between, is made when it is resumed.
 """
 
-import signal
-from collections.abc import Callable, Mapping
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -27,57 +30,33 @@ from genjax import sharding
 from genjax.core import tree as tree_lib
 from genjax.data import loader
 from genjax.families.base import Family, ImageSampler, Weights
-from genjax.training import evaluators, generate, optim, workdir
+from genjax.training import evaluators, generate, optim, pins, workdir
 from genjax.training import state as state_lib
 from genjax.training.checkpoint import Checkpoints
-from genjax.training.log import Logger, NotFiniteError
+from genjax.training.due import Due, due, missing
+from genjax.training.finite import NotFiniteError, Watch
+from genjax.training.lock import Lock
+from genjax.training.log import Logger
+from genjax.training.processes import lead
+from genjax.training.signals import Interrupted, Signals
 from genjax.training.state import TrainState
 from genjax.training.step import Ema, make_train_step
-from genjax.typing import Params, PyTree
-
-
-class Interrupted(SystemExit):
-    """A run that was told to stop, and has saved; its exit code is 128 + the signal's number."""
-
-
-class Signals:
-    """Notes SIGTERM and Ctrl-C while it is open. Of several processes, jax's own service notices SIGTERM."""
-
-    def __enter__(self):
-        self.received = 0
-        self._alone = jax.process_count() == 1
-        numbers = (signal.SIGTERM, signal.SIGINT) if self._alone else ()
-        self._before = {number: signal.signal(number, self._note) for number in numbers}
-        return self
-
-    def _note(self, number, frame):
-        if self.received:
-            raise KeyboardInterrupt
-        self.received = number
-
-    def __exit__(self, *exception):
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def stop_at(self, step: int) -> bool:
-        """Whether to save and stop after this step; the same answer in all processes."""
-        if not self._alone and multihost_utils.reached_preemption_sync_point(step):
-            self.received = signal.SIGTERM
-        return bool(self.received)
+from genjax.typing import Batch, DataSpec, Params, PyTree
 
 
 class Run:
     """Everything that a run needs beside its state, made from the config once."""
 
     def __init__(self, config: ConfigDict, family: Family, folder: Path, frozen: PyTree):
-        self.config, self.family, self.frozen = config, family, frozen
+        self.config, self.family, self.folder, self.frozen = config, family, folder, frozen
         self.mesh = sharding.make_mesh(**config.mesh)
         self.key = jax.random.key(config.seed)
         self.data = workdir.data_settings(folder, config)
         self.tokenizer = loader.text_tokenizer(self.data)
         _check_batch_size(config, self.mesh)
         self.batches = loader.train_iterator(self.data, config.seed, jax.process_index(), jax.process_count())
-        self.checkpoints = Checkpoints(folder / "checkpoints", config.checkpoint.keep)
+        keep = config.checkpoint.keep
+        self.checkpoints = Checkpoints(folder / "checkpoints", keep, pinned=lambda: pins.steps(folder))
         self.optimizers = optim.make_optimizers(config.optimizer.to_dict(), family, config.training.num_steps)
         ema = Ema(**config.training.ema)
         self.init = state_lib.make_init(family, self.optimizers, keep_ema=ema.decay > 0)
@@ -101,17 +80,50 @@ class Run:
         return batch
 
     def start(self, load_initial: Callable[[PyTree], dict[str, Params]] | None) -> TrainState:
-        """The state to go on from, by the order of precedence above."""
+        """The state to go on from, by the order of precedence above.
+
+        Raises:
+            ValueError: if the run is past its last step already, or its learning rate would jump.
+            NotFiniteError: if it would start from parameters that are not finite.
+        """
         restored = self.checkpoints.restore_newest(self.shapes, self.shardings)
         if restored is not None:
             state, position = restored
+            step = int(state.step)
+            workdir.check_resumed(self.folder, self.config, step)
             self.batches.set_state(position)
-            print(f"resuming at step {int(state.step)}", flush=True)
-            return state
-        state = state_lib.create(self.init, self.key, self.example, self.shardings)
-        if load_initial is None:
-            return state
-        return _with_params(state, load_initial(state.params), self.family, self.shardings)
+            print(f"resuming at step {step}", flush=True)
+        else:
+            state = state_lib.create(self.init, self.key, self.example, self.shardings)
+            if load_initial is not None:
+                state = _with_params(state, load_initial(state.params), self.family, self.shardings)
+        if not jax.jit(tree_lib.all_finite)(state.params):
+            raise NotFiniteError("the parameters that the run starts from are not finite: config.init_from, or config")
+        return state
+
+    def next_batch(self, signals: Signals) -> Batch:
+        """The next batch, on the devices.
+
+        Of several processes, one whose worker died starts new ones, and all save and stop soon.
+
+        Raises:
+            WorkerDied: if a worker of the only process died.
+        """
+        try:
+            batch = next(self.batches)
+        except loader.WorkerDied as error:
+            if jax.process_count() == 1:
+                raise
+            print(f"{error}; all processes save and stop", file=sys.stderr, flush=True)
+            signals.stop_all()
+            self.batches.set_state(self.batches.get_state())
+            batch = next(self.batches)
+        return evaluators.to_device(batch, self.mesh)
+
+    def close(self) -> None:
+        """Release files, threads and workers."""
+        self.checkpoints.close()
+        self.batches.close()
 
     def evaluate_held_out(self, state: TrainState) -> dict[str, float]:
         """Metrics of the family on the held-out split, under `eval/`."""
@@ -160,6 +172,8 @@ def train(
     frozen: Mapping[str, Weights] = MappingProxyType({}),
     stages: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
     load_initial: Callable[[PyTree], dict[str, Params]] | None = None,
+    spec: DataSpec | None = None,
+    accept_changed_data: bool = False,
 ) -> TrainState:
     """Train `family` to `config.training.num_steps` in the workdir `folder`; returns the final state.
 
@@ -170,64 +184,102 @@ def train(
         frozen: stage name -> weights of upstream stages.
         stages: stage name -> which checkpoint they are of, to be kept in `stage.json`.
         load_initial: (fresh parameters) -> those that `config.init_from` names; called by a fresh run only.
+        spec: what the data is; by default the data is asked.
+        accept_changed_data: go on also if images or captions are others than when the run began.
 
     Raises:
-        ValueError: for a workdir of another config, or settings that don't fit together.
-        NotFiniteError: when a loss is NaN; the last good checkpoint is kept.
+        ValueError: for a workdir of another config, that another run is at work in, of other data, or settings that
+            don't fit together.
+        NotFiniteError: when an update is not finite; the last good checkpoint is kept.
+        NotSavedError: when a checkpoint can't be written; the last whole one is kept.
+        WorkerDied: when a worker of the loader died, and the state is saved.
         Interrupted: after SIGTERM or Ctrl-C, when the state is saved.
     """
-    workdir.check_config(folder, config)
-    run = Run(config, family, folder, dict(frozen))
-    state = run.start(load_initial)
-    workdir.claim(folder, config, family.interface, stages, loader.describe(run.data), run.tokenizer)
-    logger = Logger(folder, int(state.step), config.training.num_steps, config.data.batch_size)
-    try:
-        if not config.training.num_steps:
-            run.checkpoints.save(state, run.batches.get_state())
-        with Signals() as signals:
-            for step in range(int(state.step) + 1, config.training.num_steps + 1):
-                batch = evaluators.to_device(next(run.batches), run.mesh)
-                state, metrics = run.train_step(state, batch, run.frozen, run.key)
-                logger.step(step, metrics)
-                stopping = signals.stop_at(step)
-                after_step(run, state, logger, step, stopping)
-                if stopping:
-                    run.checkpoints.wait()
-                    logger.say(f"signal {signals.received}: saved step {step} in {folder}, stopping")
-                    raise Interrupted(128 + signals.received)
-    except NotFiniteError as error:
-        kept = run.checkpoints.steps()
-        raise NotFiniteError(
-            f"{error}; stopped. Last good checkpoint: {f'step {kept[0]}' if kept else 'none'} in {folder}. "
-            "Lower the learning rate or set clip_norm"
-        ) from None
-    finally:
-        run.checkpoints.close()
-        logger.close()
+    watch = Watch(config.training.on_nonfinite, config.training.max_nonfinite)
+    with Lock(folder) as lock:
+        workdir.check_config(folder, config)
+        run = Run(config, family, folder, dict(frozen))
+        with contextlib.closing(run):
+            spec = spec or loader.describe(run.data)
+            workdir.check_data(folder, spec, accept_changed_data)
+            workdir.clean(folder)
+            state = run.start(load_initial)
+            workdir.claim(folder, config, family.interface, stages, spec, run.tokenizer)
+            logger = Logger(folder, int(state.step), config.training.num_steps, config.data.batch_size, watch)
+            with contextlib.closing(logger):
+                return run_steps(run, state, logger, lock)
+
+
+def run_steps(run: Run, state: TrainState, logger: Logger, lock: Lock) -> TrainState:
+    """All steps that are left, with whatever is due after each; returns the final state. It raises as `train` does."""
+    first, last = int(state.step), run.config.training.num_steps
+    if not last:
+        run.checkpoints.save(state, run.batches.get_state())
+    make_up(run, state, logger)
+    with Signals() as signals, _last_words(run):
+        for step in range(first + 1, last + 1):
+            try:
+                batch = run.next_batch(signals)
+            except loader.WorkerDied as error:
+                after_step(run, state, logger, step - 1, stopping=True)
+                run.checkpoints.wait()
+                error.args = (f"{error}. Saved step {step - 1} in {run.folder}: run again to go on",)
+                raise error from None
+            state, metrics = run.train_step(state, batch, run.frozen, run.key)
+            logger.step(step, metrics)
+            stopping = signals.stop_at(step)
+            lock.check()
+            after_step(run, state, logger, step, stopping)
+            if stopping:
+                run.checkpoints.wait()
+                logger.say(f"signal {signals.received}: saved step {step} in {run.folder}, stopping")
+                raise Interrupted(128 + signals.received)
+    run.checkpoints.wait()
     return state
 
 
+@contextlib.contextmanager
+def _last_words(run: Run) -> Iterator[None]:
+    """Names the last good checkpoint when a run ends badly; waits for nothing when it is told twice to stop."""
+    try:
+        yield
+    except NotFiniteError as error:
+        run.checkpoints.close()
+        kept = run.checkpoints.steps()
+        last = f"step {kept[0]}" if kept else "none"
+        raise NotFiniteError(f"{error}. Last good checkpoint: {last} in {run.folder}") from None
+    except Interrupted as stop:
+        if stop.at_once:
+            run.checkpoints.abandon()
+        raise
+
+
 def after_step(run: Run, state: TrainState, logger: Logger, step: int, stopping: bool) -> None:
-    """Whatever is due after `step`: report, evaluate, draw samples, save. Nothing is saved that is not finite."""
-    config, last = run.config, step == run.config.training.num_steps
-
-    def due(every: int) -> bool:
-        return every > 0 and (step % every == 0 or last)
-
-    saving = due(config.checkpoint.every) or last or stopping
-    evaluating = due(config.log.eval_every) and not stopping
-    drawing = due(config.log.sample_every) and not stopping
-    if due(config.log.every) or saving or evaluating or drawing:
+    """Whatever is due after `step`: report, save, evaluate, draw samples. Nothing is saved that is not finite."""
+    now = due(run.config, step, stopping)
+    if now.report:
         logger.report()
-    if saving:
+    if now.save:
         run.checkpoints.save(state, run.batches.get_state())
-    if evaluating:
+    show(run, state, logger, step, now)
+
+
+def show(run: Run, state: TrainState, logger: Logger, step: int, now: Due) -> None:
+    """Evaluate and draw samples, as far as due."""
+    if now.evaluate:
         logger.write(step, run.evaluate_held_out(state))
-    if drawing:
+    if now.draw:
         pictures = run.draw_grid(state)
         logger.images(step, pictures.images, pictures.trajectory, pictures.captions)
-    if saving or evaluating or drawing:
+    if now.save or now.evaluate or now.draw:
         logger.restart_clock()
+
+
+def make_up(run: Run, state: TrainState, logger: Logger) -> None:
+    """Make what was due at the step that the run is resumed at and isn't there: it was killed, or stopped, before."""
+    now = missing(run.config, run.folder, int(state.step))
+    evaluate, draw = bool(lead(now.evaluate)), bool(lead(now.draw))
+    show(run, state, logger, int(state.step), Due(False, False, evaluate, draw))
 
 
 def _check_batch_size(config: ConfigDict, mesh: Mesh) -> None:

@@ -24,9 +24,10 @@ EMBEDDINGS = r"(?:^|/)(?:patches|class_token|mask_token|positions|embed)(?:/|$)"
 
 
 def learning_rate(settings: Mapping[str, Any], num_steps: int) -> optax.Schedule:
-    """The learning rate at each step: linear warm-up from 0, then constant, or a decay.
+    """The learning rate at each step of the run: linear warm-up from 0, then constant, or a decay.
 
-    The decay ends at `settings["decay_steps"]`, or where that is 0 at `num_steps`.
+    The decay ends at `settings["decay_steps"]`, or where that is 0 at `num_steps`. Steps are the run's, also for a
+    player that doesn't act in each of them.
 
     Raises:
         ValueError: for an unknown schedule.
@@ -44,6 +45,33 @@ def learning_rate(settings: Mapping[str, Any], num_steps: int) -> optax.Schedule
     if not warmup:
         return after
     return optax.join_schedules([lambda step: peak * (step + 1.0) / warmup, after], [warmup])
+
+
+def check_decays(there: Mapping[str, Any], here: Mapping[str, Any], step: int) -> None:
+    """Nothing, if a run may go on from `step`: a decay that ends with the run must not move when its end does.
+
+    Else a rate that had decayed would jump up again, unnoticed. Before a decay begins, nothing jumps.
+
+    Args:
+        there: the config, as a mapping, that the run was trained with.
+        here: the one it is to go on with.
+        step: that it goes on from.
+
+    Raises:
+        ValueError: for a decay that is tied to another `training.num_steps` now.
+    """
+    before, now = there["training"]["num_steps"], here["training"]["num_steps"]
+    for name, settings in here["optimizer"].items():
+        end = there["optimizer"].get(name, {}).get("decay_steps") or before
+        if settings["decay_steps"] or settings["schedule"] == "constant" or end == now:
+            continue
+        rates = [float(learning_rate({**settings, "decay_steps": steps}, steps)(step)) for steps in (end, now)]
+        if rates[0] != rates[1]:
+            raise ValueError(
+                f"config.training.num_steps={now} moves the end of the decay of the learning rate of {name!r}, which "
+                f"is at step {end}, and the rate would jump from {rates[0]:.3g} to {rates[1]:.3g}: set "
+                f"--config.optimizer.{name}.decay_steps={end} to keep it (it stays at its end from there on), or ={now}"
+            )
 
 
 def make_optimizers(
@@ -68,6 +96,9 @@ def make_optimizers(
 def make_optimizer(settings: Mapping[str, Any], num_steps: int) -> optax.GradientTransformation:
     """The optax chain of one player: clipping by the global norm, then the optimizer.
 
+    Its `update` takes the run's `step`, from which the learning rate follows; without it, own updates are counted. The
+    state is the same with clipping and without, so that it may be turned on when a run is resumed.
+
     Args:
         settings: fields as in `configs.common.adam`.
         num_steps: where a decaying learning rate ends.
@@ -79,22 +110,49 @@ def make_optimizer(settings: Mapping[str, Any], num_steps: int) -> optax.Gradien
     if settings["weight_decay"] and name != "adamw":
         raise ValueError(f"weight_decay={settings['weight_decay']} needs the optimizer 'adamw', not {name!r}")
     if name in ("adam", "adamw"):
-        core = optax.adamw(
-            rate,
-            settings["b1"],
-            settings["b2"],
-            settings["eps"],
-            weight_decay=settings["weight_decay"],
-            mask=_is_matrix,
+        core = optax.chain(
+            optax.scale_by_adam(settings["b1"], settings["b2"], settings["eps"]),
+            optax.add_decayed_weights(settings["weight_decay"], _is_matrix),
+            _scale_by_rate(rate),
         )
     elif name == "adafactor":
-        core = optax.adafactor(rate)
+        core = optax.chain(optax.adafactor(learning_rate=None), _scale_by_rate(rate, -1.0))
     elif name == "sgd":
-        core = optax.sgd(rate, momentum=settings["momentum"] or None)
+        momentum = optax.trace(settings["momentum"]) if settings["momentum"] else optax.identity()
+        core = optax.chain(momentum, _scale_by_rate(rate))
     else:
         raise ValueError(f"unknown optimizer {name!r}; use one of {OPTIMIZERS}")
-    clip = [optax.clip_by_global_norm(settings["clip_norm"])] if settings["clip_norm"] else []
-    return optax.chain(*clip, core, *_layer_decay(settings.get("layer_decay", 1.0)))
+    return optax.chain(_clip_first(settings["clip_norm"], core), *_layer_decay(settings.get("layer_decay", 1.0)))
+
+
+def _clip_first(
+    norm: float, core: optax.GradientTransformationExtraArgs
+) -> optax.GradientTransformationExtraArgs:
+    """`core` of gradients that are cut to a global norm, 0 = not; its state is the same with and without."""
+    clip = optax.clip_by_global_norm(norm) if norm else optax.identity()
+
+    def update(updates, state, params=None, **extra):
+        updates, _ = clip.update(updates, optax.EmptyState(), params)
+        return core.update(updates, state, params, **extra)
+
+    return optax.GradientTransformationExtraArgs(core.init, update)
+
+
+def _scale_by_rate(rate: optax.Schedule, sign: float = 1.0) -> optax.GradientTransformationExtraArgs:
+    """Multiplies updates by minus the learning rate at the run's `step`, or else at the number of own updates.
+
+    Args:
+        rate: step -> learning rate.
+        sign: -1 for updates that already go downhill.
+    """
+
+    def update(updates, state, params=None, *, step=None, **_):
+        factor = -sign * rate(state.count if step is None else step)
+        updates = jax.tree.map(lambda value: (factor * value).astype(value.dtype), updates)
+        return updates, optax.ScaleByScheduleState(state.count + 1)
+
+    init = optax.scale_by_schedule(rate).init
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def _layer_decay(decay: float) -> list[optax.GradientTransformation]:

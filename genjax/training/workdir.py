@@ -3,8 +3,10 @@
 Of a run that reads texts also `vocabulary/`, how they become tokens.
 """
 
+import fnmatch
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Mapping
 from importlib import metadata
@@ -16,27 +18,35 @@ import jax
 from ml_collections import ConfigDict
 
 from genjax.core.files import write_json
-from genjax.data import tokenizers
+from genjax.data import identity, tokenizers
 from genjax.data.tokenizers import TextTokenizer
+from genjax.training import checkpoint, optim, places
 from genjax.typing import DataSpec
 
 CHANGEABLE = (
     "training.num_steps",
-    "checkpoint.",
-    "log.",
-    "mesh.",
-    "sampling.",
+    "training.on_nonfinite",
+    "training.max_nonfinite",
+    "optimizer.*.learning_rate",
+    "optimizer.*.clip_norm",
+    "optimizer.*.decay_steps",
+    "checkpoint.*",
+    "log.*",
+    "mesh.*",
+    "sampling.*",
     "data.data_dir",
     "data.eval_split",
     "data.max_broken",
     "data.encoded",
+    "data.eval_split",
     "data.num_workers",
     "data.read_threads",
     "data.tokenizer.file",
     "init_from",
-    "stages.",
+    "stages.*",
 )
-"""Fields that may differ when a run is resumed: they change how far and how it is shown, not what is trained. Upstream
+"""Fields that may differ when a run is resumed: they change how far and how it is shown, not what is trained; and what
+is to be changed when a run has ended badly. Upstream
 stages may move to another folder; that they are the same is checked by their weights. So may a folder of images, and
 what is in it is checked by its fingerprint (`genjax.data.identity`)."""
 
@@ -57,16 +67,40 @@ def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """What a file of a workdir says.
+
+    Raises:
+        ValueError: naming the file, if it is cut or altered so that it is no JSON.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is cut or altered ({error}): restore it from a backup") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds {str(content)[:40]!r} and no settings: restore it from a backup")
+    return content
+
+
 def read_pipeline(folder: Path) -> dict[str, Any]:
-    """What `pipelines.chain` says of a chain's folder: "stages" and "sampling"; empty of any other folder."""
+    """What `pipelines.chain` says of a chain's folder: "stages" and "sampling"; empty of any other folder.
+
+    Raises:
+        ValueError: if it says nothing of stages.
+    """
     path = folder / PIPELINE
-    return json.loads(path.read_text()) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    content = read_json(path)
+    if not (isinstance(content.get("stages"), list) and content["stages"]):
+        raise ValueError(f"{path} names no stages: run launch/pipeline.py again")
+    return content
 
 
 def locate(folder: Path) -> Path:
     """The workdir that a folder stands for: itself, or of a pipeline's folder that of its last stage."""
     pipeline = read_pipeline(folder)
-    return folder / pipeline["stages"][-1] if pipeline else folder
+    return places.member(folder, pipeline["stages"][-1]) if pipeline else folder
 
 
 def find(name: str, child: Path) -> Path:
@@ -75,8 +109,8 @@ def find(name: str, child: Path) -> Path:
     Raises:
         ValueError: if there is none in either place.
     """
-    for folder in (locate(Path(os.path.normpath(child / name))), locate(Path(name))):
-        if name and (folder / "config.json").is_file():
+    for folder in map(locate, places.candidates(name, child)):
+        if (folder / "config.json").is_file():
             return folder
     raise ValueError(f"{name or repr(name)} is not a workdir of genjax: there is no config.json in it")
 
@@ -84,7 +118,7 @@ def find(name: str, child: Path) -> Path:
 def read_stages(workdir: Path) -> dict[str, dict[str, Any]]:
     """The upstream stages that a run was trained on: name -> which checkpoint; none of a fresh workdir."""
     path = workdir / "stage.json"
-    return json.loads(path.read_text()).get("stages", {}) if path.is_file() else {}
+    return read_json(path).get("stages", {}) if path.is_file() else {}
 
 
 def read_config(workdir: Path) -> ConfigDict:
@@ -96,21 +130,35 @@ def read_config(workdir: Path) -> ConfigDict:
     path = workdir / "config.json"
     if not path.is_file():
         raise ValueError(f"{workdir} is not a workdir of genjax: it has no config.json; train one with launch/train.py")
-    return ConfigDict(json.loads(path.read_text()))
+    config = ConfigDict(read_json(path))
+    if config.get("data", {}).get("encoded"):
+        config.data.encoded = _find_codes(workdir, config.data.encoded)
+    return config
 
 
 def read_spec(workdir: Path) -> DataSpec | None:
     """What the data of a run is, as `claim` noted it; None of a fresh workdir."""
     path = workdir / "stage.json"
-    noted = json.loads(path.read_text()).get("data") if path.is_file() else None
+    noted = read_json(path).get("data") if path.is_file() else None
     if noted is None:
         return None
-    return DataSpec(**{name: tuple(value) if isinstance(value, list) else value for name, value in noted.items()})
+    try:
+        return DataSpec(**{name: tuple(value) if isinstance(value, list) else value for name, value in noted.items()})
+    except TypeError as error:
+        raise ValueError(f"{path} says of the data what this version of genjax doesn't know ({error})") from None
+
+
+def _find_codes(workdir: Path, encoded: str) -> str:
+    """The folder of codes that a run names; the name itself where there is none."""
+    found = [path for path in places.candidates(encoded, workdir) if path.is_dir()]
+    return str(found[0]) if found else encoded
 
 
 def data_settings(workdir: Path, config: ConfigDict) -> dict[str, Any]:
     """`config.data`, with the vocabulary that the workdir keeps, if it keeps one."""
     settings = config.data.to_dict()
+    if settings.get("encoded"):
+        settings["encoded"] = _find_codes(workdir, settings["encoded"])
     if settings.get("tokenizer") and (workdir / tokenizers.FOLDER).is_dir():
         settings["tokenizer"]["file"] = str(workdir / tokenizers.FOLDER)
     return settings
@@ -125,21 +173,69 @@ def check_config(workdir: Path, config: ConfigDict) -> None:
     path = workdir / "config.json"
     if not path.is_file():
         return
-    there, here = flatten(json.loads(path.read_text())), flatten(json.loads(config.to_json()))
+    there, here = flatten(read_json(path)), flatten(json.loads(config.to_json()))
     differing = [
         f"{name}: {there.get(name, 'absent')} there, {here.get(name, 'absent')} here"
         for name in sorted(there.keys() | here.keys())
         if there.get(name) != here.get(name)
-        and not name.startswith(CHANGEABLE)
+        and not any(fnmatch.fnmatch(name, pattern) for pattern in CHANGEABLE)
         and not (name == "data.name" and _are_folders(there.get(name), here.get(name)))
     ]
     if differing:
         raise ValueError(f"{workdir} belongs to another config ({'; '.join(differing)}); choose another --workdir")
 
 
+def check_resumed(workdir: Path, config: ConfigDict, step: int) -> None:
+    """Nothing, if the run in the workdir may go on to `config.training.num_steps` from the checkpoint of `step`.
+
+    Raises:
+        ValueError: if it is past its end, or as `optim.check_decays`.
+    """
+    last = config.training.num_steps
+    if step > last:
+        raise ValueError(
+            f"config.training.num_steps={last}, but the run in {workdir} is at step {step} already: set it to more "
+            f"than {step} to go on. Nothing was changed"
+        )
+    if (workdir / "config.json").is_file():
+        optim.check_decays(read_json(workdir / "config.json"), json.loads(config.to_json()), step)
+
+
+def check_data(workdir: Path, found: DataSpec, accept_changed: bool = False) -> None:
+    """Nothing, if the workdir is fresh or was trained on this data so far.
+
+    Args:
+        workdir: the folder.
+        found: what the data is now.
+        accept_changed: whether images and captions may be others, as long as shape, classes and tokens are the same.
+
+    Raises:
+        ValueError: naming the first difference.
+    """
+    noted = read_spec(workdir)
+    if noted is None:
+        return
+    if difference := identity.compare(noted, found, contents=False):
+        raise ValueError(f"the data is not what {workdir} was trained on: {difference}; choose another --workdir")
+    if (difference := identity.compare(noted, found)) and not accept_changed:
+        raise ValueError(
+            f"the data is not what {workdir} was trained on: {difference}. "
+            "Train on with it by --accept_changed_data, or choose another --workdir"
+        )
+
+
 def _are_folders(*names: Any) -> bool:
     """Whether names of data are paths of folders, which may be one that was moved."""
     return all(str(name).startswith("folder:") for name in names)
+
+
+def clean(workdir: Path) -> None:
+    """Remove what a killed run left half written: for the run that holds the workdir, before it writes itself."""
+    if jax.process_index() == 0:
+        for path in (workdir / "checkpoints").glob(checkpoint.TEMPORARY):
+            shutil.rmtree(path, ignore_errors=True)
+        for path in (*workdir.glob("*.part"), *workdir.glob("*/*.part")):
+            path.unlink(missing_ok=True)
 
 
 def claim(
@@ -166,7 +262,7 @@ def claim(
     if jax.process_index() == 0:
         if tokenizer and not (workdir / tokenizers.FOLDER).is_dir():
             tokenizer.save(workdir / tokenizers.FOLDER)
-        write_json(workdir / "config.json", json.loads(config.to_json()))
+        write_json(workdir / "config.json", _with_places(workdir, json.loads(config.to_json())))
         write_json(
             workdir / "stage.json",
             {
@@ -179,6 +275,18 @@ def claim(
                 "commit": _commit(),
             },
         )
+
+
+def _with_places(workdir: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """The config with the folders of upstream stages and codes as the workdir finds them again when it is moved."""
+    for settings in config.get("stages", {}).values():
+        if settings.get("workdir"):
+            settings["workdir"] = places.note(find(settings["workdir"], workdir), workdir)
+    encoded = config.get("data", {}).get("encoded")
+    if encoded:
+        found = Path(_find_codes(workdir, encoded))
+        config["data"]["encoded"] = places.note(found, workdir) if found.is_dir() else encoded
+    return config
 
 
 def _commit() -> str | None:

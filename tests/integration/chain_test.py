@@ -11,7 +11,7 @@ from configs import vqvae_digits_pipeline, vqvae_prior_digits
 from genjax import stages
 from genjax.data import encoded, loader
 from genjax.pipelines import chain, encoding, images, vqvae
-from genjax.training import workdir
+from genjax.training import places, workdir
 from genjax.training.checkpoint import Checkpoints
 
 
@@ -161,6 +161,28 @@ def test_a_trained_prior_keeps_to_its_tokenizer(whole, data_dir, tmp_path):
     shutil.rmtree(tmp_path / "chain" / "tokenizer" / "checkpoints" / "4")
     with pytest.raises(ValueError, match="no longer holds step 4"):
         stages.load(trained)
+
+
+def test_a_parent_that_is_trained_further_keeps_what_its_child_needs(whole, data_dir, tmp_path):
+    shutil.copytree(whole, tmp_path / "chain")
+    tokenizer, config = tmp_path / "chain" / "tokenizer", make(data_dir).stages.tokenizer
+    config.training.num_steps, config.optimizer.model.decay_steps = 8, 4
+    config.checkpoint.keep = 1
+    stages.train(config, tokenizer)
+    assert Checkpoints(tokenizer / "checkpoints").steps() == [8, 4]
+    assert stages.load(tmp_path / "chain" / "prior").step == 4
+
+
+def test_a_stage_that_was_moved_away_is_named_by_a_flag(whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "chain")
+    (tmp_path / "chain" / "tokenizer").rename(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match="tokenizer is not a workdir"):
+        stages.load(tmp_path / "chain")
+    with places.override([f"tokenizer:{tmp_path / 'elsewhere'}"]):
+        assert stages.load(tmp_path / "chain").config.family == "code_prior"
+    with pytest.raises(ValueError, match="prior builds on itself"):
+        with places.override([f"tokenizer:{tmp_path / 'chain' / 'prior'}"]):
+            stages.load(tmp_path / "chain")
 
 
 def test_who_draws_no_pictures_gives_no_codes_and_reconstructs_none_says_so(whole):

@@ -13,7 +13,7 @@ import optax
 import pytest
 
 from genjax import sharding
-from genjax.training import checkpoint
+from genjax.training import checkpoint, workdir
 from genjax.training import state as state_lib
 from genjax.training.checkpoint import Checkpoints, NotSavedError, OtherStateError, UnreadableError, checksum
 from genjax.training.finite import NotFiniteError
@@ -267,7 +267,7 @@ def test_only_finite_states_are_saved(tmp_path, state, field):
 
 def test_a_disk_that_takes_no_more_is_one_line_and_the_last_whole_one_stays(tmp_path, state, monkeypatch):
     """Files may grow to 200 bytes only: the error of the system that comes nearest to a full disk without one."""
-    checkpoints = Checkpoints(tmp_path / "c")
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
     checkpoints.save(state, {})
     checkpoints.wait()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -280,13 +280,13 @@ def test_a_disk_that_takes_no_more_is_one_line_and_the_last_whole_one_stays(tmp_
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "\n" not in str(error.value)
     checkpoints.close()
-    again = Checkpoints(tmp_path / "c")
+    again = Checkpoints(tmp_path / "checkpoints")
     for _ in range(100):  # the writer of the failed one may still be at work: this is the same process
-        again.clean()
-        if len(list((tmp_path / "c").iterdir())) == 1:
+        workdir.clean(tmp_path)
+        if len(list((tmp_path / "checkpoints").iterdir())) == 1:
             break
         time.sleep(0.05)
-    assert {path.name for path in (tmp_path / "c").iterdir()} == {"0"}, "what was half written is removed"
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"0"}, "what was half written is removed"
     assert int(again.restore_newest(*targets(state))[0].step) == 0
 
 

@@ -38,6 +38,43 @@ def first_update(grad, **changes):
     return updates
 
 
+def test_clipping_can_be_turned_on_in_a_run():
+    params = {"kernel": jnp.ones((2, 2))}
+    states = [optim.make_optimizer(settings(clip_norm=norm), 100).init(params) for norm in (0.0, 1.0)]
+    assert jax.tree.structure(states[0]) == jax.tree.structure(states[1])
+
+
+@pytest.mark.parametrize("name", ["adam", "adafactor", "sgd"])
+def test_the_rate_is_that_of_the_step_of_the_run(name):
+    """From the rate 0.1 at step 0 to 0.05 at step 50."""
+    params = {"kernel": jnp.ones((2, 2))}
+    optimizer = optim.make_optimizer(settings(name=name, schedule="linear"), 100)
+    first, half = (optimizer.update(params, optimizer.init(params), params, step=step)[0] for step in (0, 50))
+    np.testing.assert_allclose(half["kernel"], 0.5 * first["kernel"], rtol=1e-6)
+
+
+def resumed(num_steps, schedule="cosine", before=0, **changes):
+    """Configs of a run of 1000 steps, and of what it is to go on with."""
+    there = {"training": {"num_steps": 1000}, "optimizer": {"model": settings(schedule=schedule, decay_steps=before)}}
+    here = {"training": {"num_steps": num_steps}, "optimizer": {"model": settings(schedule=schedule, **changes)}}
+    return there, here
+
+
+def test_a_decay_that_ends_with_the_run_is_not_moved_unnoticed():
+    words = "num_steps=2000 moves .* step 1000, .* jump from 0 to 0.05: .*model.decay_steps=1000 to keep .* =2000"
+    with pytest.raises(ValueError, match=words):
+        optim.check_decays(*resumed(2000), 1000)
+    with pytest.raises(ValueError, match="is at step 700"):
+        optim.check_decays(*resumed(2000, before=700), 700)
+    for same in (resumed(1000), resumed(2000, "constant"), resumed(2000, decay_steps=1000)):
+        optim.check_decays(*same, 1000)
+    optim.check_decays(*resumed(2000, warmup_steps=300), 299)
+    with pytest.raises(ValueError, match="jump"):
+        optim.check_decays(*resumed(2000, warmup_steps=300), 400)
+    rate = optim.learning_rate(settings(schedule="cosine", decay_steps=1000, end_factor=0.1), 2000)
+    assert float(rate(1000)) == float(rate(1999)) == pytest.approx(0.01), "it stays at its end"
+
+
 def test_adam_first_step_is_the_sign():
     np.testing.assert_allclose(first_update(3.0)["kernel"], -0.1, rtol=1e-5)
 

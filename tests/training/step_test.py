@@ -9,9 +9,11 @@ import numpy as np
 import optax
 import pytest
 
+from configs import common
 from genjax.core import rng
 from genjax.families.base import Family, LossOutputs, Player
 from genjax.families.base_terms import mean_of, same
+from genjax.training import finite, optim
 from genjax.training import state as state_lib
 from genjax.training.step import Ema, ema_decay, make_train_step
 from tests.training import toy
@@ -57,7 +59,7 @@ def test_a_player_rests_between_its_steps():
         new, metrics = step(state, toy.batch([1.0]), (), KEY)
         moved = bool(jnp.any(new.params["second"]["w"] != state.params["second"]["w"]))
         changed.append(moved)
-        assert moved == bool(jnp.isfinite(metrics["second/loss"])), "resting is reported as NaN"
+        assert moved == bool(metrics["second/acts"]), "resting is reported"
         assert metrics["finite"] == 1, "resting is not a failure"
         state = new
     assert changed == [True, False, False, True, False, False]
@@ -133,7 +135,8 @@ def test_resting_players_keep_their_moments_and_all_averages_move():
     resting, metrics = step(state, toy.batch([1.0]), (), KEY)
     chex.assert_trees_all_equal(resting.params, state.params)
     chex.assert_trees_all_equal(resting.opt_state, state.opt_state)
-    assert int(resting.step) == 2 and all(np.isnan(value) for name, value in metrics.items() if name != "finite")
+    assert int(resting.step) == 2 and metrics["finite"] == 1
+    assert not any(value for name, value in metrics.items() if name.endswith(("/acts", "/fault")))
     halfway = jax.tree.map(lambda average, own: (average + own) / 2, state.ema, state.params)
     chex.assert_trees_all_close(resting.ema, halfway, rtol=1e-6)
 
@@ -157,6 +160,66 @@ def test_nan_is_flagged():
     state = start(family, optimizers)
     _, metrics = make_train_step(family, optimizers, Ema(0.9))(state, toy.batch([np.nan]), (), KEY)
     assert metrics["finite"] == 0
+
+
+def sqrt_loss(params, inputs):
+    """A loss of 0 whose gradient is infinite there."""
+    return LossOutputs({"loss": same(jnp.sum(jnp.sqrt(params["w"])))}, {}, inputs.extra)
+
+
+def extra_loss(params, inputs):
+    """A loss that leaves infinity beside the parameters."""
+    return LossOutputs({"loss": same(jnp.sum(params["w"]))}, {}, inputs.extra + jnp.inf)
+
+
+BAD = {
+    "loss": (None, 0.1, np.nan, finite.LOSS | finite.GRADIENT | finite.UPDATE | finite.BATCH),
+    "gradient": (sqrt_loss, 0.1, 1.0, finite.GRADIENT | finite.UPDATE),
+    "update": (None, 3e38, 1e3, finite.UPDATE),
+    "extra": (extra_loss, 0.1, 1.0, finite.EXTRA),
+}
+"""What becomes infinite or NaN -> loss, learning rate, value of the images, bits of the fault."""
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_an_update_that_is_not_finite_is_not_kept(kind):
+    loss, rate, value, bits = BAD[kind]
+    family, optimizers = toy.family(), {"model": optax.sgd(rate, momentum=0.9)}
+    if loss:
+        family = family._replace(players=(Player("model", loss),))
+    state = start(family, optimizers)
+    state = state._replace(extra=jnp.float32(0))
+    if kind == "gradient":
+        state = state._replace(params={"model": {"w": jnp.zeros(3)}})
+    new, metrics = make_train_step(family, optimizers, Ema(0.9))(state, toy.batch([value]), (), KEY)
+    assert metrics["finite"] == 0 and int(metrics["model/fault"]) == bits
+    assert int(new.step) == 1
+    for field in ("params", "opt_state", "extra"):
+        chex.assert_trees_all_equal(getattr(new, field), getattr(state, field))
+
+
+def test_one_player_that_fails_does_not_stop_the_other():
+    family = toy.family(("first", "second"))
+    family = family._replace(players=(family.players[0], Player("second", extra_loss)))
+    optimizers = {name: optax.sgd(0.1) for name in ("first", "second")}
+    state = start(family, optimizers)._replace(extra=jnp.float32(0))
+    new, metrics = make_train_step(family, optimizers, Ema(0.0))(state, toy.batch([1.0]), (), KEY)
+    assert (metrics["finite"], metrics["first/fault"], metrics["second/fault"]) == (0, 0, finite.EXTRA)
+    assert (new.params["first"]["w"] != state.params["first"]["w"]).all()
+    chex.assert_trees_all_equal(new.params["second"], state.params["second"])
+
+
+def test_a_player_of_every_second_step_has_the_learning_rate_of_the_run():
+    """From 0.1 to 0.001 over 100 steps: in step 98 it is 0.1 (1 - .98 x .99), after 49 own updates."""
+    family = toy.family(("first", "second"), every=2)
+    settings = common.adam(0.1, name="sgd", schedule="linear", end_factor=0.01).to_dict()
+    optimizers = {name: optim.make_optimizer(settings, 100) for name in ("first", "second")}
+    state = start(family, optimizers, keep_ema=False)._replace(step=jnp.int32(98))
+    new, _ = make_train_step(family, optimizers, Ema(0.0))(state, toy.batch([1.0]), (), KEY)
+    rate = 0.1 * (1 - 0.98 * 0.99)
+    for name in ("first", "second"):
+        w = state.params[name]["w"]
+        np.testing.assert_allclose(new.params[name]["w"], w - rate * 2 * (w - 1.0) / 3, rtol=1e-5)
 
 
 def test_keys_depend_on_step_and_player_alone():

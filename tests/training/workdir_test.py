@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from pathlib import Path
 
 import pytest
 from ml_collections import ConfigDict
@@ -86,3 +87,67 @@ def test_no_git_no_commit(monkeypatch, tmp_path):
     (tmp_path / "git").write_text("#!/bin/false\n")
     (tmp_path / "git").chmod(0o755)
     assert workdir._commit() is None, "a git that refuses, as of a checkout that is another user's"
+
+
+def test_what_is_to_change_after_a_bad_end_may_change(tmp_path):
+    workdir.claim(tmp_path, config(optimizer={"model": {"learning_rate": 0.1, "clip_norm": 0.0, "b1": 0.9}}), ())
+    may = {"learning_rate": 0.01, "clip_norm": 1.0, "b1": 0.9}
+    workdir.check_config(tmp_path, config(optimizer={"model": may}, training={"num_steps": 10, "on_nonfinite": "skip"}))
+    with pytest.raises(ValueError, match="optimizer.model.b1: 0.9 there, 0.5 here"):
+        workdir.check_config(tmp_path, config(optimizer={"model": may | {"b1": 0.5}}))
+
+
+@pytest.mark.parametrize("content", ['{"family": "to', "", "null", "[1]", "\x00\x00", "\xff"])
+@pytest.mark.parametrize("name", ["config.json", "stage.json", "pipeline.json"])
+def test_a_cut_file_is_named(tmp_path, name, content):
+    workdir.claim(tmp_path, config(), interface=())
+    (tmp_path / name).write_bytes(content.encode("latin-1"))
+    read = {"config.json": workdir.read_config, "stage.json": workdir.read_spec, "pipeline.json": workdir.locate}[name]
+    with pytest.raises(ValueError, match=f"{name} (is cut or altered|holds)"):
+        read(tmp_path)
+
+
+def test_a_cut_config_is_named_at_resume_too(tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="config.json is cut"):
+        workdir.check_config(tmp_path, config())
+
+
+def test_data_of_another_version_is_named(tmp_path):
+    (tmp_path / "stage.json").write_text('{"data": {"image_shape": [8, 8, 1], "depth": 3}}')
+    with pytest.raises(ValueError, match="stage.json says of the data .*depth"):
+        workdir.read_spec(tmp_path)
+
+
+def chain(root):
+    """A parent and a child beside it, as `claim` notes them; the child was started from the folder `root`."""
+    workdir.claim(root / "chain" / "parent", config(), interface=())
+    (root / "chain" / "parent" / "codes").mkdir()
+    child = config(stages={"parent": {"workdir": "chain/parent"}}, data={"encoded": "chain/parent/codes"})
+    workdir.claim(root / "chain" / "child", child, interface=())
+    return root / "chain" / "child"
+
+
+def test_parents_are_found_wherever_the_chain_is_moved_or_seen_from(tmp_path, monkeypatch):
+    (tmp_path / "first").mkdir()
+    monkeypatch.chdir(tmp_path / "first")
+    chain(tmp_path / "first")
+    (tmp_path / "first" / "chain").rename(tmp_path / "moved")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "link").symlink_to(tmp_path / "moved" / "child")
+    monkeypatch.chdir(tmp_path)
+    for child in (tmp_path / "moved" / "child", Path("moved/child"), tmp_path / "elsewhere" / "link"):
+        found = workdir.read_config(child)
+        assert found.stages.parent.workdir == "../parent"
+        assert Path(found.data.encoded).samefile(tmp_path / "moved" / "parent" / "codes")
+        assert workdir.find(found.stages.parent.workdir, child).samefile(tmp_path / "moved" / "parent")
+        codes = workdir.data_settings(child, found)["encoded"]
+        assert Path(codes).samefile(tmp_path / "moved" / "parent" / "codes")
+
+
+def test_a_parent_elsewhere_is_noted_whole(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    workdir.claim(tmp_path / "a" / "b" / "parent", config(), interface=())
+    workdir.claim(tmp_path / "c" / "d" / "w", config(stages={"parent": {"workdir": "a/b/parent"}}), interface=())
+    noted = workdir.read_config(tmp_path / "c" / "d" / "w").stages.parent.workdir
+    assert noted == str(tmp_path / "a" / "b" / "parent")
