@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax.diffusion import conditioning
+from genjax.diffusion import conditioning, degradation
 from genjax.diffusion.conditioning import Cond, LowRes
 
 KEY = jax.random.key(0)
@@ -118,3 +118,22 @@ def test_small_pictures_may_be_degraded_in_training():
     worse = pair(jax.random.key(1))[1].low_res
     clean = conditioning.enlarge(conditioning.shrink(x0, (8, 8, 3)), (16, 16))
     assert worse.shape == clean.shape and jnp.abs(worse - clean).mean() > 0.02
+
+
+def test_each_is_blurred_by_its_own_width_then_degraded_for_its_factor_then_noised(monkeypatch):
+    seen = []
+    blur = conditioning.gaussian_blur
+    monkeypatch.setattr(conditioning, "gaussian_blur", lambda x, std: seen.append((x, std)) or blur(x, std))
+    monkeypatch.setattr(degradation, "bsr", lambda x, factor, key: seen.append((x, factor)) or 0 * x + 0.5)
+    settings = LowRes(2, blur=(0.4, 0.6), blur_share=0.75, bsr=True, max_aug_level=1e-6)
+    x0 = jnp.tile(pictures(1), (2000, 1, 1, 1))
+    _, cond = conditioning.training_pair(settings, x0, KEY)
+    (sharp, std), (blurred, factor) = seen
+    np.testing.assert_allclose(sharp, conditioning.shrink(x0, (2, 2, 1)))
+    np.testing.assert_allclose(blurred, blur(sharp, std), atol=1e-6)
+    std = np.asarray(std)
+    assert (std == 0).mean() == pytest.approx(0.25, abs=0.04) and factor == 4
+    np.testing.assert_allclose(
+        np.quantile(std[std > 0], [0.0, 0.25, 0.5, 0.75, 1.0]), np.linspace(0.4, 0.6, 5), atol=0.02
+    )
+    np.testing.assert_allclose(cond.low_res, 0.5, atol=1e-4)

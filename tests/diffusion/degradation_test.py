@@ -8,6 +8,7 @@ from PIL import Image
 
 from genjax.core import images as images_lib
 from genjax.diffusion import degradation
+from tests.families.recorder import unrolled as unrolled
 
 KEY = jax.random.key(0)
 
@@ -79,3 +80,94 @@ def test_bsr_is_the_same_for_a_key_and_makes_pictures_worse(pictures):
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 0.01 and np.abs(first).max() <= 1
     assert 0.01 < np.abs(first - pictures).mean() < 0.5
+
+
+def evenly(values, low, high, within=0.05):
+    """Whether draws are spread evenly between two numbers."""
+    quantiles = np.quantile(values, [0.0, 0.25, 0.5, 0.75, 1.0])
+    np.testing.assert_allclose(quantiles, np.linspace(low, high, 5), atol=within * (high - low))
+
+
+GREY = jnp.zeros((4000, 2, 2, 3))
+
+
+def test_blurs_are_round_for_half_and_as_wide_as_the_factor_asks(monkeypatch):
+    """BSRGAN's widths in the pixels of the large image, divided by the factor."""
+    seen = []
+    monkeypatch.setattr(degradation, "blur", lambda images, *how: seen.append(np.asarray(how)) or images)
+    degradation.random_blur(GREY, 4, KEY)
+    along, across, angle = seen[0]
+    even = along == across
+    assert even.mean() == pytest.approx(0.5, abs=0.03)
+    evenly(np.sqrt(along[even]), 0.0, 2.8 / 4)
+    evenly(along[~even], 0.0, 8 / 16)
+    evenly(across[~even], 0.0, 8 / 16)
+    evenly(angle, 0.0, np.pi)
+    assert np.abs(np.corrcoef(along[~even], across[~even])[0, 1]) < 0.1
+
+
+def test_so_many_are_resized_each_way_by_a_method_of_its_own(monkeypatch):
+    seen = []
+    monkeypatch.setattr(degradation, "down_and_up", lambda images, *how: seen.append(how) or images)
+    degradation.random_resize(GREY, KEY)
+    share, down, up = map(np.asarray, seen[0])
+    assert (share == 1).mean() == pytest.approx(0.25, abs=0.03)
+    evenly(share[share < 1], 0.5, 1.0)
+    counts = np.histogram2d(down, up, bins=3)[0]
+    np.testing.assert_allclose(counts / 4000, 1 / 9, atol=0.02)
+
+
+def test_noise_is_grey_independent_or_correlated_at_a_level_of_its_own():
+    noise = np.asarray(degradation.random_noise(jnp.zeros((1000, 12, 12, 3)), KEY)).reshape(1000, 144, 3)
+    covariance = np.einsum("bpc,bpd->bcd", noise, noise) / 144
+    correlation = covariance / np.sqrt(np.einsum("bcc,bdd->bcd", covariance, covariance))
+    off = np.abs(correlation[:, [0, 0, 1], [1, 2, 2]]).max(axis=1)
+    grey, independent = off > 0.999, off < 0.3
+    assert grey.mean() == pytest.approx(0.4, abs=0.06) and independent.mean() == pytest.approx(0.4, abs=0.1)
+    level = noise.std(axis=(1, 2))
+    evenly(level[grey], *degradation.NOISE, within=0.1)
+    evenly(level[independent], *degradation.NOISE, within=0.1)
+    np.testing.assert_allclose(degradation.NOISE, (2 / 127.5, 25 / 127.5))
+
+
+def test_qualities_of_jpeg_are_even(monkeypatch):
+    seen = []
+    monkeypatch.setattr(degradation, "jpeg", lambda images, quality: seen.append(quality) or images)
+    degradation.random_jpeg(GREY, KEY)
+    evenly(seen[0], 30.0, 95.0)
+
+
+@pytest.mark.usefixtures("unrolled")
+def test_all_is_done_once_in_random_order_and_jpeg_at_the_end(monkeypatch):
+    """Each by a key of its own, and what leaves [-1, 1] is clipped at every step."""
+    seen = []
+
+    def step(name):
+        def change(images, *how):
+            seen.append((name, images, *how))
+            return images + 0.7
+
+        return change
+
+    for name in ("random_blur", "random_resize", "random_noise", "random_jpeg"):
+        monkeypatch.setattr(degradation, name, step(name))
+    monkeypatch.setattr(jax.lax, "switch", lambda index, branches, *inputs: branches[int(index)](*inputs))
+    orders = set()
+    for seed in range(4):
+        seen.clear()
+        found = degradation.bsr(jnp.zeros((500, 1, 1, 1)), 4, jax.random.key(seed))
+        names = [name for name, *_ in seen]
+        assert sorted(names[:-1]) == ["random_blur", "random_blur", "random_jpeg", "random_noise", "random_resize"]
+        assert names[-1] == "random_jpeg"
+        orders.add(tuple(names))
+        assert all(how[2] == 4 for how in seen if how[0] == "random_blur")
+        keys = {tuple(np.asarray(jax.random.key_data(how[-1]))) for how in seen}
+        assert len(keys) == 6
+        assert all(images.max() <= 1 for _, images, *_ in seen)
+        # Where JPEG wasn't applied midway, its image is what it was; it is of a tenth.
+        place = names.index("random_jpeg")
+        before, after = seen[place][1], seen[place + 1][1]
+        if before.max() < 1:
+            assert (after == before).mean() == pytest.approx(0.1, abs=0.05)
+        assert found.shape == (500, 1, 1, 1)
+    assert len(orders) > 2

@@ -217,6 +217,7 @@ def test_an_erased_image_is_shown_around_one_rectangle_of_the_sides_asked_for(ne
     starts = np.array([[np.flatnonzero((one == 0).any(axis=axis))[0] for axis in (1, 0)] for one in mask])
     places = starts / np.stack([20 - heights, 30 - widths], axis=1)
     np.testing.assert_allclose(np.quantile(places, [0.0, 0.5, 1.0], axis=0), [[0, 0], [0.5, 0.5], [1, 1]], atol=0.1)
+    assert np.abs(np.corrcoef([*places.T, heights, widths]) - np.eye(4)).max() < 0.3
     # The network sees nothing of what is erased, but in x_t.
     erased = examples | {"image": examples["image"] * mask[..., None]}
     losses.compute(family, PARAMS, erased, KEY)
