@@ -36,6 +36,20 @@ def test_prior_by_numpy():
     )
 
 
+def test_errors_are_of_x0_and_eps_and_a_chain_that_ends_early_pays_for_what_is_left():
+    """Of the denoiser that takes all for noise: x0 is off by itself, eps by alpha / sigma times it."""
+    schedule = schedules.from_betas(np.linspace(0.01, 0.2, 6))
+    nothing = lambda x_t, level, key: denoisers.Prediction(0 * x_t, x_t / level.sigma)  # noqa: E731
+    found = likelihood.bits_per_dim(nothing, schedule, X0, KEY)
+    square = np.square(np.asarray(X0, np.float64)).reshape(4, -1).mean(axis=1)
+    alpha = np.sqrt(np.cumprod(1 - np.linspace(0.01, 0.2, 6)))[::-1]
+    np.testing.assert_allclose(found.x0_mse, np.repeat(square[:, None], 6, axis=1), rtol=1e-5)
+    np.testing.assert_allclose(found.eps_mse, square[:, None] * (alpha / np.sqrt(1 - alpha**2)) ** 2, rtol=1e-4)
+    assert (found.prior > 0.1).all()
+    np.testing.assert_allclose(found.total, found.prior + found.vb.sum(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(found.prior, likelihood.prior_bits(X0, schedule(5.0)), rtol=1e-5)
+
+
 def test_one_key_an_example():
     keys = jax.random.split(KEY, 4)
     schedule = schedules.linear_beta(50)

@@ -37,6 +37,12 @@ def test_stratified_covers_every_stratum_once():
     np.testing.assert_allclose(np.diff(np.sort(t)), 0.1, atol=1e-5)
 
 
+def test_stratified_times_of_each_example_are_even_over_batches():
+    times = time_samplers.stratified(schedules.flow())
+    first = [float(times(jax.random.key(seed), 4)[0][0]) for seed in range(100)]
+    np.testing.assert_allclose(np.quantile(first, [0.1, 0.5, 0.9]), [0.1, 0.5, 0.9], atol=0.12)
+
+
 @pytest.mark.parametrize("name", ["edm", "continuous_cosine", "variance_exploding", "flow"])
 def test_lognormal_in_any_schedules_time(name):
     schedule = schedules.make(name)

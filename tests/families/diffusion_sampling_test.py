@@ -27,6 +27,7 @@ from tests.families.recorder import (
     each,
     keys_equal,
     model,
+    normal,
     sampling,
     stream,
     uniform,
@@ -364,6 +365,8 @@ def test_the_bound_sums_a_term_at_every_step_under_noise_of_its_own(nets):
         terms.append([published_vb(x0[i], np.float64(call.x[i]), t, guess[i], fraction, BETAS) for i in range(8)])
     noises = np.stack(noises)
     np.testing.assert_allclose(noises.std(axis=1), 1, atol=0.15)
+    third = jax.random.fold_in(jax.random.fold_in(KEY, 2), 0)
+    np.testing.assert_allclose(noises[2], normal(third, x0).ravel(), atol=1e-3)
     assert np.abs(np.corrcoef(noises) - np.eye(STEPS)).max() < 0.35
     prior = 0.5 * (SIGMA[-1] ** 2 + (ALPHA[-1] * x0) ** 2 - 1 - 2 * np.log(SIGMA[-1])).mean(axis=(1, 2, 3)) / np.log(2)
     np.testing.assert_allclose(found["prior_bits"], prior, rtol=1e-3)
