@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from genjax.metrics import feature_net, report
+from genjax.metrics import feature_net, fid, report
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,15 @@ def test_the_floor_has_the_shares_of_the_training_split(noise_report, net, digit
     assert np.abs(np.array(noise_report["rows"]["real_train"]["class_shares"]) - of_all).max() < 0.003
 
 
+def test_the_floor_is_the_mean_over_ten_subsets_of_the_training_split(noise_report, net, digits):
+    (images, labels), rng = digits[0], np.random.default_rng(0)
+    features, reference = (feature_net.read(net, part).features for part in (images, digits[1][0]))
+    report._subset(1000, 1000, np.arange(1000) % 10, rng)  # the samples' own subset is drawn first
+    draws = [report._subset(len(images), 1000, labels, rng) for _ in range(10)]
+    floor = np.mean([fid.frechet_from_features(features[draw], reference) for draw in draws])
+    assert noise_report["rows"]["real_train"]["frechet"] == pytest.approx(floor, rel=1e-9)
+
+
 def test_receipt(noise_report, net, digits):
     receipt = noise_report["receipt"]
     assert receipt["feature_net"]["hash"] == feature_net.weights_hash(net)
@@ -75,6 +84,15 @@ def test_samples_without_labels(net, digits):
     assert rows["gaussian_mixture"]["class_accuracy"] > 0.95
     assert {row["count"] for row in rows.values()} == {200}
     assert rows["samples"]["novelty"] == pytest.approx(1.0, abs=0.15)
+
+
+def test_without_labels_the_rival_has_the_training_split_s_shares_of_classes(net, digits):
+    """Seven threes to one seven, as in the data, and not one to one."""
+    images, labels = digits[0]
+    chosen = np.concatenate([np.flatnonzero(labels == 3)[:105], np.flatnonzero(labels == 7)[:15]])
+    train = images[chosen], labels[chosen]
+    shares = report.evaluate_samples(digits[1][0][:120], None, train, digits[1], net)["rows"]["gaussian_mixture"]
+    assert 0.8 < shares["class_shares"][3] < 0.95
 
 
 def test_one_asked_class(net, digits):

@@ -88,6 +88,23 @@ def test_the_order_of_a_relation_counts():
     assert not caption_accuracy.is_right(picture, f"{second} left of {first}")
 
 
+@pytest.mark.parametrize("relation, across, down", [("left of", 1, 0), ("above", 0, 1)])
+def test_a_relation_holds_along_its_own_axis_and_no_other(relation, across, down):
+    """Far enough along it, and less aside: places that miss either are no "left of" and no "above"."""
+    caption = f"a red circle {relation} a blue square"
+    asked = caption_accuracy.parse(caption)
+
+    def holds(along, aside):
+        moves = {"x": along * across + aside * down, "y": along * down + aside * across}
+        first = scene_reader.Found(0, 0, 0, 4, 0.3, 0.3, 0.3, 0.0)
+        second = scene_reader.Found(5, 1, 0, 4, 0.3 + moves["x"], 0.3 + moves["y"], 0.3, 0.0)
+        return caption_accuracy._fits((first, second), asked)
+
+    assert holds(0.5, 0.0) and holds(0.5, 0.45) and holds(0.5, -0.45)
+    assert not holds(0.5, 0.55) and not holds(0.5, -0.55), "more aside than along"
+    assert not holds(0.2, 0.0) and not holds(-0.5, 0.0), "too near, or the other way round"
+
+
 def test_other_texts_are_refused():
     with pytest.raises(ValueError, match="a red dog"):
         caption_accuracy.parse("a red dog")

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from genjax.families.base import Family, ImageSampler, Samples, Weights
 from genjax.metrics import feature_net
 from genjax.pipelines import rejection
+from genjax.pipelines.images import Drawn
 from genjax.stages import Stage
 from genjax.typing import DataSpec
 
@@ -66,6 +67,20 @@ def test_faulty_samples_are_rejected_and_the_shares_of_classes_kept(classifier):
     np.testing.assert_array_equal(best.labels, np.arange(60) % 3)
     one = rejection.draw_best(stage, classifier, 7, 0.25, seed=3, label=2)
     assert right(one, classifier) == 1.0 and (one.labels == 2).all() and len(one.images) == 7
+
+
+def test_the_way_to_what_is_kept_goes_with_it(classifier, monkeypatch):
+    """A trajectory is [steps, images, ...]: of each kept image all steps, in the kept order."""
+
+    def draw(stage, count, **settings):
+        labels = np.arange(count, dtype=np.int32) % 3
+        ends = np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None] * 7, (count, 4, 4, 1))
+        return Drawn(ends, labels, np.stack([ends + 1, ends]))
+
+    monkeypatch.setattr(rejection.images, "draw", draw)
+    best = rejection.draw_best(make_stage(), classifier, 7, 0.5)
+    assert best.trajectory.shape == (2, 7, 4, 4, 1)
+    np.testing.assert_array_equal(best.trajectory, np.stack([best.images + 1, best.images]))
 
 
 def test_keeping_all_only_sorts(classifier):

@@ -27,7 +27,8 @@ def drawn(monkeypatch):
     def draw(stage, count, *, prompts, **settings):
         calls.append((count, prompts, settings))
         shades = np.arange(count, dtype=np.uint8)[:, None, None, None]
-        return Drawn(np.broadcast_to(shades, (count, 2, 2, 3)), None, None, tuple(prompts))
+        ends = np.broadcast_to(shades, (count, 2, 2, 3))
+        return Drawn(ends, None, np.stack([ends + 100, ends]), tuple(prompts))
 
     def similarity(judge, pictures, texts):
         return -np.abs(pictures[:, 0, 0, 0].astype(float) - np.array([float(text) for text in texts]))
@@ -41,6 +42,7 @@ def test_the_closest_of_each_prompt_is_kept(drawn):
     best = reranking.draw_best(GENERATOR, JUDGE, ["2", "99", "0"], 4, seed=3)
     np.testing.assert_array_equal(best.images[:, 0, 0, 0], [2, 7, 8])
     assert best.prompts == ("2", "99", "0")
+    np.testing.assert_array_equal(best.trajectory, np.stack([best.images + 100, best.images]), "[steps, images, ...]")
     assert drawn == [(12, ["2"] * 4 + ["99"] * 4 + ["0"] * 4, {"seed": 3})]
 
 

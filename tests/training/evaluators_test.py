@@ -43,6 +43,20 @@ def test_padding_counts_nowhere(size):
     np.testing.assert_allclose(found["distance"], distances.mean(), rtol=1e-6)
 
 
+def test_each_batch_and_each_seed_draws_its_own_random_numbers():
+    def draw(weights, batch, key):
+        return {"drawn": jax.random.uniform(key, batch["image"].shape[:1])}
+
+    run = evaluators.make_evaluate(toy.family()._replace(evaluate=draw), sharding.make_mesh())
+    own = list(batches(8, 8))
+    once, twice, other = (
+        run(Weights({}, (), {}), given, jax.random.key(seed))["drawn"]
+        for given, seed in ((own, 0), (own * 2, 0), (own, 1))
+    )
+    assert abs(once - twice) > 1e-3, "the second batch repeats the first one's noise"
+    assert abs(once - other) > 1e-3
+
+
 def test_all_are_present_where_a_batch_does_not_say():
     assert present({"image": jnp.zeros((3, 2))}).tolist() == [True] * 3
 

@@ -54,6 +54,22 @@ def test_what_is_nan_is_written_and_warned_of(tmp_path, capsys):
     assert "step 2: eval/loss is nan" in said and "step 3: model/share is nan" in said
 
 
+def test_the_speed_counts_the_steps_since_the_last_report_or_restart(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("genjax.training.log.time.perf_counter", lambda: now[0])
+    logger, speeds = Logger(tmp_path, 0, 9, batch_size=16), []
+    for first, count, pause in ((1, 2, 0.0), (3, 3, 0.0), (6, 1, 50.0)):
+        for step in range(first, first + count):
+            logger.step(step, metrics(1.0))
+        now[0] += pause
+        if pause:  # spent in a checkpoint or an evaluation
+            logger.restart_clock()
+        now[0] += 4.0
+        speeds.append(logger.report()["steps_per_second"])
+    logger.close()
+    assert speeds == [0.5, 0.75, 0.25]
+
+
 def test_first_step_that_is_not_finite_is_named_and_nothing_written(tmp_path):
     logger = Logger(tmp_path, 0, 4, 1)
     for step in (1, 2, 3):
@@ -76,6 +92,14 @@ def test_resume_cuts_what_was_logged_past_the_checkpoint_and_a_torn_line(tmp_pat
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
     Logger(tmp_path, 2, 4, 1).close()
     assert [line["step"] for line in lines(tmp_path)] == [1, 2]
+
+
+def test_the_board_forgets_what_comes_after_the_checkpoint_and_no_more(tmp_path, monkeypatch):
+    """TensorBoard drops the events of the step that a restarted run names and of those after it."""
+    purged = []
+    monkeypatch.setattr("genjax.training.log.Board", lambda folder, first_step: purged.append(first_step))
+    Logger(tmp_path, 2, 4, 1)
+    assert purged == [3]
 
 
 def test_grid(tmp_path):

@@ -222,6 +222,14 @@ def test_a_player_of_every_second_step_has_the_learning_rate_of_the_run():
         np.testing.assert_allclose(new.params[name]["w"], w - rate * 2 * (w - 1.0) / 3, rtol=1e-5)
 
 
+def test_the_average_takes_in_the_new_parameters_at_the_warm_up_of_the_step_done():
+    family, optimizers = toy.family(), {"model": optax.sgd(0.1)}
+    state = start(family, optimizers)._replace(step=jnp.int32(5), ema={"model": {"w": jnp.full(3, 7.0)}})
+    new, _ = make_train_step(family, optimizers, Ema(0.999))(state, toy.batch([1.0]), (), KEY)
+    decay = (1 + 5) / (10 + 5)
+    np.testing.assert_allclose(new.ema["model"]["w"], decay * 7 + (1 - decay) * new.params["model"]["w"], rtol=1e-5)
+
+
 def test_keys_depend_on_step_and_player_alone():
     seen = []
 
