@@ -16,29 +16,19 @@ offline, TFDS would retry for minutes.
 """
 
 import contextlib
-import importlib
 import io
-import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from genjax.core import paths
-from genjax.data import folder, identity, transforms
+from genjax.data import folder, identity, preparation, transforms
 from genjax.data.broken import decoded
 from genjax.data.records import About, DatasetNotFound, Record, Source, SplitNotFound
 from genjax.typing import DataSpec
-
-log = logging.getLogger(__name__)
-
-EMBEDDED = {
-    "digits": ("genjax.data.builders.digits", "Digits"),
-    "captioned_shapes": ("genjax.data.builders.captioned_shapes", "CaptionedShapes"),
-}
-"""Datasets of our own: name -> (module, TFDS builder class)."""
 
 _READ_AT_ONCE = 256
 
@@ -59,13 +49,13 @@ def open_source(name: str, split: str, data_dir: str = "", download: bool = Fals
     """
     if name.startswith("folder:"):
         return folder.open_folder(name.removeprefix("folder:"), split)
-    wanted = _parse(name)
+    wanted = preparation.parse(name)
     root = data_folder(data_dir)
-    found = _find_prepared(wanted, root)
-    if found is None and wanted.dataset in EMBEDDED:
-        found = _build(wanted, root)
+    found = preparation.find(wanted, root)
+    if found is None and wanted.dataset in preparation.EMBEDDED:
+        found = preparation.build(wanted, root)
     if found is None and (download or os.environ.get("GENJAX_DOWNLOAD", "") not in ("", "0")):
-        found = _download(wanted, root)
+        found = preparation.download(wanted, root)
     if found is None:
         return _from_registry(wanted, split, root)
     return _open_prepared(name, found, split)
@@ -84,125 +74,7 @@ def data_folder(data_dir: str = "") -> str:
         raise ValueError(f"set config.data.data_dir or TFDS_DATA_DIR to another folder: {error}") from error
 
 
-class _Name(NamedTuple):
-    """A TFDS name taken apart: `dataset/config:version`."""
-
-    dataset: str
-    config: str = ""
-    version: str = ""
-
-    def __str__(self) -> str:
-        config, version = self.config and f"/{self.config}", self.version and f":{self.version}"
-        return f"{self.dataset}{config}{version}"
-
-
-def _parse(name: str) -> _Name:
-    match = re.fullmatch(r"(\w+)(?:/([\w.+-]+(?:/[\w.+-]+)*))?(?::(\d+\.\d+\.\d+))?", name)
-    if not match:
-        raise ValueError(
-            f"dataset name {name!r} is none of 'dataset', 'dataset/config', 'dataset/config:1.0.0', 'folder:/path'"
-        )
-    dataset, config, version = match.groups(default="")
-    return _Name(dataset, config, version)
-
-
-def _find_prepared(wanted: _Name, root: str):
-    """The folder that holds a prepared dataset, newest version first, or None."""
-    from etils import epath
-
-    home = epath.Path(root) / wanted.dataset
-    if not home.is_dir():
-        return None
-    if wanted.config:
-        return _newest_version(home / wanted.config, wanted.version)
-    direct = _newest_version(home, wanted.version)
-    if direct is not None:
-        return direct
-    configs = {
-        child.name: version
-        for child in home.iterdir()
-        if child.is_dir() and (version := _newest_version(child, wanted.version)) is not None
-    }
-    if len(configs) > 1:
-        raise ValueError(
-            f"dataset {wanted.dataset!r} is prepared in {root} in several configurations: write one of "
-            + ", ".join(f"'{wanted.dataset}/{config}'" for config in sorted(configs))
-        )
-    return next(iter(configs.values()), None)
-
-
-def _newest_version(home, version: str):
-    """The subfolder of one version, or of the newest, that TFDS finished writing."""
-    if not home.is_dir():
-        return None
-    found = [
-        child
-        for child in home.iterdir()
-        if re.fullmatch(r"\d+\.\d+\.\d+", child.name)
-        and (not version or child.name == version)
-        and (child / "dataset_info.json").exists()
-    ]
-    return max(found, key=lambda child: tuple(map(int, child.name.split("."))), default=None)
-
-
-def _build(wanted: _Name, root: str):
-    """Build an embedded dataset into the data folder and return where it lies."""
-    import tensorflow_datasets as tfds
-
-    builder_class = _embedded_class(wanted)
-    log.info("building %s in %s", wanted, root)
-    tfds.display_progress_bar(False)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            builder = builder_class(data_dir=root, config=wanted.config or None, file_format="array_record")
-            builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
-        problem = f"lies half written in {builder.data_path}: delete this folder and start again"
-    except OSError as error:
-        problem = (
-            f"can't be built in {root} ({error}): set config.data.data_dir or TFDS_DATA_DIR to a folder that "
-            "can be written to"
-        )
-    finally:
-        tfds.display_progress_bar(True)
-    # Where another process builds the same, the slower of the two fails on the folder's name; here it is.
-    found = _find_prepared(wanted, root)
-    if found is None:
-        raise DatasetNotFound(f"dataset '{wanted}' {problem}")
-    return found
-
-
-def _embedded_class(wanted: _Name):
-    """The builder class of an embedded dataset, once the name is known to fit it."""
-    module, class_name = EMBEDDED[wanted.dataset]
-    builder_class = getattr(importlib.import_module(module), class_name)
-    configs = [config.name for config in builder_class.BUILDER_CONFIGS]
-    if configs and not wanted.config:
-        raise ValueError(
-            f"dataset {wanted.dataset!r} comes in several sizes: write one of "
-            + ", ".join(f"'{wanted.dataset}/{config}'" for config in configs)
-        )
-    if wanted.config and wanted.config not in configs:
-        raise ValueError(f"dataset {wanted.dataset!r} has the sizes {configs}, not {wanted.config!r}")
-    if wanted.version and wanted.version != str(builder_class.VERSION):
-        raise ValueError(f"dataset {wanted.dataset!r} has version {builder_class.VERSION}, not {wanted.version}")
-    return builder_class
-
-
-def _download(wanted: _Name, root: str):
-    """Let TFDS download and prepare a dataset as ArrayRecord, and return where it lies."""
-    import tensorflow_datasets as tfds
-
-    try:
-        tfds.builder(str(wanted), data_dir=root, file_format="array_record").download_and_prepare()
-    except Exception as error:
-        raise DatasetNotFound(
-            f"dataset '{wanted}' can't be downloaded and prepared in {root}: {type(error).__name__}: "
-            f"{_first_line(error)}; preparing most TFDS datasets needs network and an installed tensorflow"
-        ) from error
-    return _find_prepared(wanted, root)
-
-
-def _from_registry(wanted: _Name, split: str, root: str) -> Source:
+def _from_registry(wanted: preparation.Name, split: str, root: str) -> Source:
     """A dataset outside the data folder, through TFDS's registry, which `tfds.testing.mock_data` patches.
 
     Outside such a test it can't be read, and the error says whether the name is unknown or only the data
@@ -214,7 +86,7 @@ def _from_registry(wanted: _Name, split: str, root: str) -> Source:
 
     known = tfds.list_builders(with_community_datasets=False)
     if wanted.dataset not in known:
-        close = difflib.get_close_matches(wanted.dataset, [*EMBEDDED, *known], n=3)
+        close = difflib.get_close_matches(wanted.dataset, [*preparation.EMBEDDED, *known], n=3)
         raise DatasetNotFound(
             f"dataset {wanted.dataset!r} isn't in {root} and TFDS knows no such name"
             + (f"; is it {' or '.join(map(repr, close))}?" if close else "")
@@ -374,8 +246,3 @@ def _captions(value: Any) -> str | tuple[str, ...]:
         texts = [item["text"] if isinstance(item, Mapping) else item for item in value]
         return tuple(map(transforms.as_text, texts))
     return transforms.as_text(value)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else "no message"
