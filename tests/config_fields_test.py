@@ -46,6 +46,9 @@ BASE = {
     "data.max_broken": "tests/data/broken_test.py",
     "training.num_steps": METRICS,
     "training.microbatches": f"{STEP}::test_pieces_of_a_batch_have_keys_of_their_own_and_every_nth_example",
+    "training.on_nonfinite": "tests/training/runs_test.py::"
+    "test_a_run_that_ends_badly_names_the_way_out_and_it_works",
+    "training.max_nonfinite": "tests/training/runs_test.py::test_updates_are_left_out_up_to_a_number_in_a_row",
     "training.ema.decay": EVALUATION,
     "training.ema.warmup": f"{STEP}::test_ema_warms_up",
     "mesh.data": "tests/integration/devices_test.py::"

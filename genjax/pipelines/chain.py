@@ -16,6 +16,7 @@ name, with an empty workdir; one that starts from the parameters of another name
 finished is left alone, so the chain goes on where it was stopped.
 """
 
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -47,11 +48,12 @@ def run(config: ConfigDict, folder: Path, accept_changed_data: bool = False) -> 
     for name in config.order:
         if name in left:
             needs.check(wire(config.stages[name], config, folder), folder / name, config.order)
+    train = partial(stages.train, accept_changed_data=True) if accept_changed_data else stages.train
     for place, name in enumerate(config.order, start=1):
         stage = wire(config.stages[name], config, folder)
         print(f"[{place}/{len(config.order)}] {name}: {folder / name}", flush=True)
         if name in left:
-            stages.train(stage, folder / name, accept_changed_data)
+            train(stage, folder / name)
         if name in config.encode:
             encoding.encode(stages.load(folder / name), folder / name / encoding.FOLDER)
     if jax.process_index() == 0:

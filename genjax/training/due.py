@@ -31,8 +31,11 @@ def due(config: ConfigDict, step: int, stopping: bool = False) -> Due:
 
 
 def missing(config: ConfigDict, folder: Path, step: int) -> Due:
-    """What was due after a step that is saved in the workdir `folder`, and was not made."""
-    if not step:
+    """What was due after a step that is saved in the workdir `folder`, and was not made.
+
+    Nothing at step 0, nor of a run whose log isn't there at all: it was written before any checkpoint, and taken away.
+    """
+    if not step or not (folder / "metrics.jsonl").is_file():
         return Due()
     now = due(config, step)
     evaluate = now.evaluate and not has_line(folder, step, "eval/")

@@ -109,15 +109,15 @@ def test_a_second_run_on_the_workdir_is_refused_and_the_first_goes_on(config, tm
     assert [line[0] for line in shown(tmp_path / "w")] == [1, 2, 3, 4]
 
 
-def unlucky(at):
-    """The toy family, whose loss is NaN in the step after `at`."""
+def unlucky(*steps):
+    """The toy family, whose loss is NaN at these states of the counter of steps."""
     family = toy.family()
     player = family.players[0]
 
     def loss(params, inputs):
         outputs = player.loss(params, inputs)
         term = outputs.terms["loss"]
-        bad = term._replace(total=jnp.where(inputs.step == at, jnp.nan, 1.0) * term.total)
+        bad = term._replace(total=jnp.where(jnp.isin(inputs.step, jnp.array(steps)), jnp.nan, 1.0) * term.total)
         return outputs._replace(terms={"loss": bad})
 
     return family._replace(players=(player._replace(loss=loss),))
@@ -135,6 +135,12 @@ def test_a_run_that_ends_badly_names_the_way_out_and_it_works(config, tmp_path):
     assert int(state.step) == 4 and int(state.opt_state["model"][0][0].count) == 3, "one update was left out"
     assert lines(tmp_path / "w")[-1]["updates_left_out"] == 1
     assert np.isfinite(state.params["model"]["w"]).all()
+
+
+def test_updates_are_left_out_up_to_a_number_in_a_row(config, tmp_path):
+    config.training.update(on_nonfinite="skip", max_nonfinite=1)
+    with pytest.raises(NotFiniteError, match="step 4: .* and 1 before it in a row"):
+        loop.train(config, unlucky(2, 3), tmp_path / "w")
 
 
 def test_num_steps_below_the_checkpoint_changes_nothing(config, whole, tmp_path):
