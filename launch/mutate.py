@@ -20,7 +20,7 @@ _COUNT = flags.DEFINE_integer("count", 10, "How many faults.", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "Which.")
 _TESTS = flags.DEFINE_list("tests", [], "Files of tests to run; default: the module's own, and those around it.")
 _LIMIT = flags.DEFINE_integer("limit", 12, "Files of tests for one fault, at most; the nearest come first.")
-_TIMEOUT = flags.DEFINE_integer("timeout", 600, "Seconds for one fault.", lower_bound=1)
+_TIMEOUT = flags.DEFINE_integer("timeout", 300, "Processor seconds for one fault.", lower_bound=1)
 _RESULTS = flags.DEFINE_string("results", ".cache/mutants.jsonl", "Where what is found is kept.")
 
 

@@ -3,7 +3,9 @@
 import ast
 import json
 import os
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -63,7 +65,8 @@ def run(root: Path, chosen: Iterable[Mutant], results: Path, tests: list[str], t
         chosen: the faults.
         results: a file of JSON lines.
         tests: files that are run; empty for `tests_of` each.
-        timeout: seconds for a fault, after which it counts as found: it hangs.
+        timeout: processor seconds for a fault, after which it counts as found: it hangs. So it does after ten times as
+            many seconds by the clock, however busy the machine is.
         limit: files of tests run for one fault, at most.
     """
     known = {line["name"] for line in read(results)}
@@ -119,16 +122,18 @@ def _verdict(copy: Path, files: list[str], timeout: int) -> tuple[str, str]:
     command = [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "-p", "no:cacheprovider", *files]
     process = subprocess.Popen(
         command, cwd=copy, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        start_new_session=True,
+        start_new_session=True, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (timeout, timeout)),
     )  # fmt: skip
     try:
-        output, _ = process.communicate(timeout=timeout)
+        output, _ = process.communicate(timeout=10 * timeout)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, 9)
         process.communicate()
         return "timeout", ""
     if process.returncode == 0:
         return "survived", ""
+    if process.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+        return "timeout", ""
     failed = [line for line in output.splitlines() if line.startswith(("FAILED", "ERROR"))]
     return "killed", failed[0] if failed else f"exit code {process.returncode}"
 
