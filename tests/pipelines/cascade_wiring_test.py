@@ -1,0 +1,129 @@
+"""What each stage of a cascade is asked, with stages whose images are their conditions."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from genjax.core import rng
+from genjax.data.tokenizers import TextTokenizer
+from genjax.families.base import Family, ImageSampler, Samples, SuperResolver, Weights
+from genjax.pipelines import cascade
+from genjax.stages import Stage
+from genjax.typing import DataSpec
+
+SIZES = {"base": 2, "up": 4, "last": 8}
+KEY = jax.random.key(3)
+
+
+class Reader(TextTokenizer):
+    """A tokenizer of which only its name and length are looked at."""
+
+    checksum = 0
+
+    def __init__(self, checksum, length):
+        self.checksum, self.length = checksum, length
+
+
+def members(seen, classes=3, tokens=0, base_scale=2.0, last_level=0.25, tokenizers=(1, 1, 1)):
+    """Three stages that note their conditions and key; each draws its weight, the low-resolution image and a bit."""
+
+    def made(name, place):
+        size, before = SIZES[name], SIZES[name] // 2
+
+        def sample(weights, conditions, key):
+            seen[name] = ({field: np.asarray(value) for field, value in conditions.items()}, jax.random.key_data(key))
+            shape = (len(conditions["index"]), size, size, 1)
+            below = conditions["low_res"].mean() if "low_res" in conditions else 0.0
+            return Samples(jnp.full(shape, weights.params["model"] + below + 1e-4))
+
+        options = {"guidance_scale": 1.0} if place == 0 else {"guidance_scale": 1.0, "aug_level": 0.0}
+        shapes = ((size, size, 1), (before, before, 1))
+        interface = (
+            ImageSampler(sample, shapes[0], classes, options, text_length=tokens)
+            if place == 0
+            else SuperResolver(sample, *shapes, classes if name == "up" else 0, options, text_length=tokens)
+        )
+        config = ConfigDict(
+            {"family": "toy", "sampling": {"guidance_scale": base_scale if place == 0 else 1.5 + place}}
+        )
+        if place:
+            config.sampling.aug_level = last_level
+        weights = Weights({"model": jnp.float32(0.1 * (place + 1))}, (), {})
+
+        def evaluate(weights, batch, key):
+            return {"weight": weights.params["model"]}
+
+        family = Family(None, (), sample, evaluate, interface)
+        return Stage(
+            family,
+            weights,
+            config,
+            DataSpec(shapes[0], classes),
+            1,
+            2**31 + place,
+            tokenizer=Reader(tokenizers[place], tokens),
+        )
+
+    return {name: made(name, place) for place, name in enumerate(SIZES)}
+
+
+def draw(seen, extra=None, **how):
+    stage = cascade.join(members(seen, **how))
+    conditions = {"index": jnp.arange(2), "label": jnp.array([2, 0])} | (extra or {})
+    return stage, stage.family.sample(stage.weights, conditions, KEY)
+
+
+def test_each_stage_sees_what_the_one_before_drew_on_the_grid_of_eight_bits():
+    seen = {}
+    _, drawn = draw(seen)
+    first = round((0.1 + 1e-4 + 1) * 127.5) / 127.5 - 1
+    second = round((0.2 + first + 1e-4 + 1) * 127.5) / 127.5 - 1
+    np.testing.assert_allclose(seen["up"][0]["low_res"], np.full((2, 2, 2, 1), first), atol=1e-6)
+    np.testing.assert_allclose(seen["last"][0]["low_res"], np.full((2, 4, 4, 1), second), atol=1e-6)
+    assert drawn.images.shape == (2, 8, 8, 1)
+    np.testing.assert_allclose(drawn.images, round((0.3 + second + 1e-4 + 1) * 127.5) / 127.5 - 1, atol=1e-6)
+
+
+def test_labels_go_to_those_that_know_classes_and_each_has_a_key_of_its_own():
+    seen = {}
+    draw(seen)
+    assert seen["base"][0]["label"].tolist() == seen["up"][0]["label"].tolist() == [2, 0]
+    assert "label" not in seen["last"][0] and all(values["index"].tolist() == [0, 1] for values, _ in seen.values())
+    np.testing.assert_array_equal(seen["base"][1], jax.random.key_data(KEY))
+    for name in ("up", "last"):
+        np.testing.assert_array_equal(seen[name][1], jax.random.key_data(rng.stream(KEY, name)))
+
+
+def test_options_of_a_stage_are_its_configs_but_for_what_is_requested_of_the_base_and_shared():
+    seen = {}
+    draw(seen, {"guidance_scale": jnp.float32(5.0), "aug_level": jnp.float32(0.5), "known": jnp.zeros((2, 2, 2, 1))})
+    found = {name: {key: float(values[key]) for key in ("guidance_scale", "aug_level") if key in values}
+             for name, (values, _) in seen.items()}  # fmt: skip
+    assert found == {
+        "base": {"guidance_scale": 5.0},
+        "up": {"guidance_scale": 2.5, "aug_level": 0.5},
+        "last": {"guidance_scale": 3.5, "aug_level": 0.5},
+    }
+    assert "known" in seen["base"][0] and "known" not in seen["up"][0] and "known" not in seen["last"][0]
+
+
+def test_the_whole_is_the_last_stage_with_the_classes_and_options_of_the_base():
+    stage, _ = draw({})
+    interface = stage.family.interface
+    assert interface.image_shape == (8, 8, 1) and interface.num_classes == 3 and stage.config.family == "cascade"
+    assert interface.options == {"guidance_scale": 1.0, "aug_level": 0.0}
+    assert stage.config.sampling.to_dict() == {"guidance_scale": 2.0, "aug_level": 0.25}
+    assert stage.checksum == (3 * 2**31 + 3) % 2**32 and stage.family.players == ()
+    assert float(stage.family.evaluate(stage.weights, {}, KEY)["weight"]) == pytest.approx(0.3)
+
+
+def test_a_text_is_read_by_all_alike_or_refused():
+    seen = {}
+    stage, _ = draw(seen, {"tokens": jnp.ones((2, 5), jnp.int32)}, tokens=5)
+    assert stage.family.interface.text_length == 5
+    assert all(values["tokens"].shape == (2, 5) for values, _ in seen.values())
+    with pytest.raises(ValueError, match="make different tokens of a text"):
+        cascade.join(members({}, tokens=5, tokenizers=(1, 1, 2)))
+    assert cascade.join(members({}, tokenizers=(1, 1, 2))).family.interface.text_length == 0
