@@ -81,6 +81,16 @@ def test_shares_of_models_that_are_known(monkeypatch):
     assert moved == perfect | {"whole caption": 0, "kept to the bit": 0}, "the object is there, the rest is lost"
 
 
+def test_what_counts_before_it_is_filled_is_what_is_kept_on_white(monkeypatch):
+    painter(monkeypatch, lambda pictures, kept: pictures)
+    judged = []
+    monkeypatch.setattr(filling.caption_accuracy, "share_right", lambda pictures, captions: judged.append(pictures))
+    filling.measure(stage(), COUNT)
+    asked = filling.make_holes(stage(), COUNT)
+    hole = np.broadcast_to(asked.kept == 0, asked.images.shape)
+    assert (judged[1][hole] == 255).all() and (judged[1][~hole] == asked.images[~hole]).all()
+
+
 def test_refuses(held_out):
     with pytest.raises(ValueError, match="num_samples=0 must be at least 1"):
         filling.make_holes(stage(), 0)

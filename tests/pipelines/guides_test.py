@@ -189,7 +189,7 @@ def test_schedules_are_compared_by_value():
         ("classifier:runs/c:nan", "scale 'nan' is no number"),
         ("magic:runs/c:1.0", "NAME is one of classifier"),
         ("classifier:/no/such/run:1.0", "/no/such/run is not a workdir"),
-        ("classifier:gs://no/run:1.0", "gs:/+no/run is not a workdir"),
+        ("classifier:gs://no/run:1.0", "gs:// isn't supported"),
     ],
 )
 def test_texts_that_are_refused(text, words):

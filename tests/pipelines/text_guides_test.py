@@ -103,6 +103,10 @@ def test_what_the_cutouts_are_of():
     np.testing.assert_allclose(looks.mean((2, 3, 4)), 0.5, atol=0.15)
     assert 0.01 < looks.std(axis=(2, 3, 4)).mean() < clip.NOISE
     keys = jax.random.split(KEY, 2)
+    for key, own in zip(keys, looks):  # strengths and noise have keys of their own
+        strength = clip.NOISE * jax.random.uniform(jax.random.fold_in(key, 1), (clip.CUTOUTS, 1, 1, 1))
+        noise = strength * jax.random.normal(jax.random.fold_in(key, 2), own.shape)
+        np.testing.assert_allclose(own, 0.5 + noise, atol=1e-5)
     pictures = jax.random.normal(KEY, (2, 8, 8, 1))
     both, alone = clip.random_looks(keys, pictures, 8), clip.random_looks(keys[1:], pictures[1:], 8)
     np.testing.assert_allclose(both[1], alone[0], atol=1e-5)

@@ -87,3 +87,15 @@ def test_reconstructions_keep_their_order():
     made = generate.make_reconstruct(family(), mesh())(WEIGHTS, images, KEY, 2)
     expected = np.clip(-(images / 127.5 - 1) + 0.25, -1, 1)
     np.testing.assert_allclose(made, pixels(expected), atol=1)
+
+
+def test_every_batch_of_reconstructions_has_the_key_that_is_given():
+    def reconstruct(weights, images, key):
+        return jnp.zeros_like(images) + jax.random.uniform(key, (), minval=-1.0)
+
+    run = generate.make_reconstruct(family()._replace(reconstruct=reconstruct), mesh())
+    images = np.zeros((3, 2, 2, 1), np.uint8)
+    for seed in (0, 1):
+        key = jax.random.key(seed)
+        expected = pixels(jax.random.uniform(key, (), minval=-1.0))
+        np.testing.assert_allclose(run(WEIGHTS, images, key, 2), np.full(images.shape, expected), atol=1)

@@ -8,6 +8,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from genjax.training import workdir
+from genjax.typing import DataSpec
 
 
 def config(**changes):
@@ -23,6 +24,13 @@ def test_a_claimed_workdir_gives_its_config_back(tmp_path):
     assert workdir.read_config(tmp_path / "w").data.name == "digits"
     stage = json.loads((tmp_path / "w" / "stage.json").read_text())
     assert stage["family"] == "toy" and {"genjax", "jax", "flax"} <= stage["versions"].keys()
+
+
+def test_the_data_of_a_claimed_workdir_is_read_back_equal(tmp_path):
+    """Tuples stay tuples: an equal description is how a guide or a resumed run knows the same data."""
+    spec = DataSpec((8, 8, 1), num_classes=2, class_names=("cat", "dog"))
+    workdir.claim(tmp_path, config(), interface=(), spec=spec)
+    assert workdir.read_spec(tmp_path) == spec
 
 
 def test_what_may_change_and_what_may_not(tmp_path):
