@@ -154,6 +154,25 @@ def test_dropout_leaves_out_the_share_of_merges_that_it_says():
     assert 0.1 * 20_000 == pytest.approx(cut, abs=4 * np.sqrt(20_000 * 0.09))
 
 
+def test_every_merge_is_drawn_anew():
+    """Of "abc" both merges are done with (1 - p)^2 (BPE-dropout, algorithm 1); one draw a word would give 1 - p."""
+    rng, ranks = RNG(0), {("a", "b"): 0, ("ab", "c"): 1}
+    whole = sum(vocabularies.merge([*"abc"], ranks, 0.5, rng) == ["abc"] for _ in range(4000))
+    assert whole == pytest.approx(1000, abs=4 * np.sqrt(4000 * 0.25 * 0.75))
+
+
+def test_of_equal_merges_the_first_is_done_first():
+    ranks = {("a", "a"): 0, ("b", "a"): 1}
+    assert vocabularies.merge([*"aaa"], ranks, 0.0, RNG(0)) == ["aa", "a"]
+    assert vocabularies.merge([*"baaa"], ranks, 0.0, RNG(0)) == ["b", "aa", "a"], "the least rank, not the first pair"
+
+
+def test_captions_are_normalized_before_they_are_cut(bpe):
+    """Composed and decomposed accents, capitals and white space make no other tokens."""
+    plain = bpe._vocabulary.encode("a caf\u00e9 in red")
+    assert bpe._vocabulary.encode(" A  Cafe\u0301\nin RED ") == plain
+
+
 def test_what_is_saved_reads_the_same(bpe, tmp_path):
     bpe.save(tmp_path)
     again = tokenizers.make(BPE | {"file": str(tmp_path)})
