@@ -124,6 +124,18 @@ def test_reconstructions_follow_their_images():
         images.reconstruct(stage(), pixels[:, :, :6])
 
 
+def test_reconstructions_are_drawn_by_the_seed():
+    """Of every image, be it alone or in a pair."""
+
+    def reconstruct(weights, shown, key):
+        return jnp.zeros_like(shown) + jax.random.key_data(key)[-1] / 127.5 - 1
+
+    seeded, pixels = stage(), np.full((9, 1, 7, 1), 200, np.uint8)
+    seeded = seeded._replace(family=seeded.family._replace(reconstruct=reconstruct))
+    assert (images.reconstruct(seeded, pixels, seed=5) == 5).all() and (images.reconstruct(seeded, pixels) == 0).all()
+    assert (images.pairs(seeded, pixels, seed=6).images[1::2] == 6).all()
+
+
 def test_files_hold_images_labels_and_prompts(tmp_path):
     pixels = np.arange(104, dtype=np.uint8)[:, None, None, None] * np.ones((1, 8, 8, 1), np.uint8)
     labels = np.arange(104, dtype=np.int32) % 4

@@ -196,6 +196,17 @@ def test_the_first_of_two_is_on_the_left_or_above():
             assert getattr(scene.things[0], along) < getattr(scene.things[1], along) - 0.4
 
 
+@pytest.mark.parametrize("shape", range(len(scenes.SHAPES)))
+def test_an_object_in_the_middle_is_as_far_from_every_side(shape):
+    """A pixel's colour is that of its centre: all shapes are the same to the left and to the right of theirs, and
+    those without an up and a down above and below it."""
+    thing = scenes.Thing(0, shape, 1, 4, 0.5, 0.5, 0.4)
+    drawn = scenes.render(scenes.Scene((thing,), 0, 0, ""), 32)
+    np.testing.assert_array_equal(drawn, drawn[:, ::-1])
+    if list(scenes.SHAPES)[shape] in ("circle", "square", "diamond", "cross", "ring"):
+        np.testing.assert_array_equal(drawn, drawn[::-1])
+
+
 def test_a_small_picture_is_the_mean_of_the_large_one():
     for index in range(100):
         scene = scenes.make_scene("train", index)
