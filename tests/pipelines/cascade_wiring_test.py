@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from genjax.core import rng
 from genjax.data.tokenizers import TextTokenizer
 from genjax.families.base import Family, ImageSampler, Samples, SuperResolver, Weights
-from genjax.pipelines import cascade
+from genjax.pipelines import cascade, dalle2
 from genjax.stages import Stage
 from genjax.typing import DataSpec
 
@@ -127,3 +127,20 @@ def test_a_text_is_read_by_all_alike_or_refused():
     with pytest.raises(ValueError, match="make different tokens of a text"):
         cascade.join(members({}, tokens=5, tokenizers=(1, 1, 2)))
     assert cascade.join(members({}, tokenizers=(1, 1, 2))).family.interface.text_length == 0
+
+
+@pytest.mark.parametrize("whole", [cascade, dalle2])
+def test_the_way_there_is_of_the_last_stage_alone_and_options_go_to_those_that_have_them(whole, monkeypatch):
+    """A trajectory that is asked for costs memory at every stage, and only the last one's is shown."""
+    known = {"prior": {}, "base": {"eta": 0.0, "trajectory": True}, "large": {"trajectory": True, "aug_level": 0.0}}
+    given = {}
+    monkeypatch.setattr(whole.workdir, "locate", lambda folder: folder)
+    monkeypatch.setattr(whole.workdir, "read_config", lambda folder: ConfigDict({"sampling": known[folder.name]}))
+    monkeypatch.setattr(whole.stages, "load", lambda folder, mesh, given_to=None: given.update({folder.name: given_to}))
+    monkeypatch.setattr(whole, "join", lambda *parts: Stage(None, None, None, None, 0))
+    folders = ["runs/prior"] * (whole is dalle2) + ["runs/base", "runs/large"]
+    for asked in (True, False):
+        whole.load(folders, sampling={"trajectory": asked, "eta": 0.5, "aug_level": 0.1})
+        assert given["base"] == {"eta": 0.5, "trajectory": False}
+        assert given["large"] == {"trajectory": asked, "aug_level": 0.1}
+    assert not given.get("prior")
