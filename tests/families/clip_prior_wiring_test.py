@@ -162,6 +162,9 @@ def test_evaluation_is_of_whole_captions_at_spread_times(build):
     np.testing.assert_allclose(found["loss"], np.square(guess - x0).mean(axis=1), rtol=1e-4)
     guess = guess * WHITENING.std + WHITENING.mean
     np.testing.assert_allclose(found["cosine"], (guess * z).sum(axis=1) / np.linalg.norm(guess, axis=1), rtol=1e-4)
+    family.evaluate(WEIGHTS, {**examples, "present": jnp.arange(8) < 5}, KEY)
+    spread = np.floor((first + np.arange(5) / 5) % 1.0 * STEPS)
+    np.testing.assert_array_equal(network.calls[1][0].t[:5], spread, "padding takes no part of the range")
 
 
 @pytest.mark.usefixtures("unrolled")
