@@ -174,6 +174,10 @@ def test_evaluation_scores_each_quarter_of_the_schedule_under_noise_of_its_own(r
     np.testing.assert_allclose(found["accuracy"], np.mean(correct, axis=0))
     nats = [-score[np.arange(64), label] for score in scores]
     np.testing.assert_allclose(found["loss"], np.mean(nats, axis=0), rtol=1e-4)
+    # Of the steps of a quarter each has one example: padding takes no part of the range.
+    count = STEPS // 4
+    family.evaluate(weights, {**examples, "present": jnp.arange(64) < count}, KEY)
+    assert all(len(set(t[:count].astype(int))) == count for _, _, t, *_ in calls[4:])
 
 
 def test_it_is_no_sampler(family, weights):
