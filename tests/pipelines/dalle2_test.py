@@ -7,7 +7,7 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
-from genjax.families.base import EmbeddingSampler, Family, Player, Weights
+from genjax.families.base import EmbeddingSampler, Family, Player, Samples, Weights
 from genjax.pipelines import dalle2, dalle2_editing, images
 from genjax.stages import Stage
 from tests.families import toy_clip
@@ -67,7 +67,25 @@ def test_the_decoder_is_told_what_the_prior_draws(whole, decoder):
     assert np.abs(turned.images.astype(int) - drawn.images).max() > 0
 
 
+def test_the_prior_s_noise_is_not_the_decoder_s(decoder):
+    keys = {}
+
+    def seen(name, one, found):
+        def sample(weights, conditions, key):
+            keys[name] = jax.random.key_data(key).tolist()
+            return found
+
+        interface = one.family.interface._replace(sample=sample)
+        return one._replace(family=one.family._replace(interface=interface))
+
+    parts = seen("prior", prior(), jnp.zeros((1, DIM))), seen("decoder", decoder, Samples(jnp.zeros((1, 8, 8, 3))))
+    both = dalle2.join(*parts)
+    both.family.sample(both.weights, {"index": jnp.arange(1), "tokens": jnp.zeros((1, 3), int)}, jax.random.key(4))
+    assert keys["decoder"] == jax.random.key_data(jax.random.key(4)).tolist() != keys["prior"]
+
+
 def test_options_and_names(whole):
+    assert whole.checksum == 3 + 5, "of both"
     assert whole.config.sampling.prior_guidance_scale == 3.0 and whole.config.sampling.guidance_scale == 1.0
     assert set(whole.family.interface.options) == {"guidance_scale", "prior_guidance_scale"}
     assert whole.family.interface.text_length == toy_clip.LENGTH and whole.config.family == "dalle2"
