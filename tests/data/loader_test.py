@@ -313,6 +313,7 @@ def test_captions_become_tokens_in_every_way_of_reading(photos):
         np.testing.assert_array_equal(batch["tokens"], [tokenizer.encode(text) for text in batch["text"]])
     assert not evaluated[-1]["tokens"][2:].any(), "padding has no text"
     captions = loader.captions(settings, "all", 5)
+    assert len(loader.captions(settings, "all", 10**6)) == len(loader.captions(settings, "all"))
     assert [texts[0] for texts in captions] == arrays["text"][:5].tolist() and len(captions[2]) == 3
     assert tokenizer.decode(arrays["tokens"][3]) == arrays["text"][3]
 
