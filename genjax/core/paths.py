@@ -23,7 +23,7 @@ def local(text: str | os.PathLike) -> Path:
         raise ValueError("the path is empty: name a file or a folder, '.' for the current one")
     scheme = _SCHEME.match(text)
     if scheme and scheme[1].lower() == "file":
-        raise ValueError(f"write the path alone, without file: {text[5:].replace('//', '/', 1)}")
+        raise ValueError(f"write the path alone, without file: /{text[5:].lstrip('/')}")
     if scheme:
         raise ValueError(
             f"{scheme[1]}:// isn't supported, only local files are: mount it as a folder, or copy it (a local folder "

@@ -9,6 +9,7 @@ from genjax.data import sources
 from genjax.data.encoded import Manifest
 from genjax.data.records import About, Source, SplitNotFound
 from genjax.data.splits import split_of
+from genjax.data.texts import shown
 from genjax.typing import DataSpec
 
 log = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ def _once(key: tuple, line: str) -> None:
 
 def summary(about: About, spec: DataSpec, image_size: int = 0) -> str:
     """What was understood, in one line: classes, captions, splits, what was skipped, sizes."""
-    names = ", ".join(spec.class_names[:_NAMED]) + (", ..." if len(spec.class_names) > _NAMED else "")
+    names = ", ".join(map(shown, spec.class_names[:_NAMED])) + (", ..." if len(spec.class_names) > _NAMED else "")
     count = spec.num_classes
     classes = f"{count} class{'es' * (count != 1)}" if count else "no classes"
     order = {"train": 0, "validation": 1, "test": 2}

@@ -37,6 +37,7 @@ PICTURES = ("name", "image_size", "channels")
 TEXT = "text"
 """The captions among what is written and read."""
 _BETWEEN = "\0"
+_AGAIN = "write it again with launch/encode.py --workdir=STAGE"
 _INT, _FLOAT = "int32", "float32"
 
 
@@ -145,13 +146,28 @@ def read_manifest(folder: str | Path) -> Manifest:
 
     Raises:
         DatasetNotFound: if nothing was encoded there, or not to the end.
+        ValueError: for a manifest that is cut or altered; names it.
     """
     path = Path(folder) / MANIFEST
     if not path.is_file():
         raise DatasetNotFound(
             f"no encoded pictures in {folder}: it has no {MANIFEST}; write them with launch/encode.py --workdir=STAGE"
         )
-    return Manifest(**json.loads(path.read_text()))
+    try:
+        manifest = Manifest(**json.loads(path.read_bytes()))
+        _check_manifest(manifest)
+        return manifest
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path} is cut or altered ({error}): {_AGAIN}") from error
+
+
+def _check_manifest(manifest: Manifest) -> None:
+    """Raise one of the usual errors, unless a manifest has all that is read of it."""
+    whole = all(type(count) is int and count >= 0 for count in (*manifest.counts.values(), *manifest.stage.values()))
+    if not whole or type(manifest.processes) is not int or manifest.processes < 1 or not manifest.dtype.names:
+        raise ValueError("it has no fields, or counts that are none")
+    if manifest.of_pictures:
+        pictures_of(manifest.pictures)
 
 
 class Records:
@@ -165,7 +181,7 @@ class Records:
 
     Raises:
         DatasetNotFound: if there are none.
-        ValueError: for other pictures, or a split that wasn't encoded.
+        ValueError: for other pictures, a split that wasn't encoded, or files that are damaged.
     """
 
     def __init__(self, folder: str | Path, split: str, settings: Mapping[str, Any]):
@@ -180,7 +196,17 @@ class Records:
             raise ValueError(f"config.data.encoded={folder} holds codes of {found}, and config.data asks for {wanted}")
         self._dtype = manifest.dtype
         paths = [_path(Path(folder), split, index, manifest.processes) for index in range(manifest.processes)]
-        self._source = ArrayRecordDataSource([str(path) for path in paths])
+        try:
+            self._source = ArrayRecordDataSource([str(path) for path in paths])
+            count = len(self._source)
+            size = len(self._source[0]) if count else self._dtype.itemsize
+        except RuntimeError as error:  # of the library, for files that are cut or aren't there
+            raise ValueError(f"the records of {split} in {folder} can't be read ({error}): {_AGAIN}") from error
+        if count != manifest.counts[split] or size < self._dtype.itemsize:
+            raise ValueError(
+                f"{folder} has {count} records of {split}, and its {MANIFEST} says {manifest.counts[split]} of "
+                f"{self._dtype.itemsize} bytes: {_AGAIN}"
+            )
         self._places = _places(len(self._source), manifest)
 
     def __len__(self) -> int:

@@ -151,15 +151,25 @@ class _Reader:
 
     def _listed(self, prefix: str, images: list[File], path: str, table: metadata.Table) -> list[Entry]:
         """The images that a table names; the others are left out, and counted."""
-        entries = []
+        merged: dict[str, Entry] = {}
         for row in table.rows:
             name = self._find(prefix, row.file_name)
             file = self._files.get(name) or self._elsewhere(name)
-            entries.append(self._entry(file, row.label, row.texts if table.captioned else self._caption(name)))
-        names = {entry.name for entry in entries}
+            entry = self._entry(file, row.label, row.texts if table.captioned else self._caption(name))
+            before = merged.get(name, entry)
+            if before.label != entry.label:
+                raise ValueError(
+                    f"{shown(path)}: {shown(name)} is {before.label!r}, and {entry.label!r} in another row"
+                )
+            merged[name] = before._replace(texts=tuple(dict.fromkeys(before.texts + entry.texts)))
+        entries, names = list(merged.values()), set(merged)
+        if all(entry.size < 0 for entry in entries):
+            raise ValueError(f"{shown(path)}: {self._none_is_there(prefix, table.rows[0].file_name)}")
+        if table.captioned and not table.labelled and not any(entry.texts for entry in entries):
+            self._notes.append(f"all captions in {shown(path)} are empty, so there are none")
         self._read |= names
         self._skipped |= {file.name: f"not named in {shown(path)}" for file in images if file.name not in names}
-        tops = {name[len(prefix) :].split("/")[0] for name in names if "/" in name[len(prefix) :]}
+        tops = {name[len(prefix) :].split("/")[0] for name in names & self._files.keys() if "/" in name[len(prefix) :]}
         folders = sorted(tops - {"", ".."})
         if folders and not table.labelled and not all(map(split_of, folders)):
             self._notes.append(f"the folders {listed(folders, _FEW)} are no classes: {shown(path)} has no labels")
@@ -173,13 +183,26 @@ class _Reader:
             return File(name, -1, 0)
 
     def _find(self, prefix: str, file_name: str) -> str:
-        """A row's image below the folder; `\\` is understood as `/` where that is the one that is there."""
-        slashes = file_name.replace("\\", "/")
-        other = unicodedata.normalize("NFD", file_name), unicodedata.normalize("NFC", file_name)
-        for name in (file_name, slashes, *other):
-            if prefix + name in self._files:
-                return prefix + name
+        """A row's image below the folder, the same however it is written: `\\` is understood as `/`, spaces around a
+        name are left out, and the whole path is as good as a relative one, where that is the file that is there."""
+        root = os.path.abspath(self._root) + "/"
+        for one in (file_name, file_name.replace("\\", "/"), file_name.strip(), file_name.replace("\\", "/").strip()):
+            written = os.path.join(root, prefix, one)
+            name = os.path.normpath(written).removeprefix(root)
+            if ".." in one and os.path.realpath(written) != os.path.realpath(root + name):
+                continue  # The folder before the `..` is a link.
+            for form in (name, unicodedata.normalize("NFD", name), unicodedata.normalize("NFC", name)):
+                if form in self._files:
+                    return form
         return file_name if os.path.isabs(file_name) else prefix + file_name
+
+    def _none_is_there(self, prefix: str, file_name: str) -> str:
+        """That no image of a table is there, with what its first row may mean."""
+        last = file_name.replace("\\", "/").rpartition("/")[2].strip().lower()
+        names = {file.name.removeprefix(prefix): file.name.rpartition("/")[2].lower() for file in self._images}
+        near = [name for name, lower in names.items() if last in (lower, os.path.splitext(lower)[0])]
+        hint = f" (is it {shown(near[0])}?)" if near else ""
+        return f"no image that it names is there, such as {shown(file_name)}{hint}: write names relative to the table"
 
     def _by_folder(self, prefix: str, images: list[File]) -> list[Entry]:
         """Classes by subfolder, or no classes; captions from tables in the subfolders and from files beside images."""

@@ -26,6 +26,8 @@ NAMES = frozenset({"metadata.csv", "metadata.tsv", "metadata.jsonl", "metadata.p
 STYLEGAN = "dataset.json"
 FIELDS = ("file_name", "text", "label")
 
+_HALF = re.compile("[\ud800-\udfff]")
+"""Halves of surrogate pairs, which no encoding can write."""
 _MISSING = frozenset({"", "nan", "NaN", "NAN", "<NA>"})
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -100,9 +102,10 @@ def read_stylegan(path: str) -> Table | None:
     Raises:
         ValueError: for labels that are no whole numbers.
     """
+    text = read_text(path)
     try:
-        contents = json.loads(read_text(path))
-    except (json.JSONDecodeError, RecursionError) as error:
+        contents = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{shown(path)} is not JSON: {error}") from error
     if not isinstance(contents, dict) or "labels" not in contents:
         return None
@@ -188,19 +191,23 @@ def _read_jsonl(path: str) -> _Raw:
         if not text.strip():
             continue
         try:
-            row = json.loads(text, object_pairs_hook=lambda pairs: _object(path, line, pairs))  # noqa: B023
-        except (json.JSONDecodeError, RecursionError) as error:
+            row = json.loads(text, object_pairs_hook=_Pairs)
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{shown(path)}: line {line} is not JSON: {error}") from error
-        if not isinstance(row, dict):
+        if not isinstance(row, _Pairs):
             raise ValueError(f"{shown(path)}: line {line} is not a JSON object with file_name")
+        _refuse_twice(f"{path}: line {line}", row.names)
         columns |= dict.fromkeys(row)
         rows.append((line, row))
     return _Raw(list(columns), rows)
 
 
-def _object(path: str, line: int, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    _refuse_twice(f"{path}: line {line}", [name for name, _ in pairs])
-    return dict(pairs)
+class _Pairs(dict[str, Any]):
+    """A JSON object that knows all names in it, those that are there twice too."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]):
+        super().__init__(pairs)
+        self.names = [name for name, _ in pairs]
 
 
 def _read_parquet(path: str) -> _Raw:
@@ -220,9 +227,18 @@ def _read_parquet(path: str) -> _Raw:
 def _file_name(path: str, line: int, value: Any) -> str:
     if value is None or (isinstance(value, str) and not value.strip()):
         raise ValueError(f"{shown(path)}: line {line} has no file_name")
-    if not isinstance(value, str) or CONTROL.search(value):
+    if not isinstance(value, str) or CONTROL.search(value) or not _is_name(value):
         raise ValueError(f"{shown(path)}: line {line}: file_name is {value!r:.60}, not the name of a file")
     return _normal(value)
+
+
+def _is_name(text: str) -> bool:
+    """Whether the file system can have a file of this name: half of a surrogate pair, as JSON can write, it can't."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _normal(name: str) -> str:
@@ -239,8 +255,11 @@ def _texts(path: str, line: int, value: Any) -> tuple[str, ...]:
         if not isinstance(one, (str, int, float)) or isinstance(one, bool):
             raise ValueError(f"{shown(path)}: line {line}: text is {one!r:.60}, not a caption or a list of captions")
         text = str(one).strip()
-        if CONTROL.search(text):
-            raise ValueError(f"{shown(path)}: line {line}: the text holds a control character, {text!r:.60}")
+        if CONTROL.search(text) or _HALF.search(text):
+            raise ValueError(
+                f"{shown(path)}: line {line}: the text holds a control character or half of a "
+                f"surrogate pair, {text!r:.60}"
+            )
         texts.append(text)
     return tuple(texts)
 
@@ -274,7 +293,7 @@ def _label(path: str, line: int, value: Any) -> str | None:
         raise ValueError(f"{shown(path)}: line {line}: the label is {text:.60}: an image has one class")
     if isinstance(value, float) and math.isinf(value):
         raise ValueError(f"{shown(path)}: line {line}: the label is {value}")
-    if CONTROL.search(text) or "\n" in text:
+    if CONTROL.search(text) or _HALF.search(text) or re.search(r"[\n\r\u2028\u2029]", text):
         raise ValueError(f"{shown(path)}: line {line}: the label is {text!r:.60}, not a name")
     return text
 

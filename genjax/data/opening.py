@@ -1,7 +1,7 @@
 """Image files, opened as their camera was held, with errors that name them.
 
-    with upright("photo.jpg") as picture:     # a loaded PIL image, whatever its metadata holds
-        ...
+with upright("photo.jpg") as picture:     # a loaded PIL image, whatever its metadata holds
+    ...
 """
 
 import contextlib
@@ -40,6 +40,10 @@ _INSTEAD = (
     (rb"\Z", "empty"),
     (rb"version https://git-lfs", "a pointer of git-lfs and not the image: run `git lfs pull`"),
     (rb"(?i)\s*<(!doctype html|html)", "a web page and no image"),
+    (rb"(?s)....ftyp(hei|hev|mif1|msf1)", "an image of HEIC, which Pillow can't read: save it as JPEG or PNG"),
+    (rb"(?s)....ftyp", "a video or an image of a kind that Pillow can't read: save it as JPEG or PNG"),
+    (rb"\s*(<\?xml[^>]*>\s*)?<svg", "a drawing of SVG, which has no pixels: save it as PNG"),
+    (rb"%PDF", "a PDF and no image: save it as PNG"),
     (rb"(?s)\xff\xd8.*?\xff[\xc0-\xc3]\x00.\x0c", "a JPEG of 12 bits, which Pillow can't read: save it with 8"),
 )
 

@@ -129,6 +129,8 @@ def _embedded_class(wanted: Name):
             f"dataset {wanted.dataset!r} comes in several sizes: write one of "
             + ", ".join(f"'{wanted.dataset}/{config}'" for config in configs)
         )
+    if wanted.config and not configs:
+        raise ValueError(f"dataset {wanted.dataset!r} comes in one size: write '{wanted.dataset}'")
     if wanted.config and wanted.config not in configs:
         raise ValueError(f"dataset {wanted.dataset!r} has the sizes {configs}, not {wanted.config!r}")
     if wanted.version and wanted.version != str(builder_class.VERSION):

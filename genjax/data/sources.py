@@ -86,7 +86,8 @@ def _from_registry(wanted: preparation.Name, split: str, root: str) -> Source:
 
     known = tfds.list_builders(with_community_datasets=False)
     if wanted.dataset not in known:
-        close = difflib.get_close_matches(wanted.dataset, [*preparation.EMBEDDED, *known], n=3)
+        names = dict.fromkeys([*preparation.EMBEDDED, *known])
+        close = difflib.get_close_matches(wanted.dataset.lower(), names, n=3)
         raise DatasetNotFound(
             f"dataset {wanted.dataset!r} isn't in {root} and TFDS knows no such name"
             + (f"; is it {' or '.join(map(repr, close))}?" if close else "")
@@ -113,8 +114,11 @@ def _open_prepared(name: str, place, split: str) -> Source:
     """Read one split of a dataset that lies prepared in `place`."""
     import tensorflow_datasets as tfds
 
-    builder = tfds.builder_from_directory(place)
-    features = builder.info.features
+    try:
+        builder = tfds.builder_from_directory(place)
+        features = builder.info.features
+    except Exception as error:  # of several kinds, for files that are cut, altered or left out
+        raise _damaged(name, place, error) from error
     base = re.split(r"[\[+]", split)[0]
     if base != "all" and base not in builder.info.splits:
         splits = sorted(builder.info.splits)
@@ -122,13 +126,35 @@ def _open_prepared(name: str, place, split: str) -> Source:
     image = _image_key(name, features)
     try:
         data = builder.as_data_source(split=split, decoders={image: tfds.decode.SkipDecoding()})
+        if not len(data):
+            raise ValueError("it is empty")
+        data[0]  # Opens the files, which nothing else does before training.
     except NotImplementedError as error:
         raise ValueError(
             f"dataset {name!r} in {place} is stored as {builder.info.file_format.value}, which can't "
             "be read without TensorFlow: prepare it again with file_format='array_record'"
         ) from error
+    except RuntimeError as error:
+        raise _damaged(name, place, error) from error
+    except ValueError as error:
+        raise ValueError(
+            f"dataset {name!r}: the split {split!r} can't be read ({_last_line(error)}): write it as 'train', "
+            "'train[:90%]' or 'train[100:]'"
+        ) from error
     text = _text_key(features)
     return _source(name, builder.info, data, tfds.features.FeaturesDict({text: features[text]}) if text else None)
+
+
+def _damaged(name: str, place, error: BaseException) -> DatasetNotFound:
+    return DatasetNotFound(
+        f"dataset {name!r} lies damaged or half written in {place} ({_last_line(error)}): delete this folder, and "
+        "prepare it again"
+    )
+
+
+def _last_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__
 
 
 def _source(name: str, info, data, parse_text=None) -> Source:

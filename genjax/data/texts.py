@@ -15,6 +15,9 @@ _MARKS = (
 CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x1b\x7f]")
 """Characters that no text holds: a sign of UTF-16 without its mark, or of no text at all."""
 
+_UNPRINTED = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""What would end a line, turn its direction or steer a terminal."""
+
 
 def read_text(path: str) -> str:
     """The text of a file, in UTF-8 or in the encoding that its byte order mark names.
@@ -42,8 +45,9 @@ def read_text(path: str) -> str:
 
 
 def shown(name: str) -> str:
-    """A file's name as it can be printed: bytes that are no UTF-8 as `\\xe9`."""
-    return name.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="backslashreplace")
+    """A file's name as it can be printed on a line: bytes that are no UTF-8 as `\\xe9`, line ends as `\\n`."""
+    text = name.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="backslashreplace")
+    return _UNPRINTED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def listed(names: list[str], most: int = 20) -> str:

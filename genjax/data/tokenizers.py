@@ -169,11 +169,12 @@ def make(settings: Mapping[str, Any], captions: Callable[[], Iterable[str]] | No
         return _train(read, list(captions()))
     path = _path(read)
     try:
+        _check_file(path)
         vocabulary = READERS[read.name](path)
     except FileNotFoundError as error:
         raise ValueError(f"config.data.tokenizer.file: there is no {error.filename}") from error
     except Exception as error:  # The library's own are bare Exceptions.
-        if type(error) is ValueError:
+        if type(error) is ValueError and str(path) in str(error):
             raise
         raise ValueError(f"config.data.tokenizer.file={path} is no vocabulary of {read.name}: {error}") from error
     beside = path.with_name(WORDS)
@@ -206,6 +207,16 @@ def _path(read: Settings) -> Path:
         return path
     kind = vocabularies.SentencePieceVocabulary if read.name == "t5" else vocabularies.LibraryVocabulary
     return path / kind.filename
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what people have in place of the file."""
+    with path.open("rb") as file:
+        start = file.read(64)
+    if not start:
+        raise ValueError(f"config.data.tokenizer.file={path} is an empty file; fetch it again")
+    if start.startswith(b"version https://git-lfs"):
+        raise ValueError(f"config.data.tokenizer.file={path} is a git-lfs pointer: run `git lfs pull` beside it")
 
 
 def _train(read: Settings, captions: list[str]) -> TextTokenizer:

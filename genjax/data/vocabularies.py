@@ -148,6 +148,10 @@ class LibraryVocabulary:
         text = self._tokenizer.decode(tokens, skip_special_tokens=False)
         return (text.replace(self._suffix, " ") if self._suffix else text).strip()
 
+    def token(self, number: int) -> str | None:
+        """The name of a token."""
+        return self._tokenizer.id_to_token(number)
+
     def contents(self) -> bytes:
         return self._arguments[0].encode()
 
@@ -224,7 +228,19 @@ def _with_breaks(caption: str) -> str:
 
 def read_bpe(path: Path) -> LibraryVocabulary:
     """A vocabulary that `trained` made, from its `tokenizer.json`."""
-    return LibraryVocabulary(path.read_text(encoding="utf-8"), START, END)
+    return _padded(LibraryVocabulary(path.read_text(encoding="utf-8"), START, END), PAD, "that genjax trained")
+
+
+def _padded(vocabulary: LibraryVocabulary, pad: str, expected: str) -> LibraryVocabulary:
+    """The vocabulary, if its token 0 is the padding, so that no word is taken for it.
+
+    Raises:
+        ValueError: if it isn't.
+    """
+    found = vocabulary.token(0)
+    if found != pad:
+        raise ValueError(f"its token 0 is {found!r} and not the padding, {pad!r}: a vocabulary is expected {expected}")
+    return vocabulary
 
 
 def read_clip(path: Path) -> LibraryVocabulary:
@@ -270,9 +286,12 @@ def read_gpt2(path: Path) -> LibraryVocabulary:
     from tokenizers import decoders, pre_tokenizers
 
     text = path.read_text(encoding="utf-8")
+    pad = "<|endoftext|>"
     if path.name == LibraryVocabulary.filename:
-        return LibraryVocabulary(text)
-    numbers, pad = json.loads(text), "<|endoftext|>"
+        return _padded(
+            LibraryVocabulary(text), pad, "that genjax made of GPT-2's; name its vocab.json, with merges.txt beside it"
+        )
+    numbers = json.loads(text)
     lines = path.with_name("merges.txt").read_text(encoding="utf-8").split("\n")
     merges = [tuple(line.split()) for line in lines if line.strip() and not line.startswith("#version")]
     tokens = sorted(numbers, key=numbers.get)
@@ -286,7 +305,8 @@ def read_gpt2(path: Path) -> LibraryVocabulary:
 
 def read_wordpiece(path: Path) -> LibraryVocabulary:
     """A BERT-style model's, from its `tokenizer.json`."""
-    return LibraryVocabulary(path.read_text(encoding="utf-8"), "[CLS]", "[SEP]")
+    vocabulary = LibraryVocabulary(path.read_text(encoding="utf-8"), "[CLS]", "[SEP]")
+    return _padded(vocabulary, "[PAD]", "of a BERT-style model, such as all-MiniLM-L6-v2's")
 
 
 def read_t5(path: Path) -> SentencePieceVocabulary:
@@ -332,4 +352,3 @@ def _byte_letters() -> list[str]:
     printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
     return [chr(byte) for byte in printable] + [chr(256 + number) for number in range(len(others))]
-

@@ -4,6 +4,8 @@ A mistake of the person at the keyboard is a `ValueError` or an `OSError` anywhe
 and exit code 1; with `--traceback`, the whole way. Any other exception is a mistake of ours, and shows its traceback.
 """
 
+import ast
+import contextlib
 import os
 import re
 import sys
@@ -57,10 +59,18 @@ def parse(argv: Sequence[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
     except (AttributeError, KeyError, TypeError) as error:
-        _fail(f"unknown config field {_unknown_field(argv)}: {str(error).strip(chr(34))}")
+        _fail(f"unknown config field {_unknown_field(argv)}: {_unquoted(str(error))}")
     except Exception as error:  # of a flag's parser: nothing but what was typed has been looked at
         missing = r"flag (--\w+)=None: Flag --\w+ must have a value other than None\."
         _fail(re.sub(missing, r"\1 is missing.", str(error)))
+
+
+def _unquoted(text: str) -> str:
+    """What a KeyError says, which quotes it, and again where it is of another one."""
+    with contextlib.suppress(ValueError, SyntaxError):
+        while str(inner := ast.literal_eval(text)).startswith("'"):
+            text = inner
+    return text
 
 
 def _unknown_field(argv: Sequence[str]) -> str:

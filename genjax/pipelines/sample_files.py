@@ -9,8 +9,6 @@ Labels are numbers of classes, or one-hot. What was taken for what is said in on
 """
 
 import logging
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -41,7 +39,7 @@ def read(path: Path, spec: DataSpec | None = None) -> Drawn:
         if spec is not None:
             _check(drawn, spec)
         return drawn
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, OSError) as error:
         raise ValueError(f"samples {path} can't be read: {error or type(error).__name__}") from error
 
 
@@ -69,11 +67,20 @@ def _arrays(path: Path) -> Mapping[str, np.ndarray]:
         start = file.read(6)
     if start[:4] not in (b"PK\x03\x04", b"PK\x05\x06") and start != b"\x93NUMPY":
         raise ValueError("it is neither .npz nor .npy, nor a folder of images")
-    loaded = np.load(path, allow_pickle=False)
-    if isinstance(loaded, np.ndarray):
-        return {"arr_0": loaded}
-    with loaded:
-        return {name: loaded[name] for name in loaded.files}
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return {"arr_0": loaded}
+        with loaded:
+            return {name: loaded[name] for name in loaded.files}
+    except OSError:
+        raise
+    except MemoryError as error:
+        raise ValueError(f"its header says more than fits the memory: {error}") from error
+    except Exception as error:  # zipfile and numpy raise many kinds of exceptions for damaged files
+        if "allow_pickle" in str(error):
+            raise ValueError("it holds Python objects, which are never read: save plain arrays of numbers") from error
+        raise ValueError(f"it is cut or damaged: {error or type(error).__name__}") from error
 
 
 def _only_images(arrays: Mapping[str, np.ndarray]) -> str:
@@ -146,6 +153,9 @@ def _labels(array: np.ndarray) -> Int[np.ndarray, " n"]:
     array = array.reshape(-1) if array.ndim == 2 else array
     if array.ndim != 1 or not np.isfinite(array).all() or (array != np.floor(array)).any():
         raise ValueError(f"labels of shape {array.shape} are no whole numbers of classes")
+    beyond = array[(array < 0) | (array > np.iinfo(np.int32).max)]
+    if beyond.size:
+        raise ValueError(f"it has the label {beyond[0]:g}: classes are numbered from 0")
     return array.astype(np.int32)
 
 

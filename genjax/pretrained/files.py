@@ -66,6 +66,8 @@ def read_arrays(path: str | Path, weights: str = "") -> dict[str, np.ndarray]:
         arrays = _read_folder(path, weights) if path.is_dir() else _read_file(path, weights)
     except OSError as error:
         raise ValueError(f"{path} can't be read: {error.strerror or error}") from error
+    if not arrays:
+        raise ValueError(f"{path} holds no tensors; fetch it again")
     return without_wrappers(arrays)
 
 
@@ -85,7 +87,7 @@ def _read_parts(index: Path, weights: str) -> dict[str, np.ndarray]:
     try:
         places = json.loads(index.read_text())["weight_map"]
         parts = sorted(set(places.values()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{index} is no index of a checkpoint: it has no whole weight_map") from error
     beside = {path.name for path in index.parent.iterdir() if path.is_file()}
     absent = [part for part in parts if part not in beside]

@@ -8,13 +8,13 @@ family's `init` makes, which who starts from it checks.
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import flax.linen as nn
 import numpy as np
 
+from genjax.core import paths
 from genjax.core import tree as tree_lib
 from genjax.data import vocabularies
 from genjax.nn.beit import BeitClassifier, MaskedBeit
@@ -86,8 +86,8 @@ def convert(
         raise ValueError(f"{source!r} is no public checkpoint: say KIND:PATH, KIND one of {', '.join(sorted(KINDS))}")
     if not place and kind != "minilm":
         raise ValueError(f"{source!r} says no file: {kind}:/path/to/the/checkpoint")
-    path, weights = (place, "") if Path(place).expanduser().exists() else _split(place)
-    folder = Path(path).expanduser() if path else vocabularies.minilm_file().parent
+    path, weights = (place, "") if not place or paths.local(place).exists() else _split(place)
+    folder = paths.local(path) if path else vocabularies.minilm_file().parent
     arrays = files.read_arrays(folder, weights)
     try:
         return {"model": KINDS[kind](arrays, fields)}

@@ -31,7 +31,7 @@ def test_other_storage_is_refused(text):
         paths.local(text)
 
 
-@pytest.mark.parametrize(("text", "words"), [("", "empty"), ("  ", "empty"), ("a\0b", "NUL"), ("file:///a/b", "/a/b$")])
+@pytest.mark.parametrize(("text", "words"), [("", "empty"), (" ", "empty"), ("a\0b", "NUL"), ("file:///a/b", " /a/b$")])
 def test_what_is_no_path(text, words):
     with pytest.raises(ValueError, match=words):
         paths.local(text)

@@ -171,3 +171,41 @@ def test_pictures_can_be_kept_with_their_codes(captioned):
     assert first["image"].shape == (4, 8, 8, 3) and first["codes_0"][:, 0].tolist() == [0, 1, 2, 3]
     with pytest.raises(ValueError, match="made of pictures without flips"):
         loader.train_iterator(settings | {"keep_pictures": True, "flip": True}, 0)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"foo": 1}',
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"fields": 3, "counts": 3, "pictures": 3, "stage": 3}',
+        b'{"fields": {"codes_0": ["x"]}, "counts": {"train": 3}, "pictures": {}, "stage": {}}',
+        b'{"fields": {"codes_0": [4]}, "counts": {"train": 3}, "pictures": {"name": "digits"}, "stage": {"step": 1}}',
+        b'{"fields": {"text_x": [4]}, "counts": {"train": 3}, "pictures": {}, "stage": {}, "dtypes": {"text_x": "y"}}',
+        b'{"fields": {"text_x": [4]}, "counts": {"train": "3"}, "pictures": {}, "stage": {}}',
+    ],
+)
+def test_a_manifest_that_is_not_whole_is_named(tmp_path, content):
+    (tmp_path / "manifest.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"manifest.json is cut or altered .*: write it again with launch/encode.py"):
+        encoded.read_manifest(tmp_path)
+
+
+def test_records_that_are_missing_or_cut_are_named(codes):
+    folder, _ = codes
+    first, second = sorted(folder.glob("*.array_record"))
+    whole, manifest = second.read_bytes(), encoded.read_manifest(folder)
+    for counts, fields in (({"train": 12}, manifest.fields), ({"train": 11}, {**manifest.fields, "more": [9]})):
+        encoded.write_manifest(folder, manifest._replace(counts=counts, fields=fields))
+        with pytest.raises(ValueError, match=r"has 11 records of train, .* says 1[12] of .* bytes: write it again"):
+            encoded.Records(folder, "train", SETTINGS)
+    encoded.write_manifest(folder, manifest)
+    for damage in (lambda: second.write_bytes(whole[:100]), second.unlink):
+        damage()
+        with pytest.raises(ValueError, match=r"the records of train in .* can't be read .*: write it again"):
+            encoded.Records(folder, "train", SETTINGS)

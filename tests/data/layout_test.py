@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from genjax.data import layout
+from genjax.data import announce, layout
 from genjax.data.walk import File, Listing
 from tests.data.own_images import paint, read, warned
 
@@ -271,3 +271,65 @@ def test_a_table_may_name_images_that_lie_elsewhere(tmp_path, caplog):
     paint(tmp_path / "x/1.png", size=(50, 50))
     (tmp_path / "y/note.txt").touch()  # so that this program looks at the folder anew
     assert read(tmp_path / "y")[0].spec.fingerprint != source.spec.fingerprint
+
+
+@pytest.mark.parametrize(
+    "written", ["x/1.png", "x\\1.png", ".\\x\\1.png", "x//1.png", " x/1.png ", "y/../x/1.png", "{root}/x/1.png"]
+)
+def test_one_image_however_its_name_is_written(tmp_path, written, caplog):
+    """Twice in a table it is one image with both captions, and nothing is said to be left out."""
+    for name in ("x/1.png", "y/2.png"):
+        paint(tmp_path / name)
+    row = written.replace("{root}", str(tmp_path))
+    (tmp_path / "metadata.csv").write_text(f"file_name,text\nx/1.png,a\n{row},b\ny/2.png,c\n")
+    source, records = read(tmp_path)
+    assert [record["file_name"] for record in records] == ["x/1.png", "y/2.png"]
+    assert records[0]["text"] == ("a", "b") and source.about.skipped == 0 and "skipped" not in warned(caplog)
+
+
+def test_dots_behind_a_link_are_followed_as_the_file_system_does(tmp_path):
+    paint(tmp_path / "other/1.png", (0, 255, 0)), paint(tmp_path / "mine/1.png", (255, 0, 0))
+    (tmp_path / "other/deep").mkdir()
+    (tmp_path / "mine/link").symlink_to(tmp_path / "other/deep")
+    (tmp_path / "mine/metadata.csv").write_text("file_name,text\nlink/../1.png,green\n")
+    _, (record,) = read(tmp_path / "mine")
+    assert record["text"] == "green" and record["image"][0, 0].tolist() == [0, 255, 0]
+
+
+def test_two_names_of_one_image_with_two_labels_are_refused(tmp_path):
+    paint(tmp_path / "1.png")
+    (tmp_path / "metadata.csv").write_text(f"file_name,label\n1.png,cat\n../{tmp_path.name}/1.png,dog\n")
+    with pytest.raises(ValueError, match="metadata.csv: 1.png is 'cat', and 'dog' in another row"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("written", "hint"),
+    [
+        ("/old/disk/1.png", r" \(is it 1.png\?\)"),
+        ("C:\\pics\\1.png", r" \(is it 1.png\?\)"),
+        ("1", r" \(is it 1.png\?\)"),
+        ("1.PNG", r" \(is it 1.png\?\)"),
+        ("*.png", ""),
+    ],
+)
+def test_a_table_of_which_nothing_is_there(tmp_path, written, hint):
+    paint(tmp_path / "1.png")
+    (tmp_path / "metadata.csv").write_text(f"file_name,text\n{written},a\n")
+    with pytest.raises(ValueError, match=rf"no image that it names is there, such as .*{hint}: write names relative"):
+        read(tmp_path)
+
+
+def test_a_column_of_empty_captions_is_said(tmp_path, caplog):
+    paint(tmp_path / "1.png")
+    (tmp_path / "metadata.csv").write_text("file_name,text\n1.png,\n")
+    assert not read(tmp_path)[0].spec.has_text and "all captions in metadata.csv are empty" in warned(caplog)
+
+
+def test_names_with_line_ends_are_told_on_one_line(tmp_path, caplog, capsys):
+    for name in ("a\nb/1.png", "c/2.png", "c/3.png"):
+        paint(tmp_path / name)
+    (tmp_path / "c/4\r.png").write_bytes(b"")
+    announce.open_data(f"folder:{tmp_path}", "all")
+    said = capsys.readouterr().err
+    assert "2 classes (a\\nb, c)" in said and said.count("\n") == 1 and "4\\r.png (it is empty)" in warned(caplog)

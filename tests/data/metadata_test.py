@@ -190,3 +190,24 @@ def test_stylegan_mistakes(tmp_path, contents, message):
     (tmp_path / "dataset.json").write_text(contents)
     with pytest.raises(ValueError, match=message):
         read_stylegan(str(tmp_path / "dataset.json"))
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ('{"file_name": "1.png", "label": 1%s}' % ("0" * 5000), "line 1 is not JSON: Exceeds the limit"),
+        ('{"file_name": "1.png", "text": "\\ud800 x"}', "line 1: the text holds .* half of a surrogate pair"),
+        ('{"file_name": "1.png", "label": "\\ud800"}', "line 1: the label is .*, not a name"),
+        ('{"file_name": "\\ud800.png", "text": "x"}', "line 1: file_name is .*, not the name of a file"),
+        ('{"file_name": "1.png", "label": "a\\u2028b"}', "line 1: the label is .*, not a name"),
+    ],
+    ids=["a number of 5,000 digits", "caption", "label", "file name", "line separator"],
+)
+def test_json_that_no_file_system_and_no_text_can_hold(tmp_path, row, message):
+    with pytest.raises(ValueError, match=f"metadata.jsonl: {message}"):
+        jsonl(tmp_path, row)
+
+
+def test_a_name_in_bytes_that_are_no_utf8_can_be_written_in_json(tmp_path):
+    found = jsonl(tmp_path, '{"file_name": "\\udce9.png", "text": "x"}')
+    assert found.rows[0].file_name == "\udce9.png"

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pathlib
+import shutil
 import socket
 import subprocess
 import sys
@@ -31,9 +32,7 @@ def noise(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
-def prepare(
-    name: str, data_dir, features: dict, splits: dict, version: str = "1.0.0", supervised=None
-) -> str:
+def prepare(name: str, data_dir, features: dict, splits: dict, version: str = "1.0.0", supervised=None) -> str:
     """Prepare a dataset as somebody else's code would have done it: its builder is gone afterwards."""
     dataset, _, config = name.partition("/")
     with tfds.core.registered.skip_registration():
@@ -161,9 +160,7 @@ def test_two_pictures_and_no_picture_are_mistakes(tmp_path):
 
 def test_newest_version_and_configurations(tmp_path):
     for version, count in (("1.9.0", 1), ("1.10.0", 2)):
-        prepare(
-            "v", tmp_path, {"image": F.Image()}, {"train": [{"image": encode(noise(4, 4))}] * count}, version
-        )
+        prepare("v", tmp_path, {"image": F.Image()}, {"train": [{"image": encode(noise(4, 4))}] * count}, version)
     assert len(sources.open_source("v", "train", str(tmp_path)).records) == 2
     assert len(sources.open_source("v:1.9.0", "train", str(tmp_path)).records) == 1
     for config in ("8x8", "64x64"):
@@ -243,9 +240,7 @@ def test_download_is_tried_only_when_asked(tmp_path, monkeypatch):
 
 
 def test_a_format_that_needs_tensorflow_is_named(tmp_path):
-    folder = pathlib.Path(
-        prepare("old", tmp_path, {"image": F.Image()}, {"train": [{"image": encode(noise(4, 4))}]})
-    )
+    folder = pathlib.Path(prepare("old", tmp_path, {"image": F.Image()}, {"train": [{"image": encode(noise(4, 4))}]}))
     info = json.loads((folder / "dataset_info.json").read_text())
     (folder / "dataset_info.json").write_text(json.dumps(info | {"fileFormat": "tfrecord"}))
     with pytest.raises(ValueError, match="stored as tfrecord, .* file_format='array_record'"):
@@ -280,9 +275,7 @@ def test_the_version_of_an_embedded_dataset(data_dir):
 def run_python(code: str, *arguments: str) -> subprocess.Popen:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-c", code, *arguments]
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def test_processes_that_build_at_the_same_time(tmp_path):
@@ -304,3 +297,35 @@ def test_importing_the_loader_is_light():
         "print([m for m in ('tensorflow', 'tensorflow_datasets', 'sklearn', 'flax') if m in sys.modules])"
     )
     assert run_python(code).communicate(timeout=60)[0].strip() == "[]"
+
+
+def test_names_are_suggested_once_and_in_any_case(tmp_path):
+    for name in ("digit", "DIGITS", "Digits"):
+        with pytest.raises(sources.DatasetNotFound, match=r"is it 'digits'(\?| or '(?!digits))"):
+            sources.open_source(name, "train", str(tmp_path))
+    with pytest.raises(ValueError, match="comes in one size: write 'digits'"):
+        sources.open_source("digits/8", "train", str(tmp_path))
+
+
+@pytest.mark.parametrize("split", ["train[", "train[:200%]", "train[a:b]", "train[:0]", "train[5:2]", "train[9999:]"])
+def test_slices_that_hold_nothing_or_are_none_are_told_in_one_line(data_dir, split):
+    with pytest.raises(
+        ValueError, match=r"dataset 'digits': the split 'train\[.*can't be read .*'train\[:90%\]'"
+    ) as told:
+        sources.open_source("digits", split, data_dir)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("damage", ["cut records", "no records", "no features", "cut info", "other info"])
+def test_prepared_data_that_is_damaged_is_named(data_dir, tmp_path, damage):
+    sources.open_source("digits", "train", data_dir)
+    shutil.copytree(os.path.join(data_dir, "digits"), tmp_path / "digits")
+    what, _, which = damage.partition(" ")
+    pattern = {"records": "*.array_record*", "features": "features.json", "info": "dataset_info.json"}[which]
+    for path in (tmp_path / "digits").rglob(pattern):
+        path.unlink() if what == "no" else path.write_bytes(path.read_bytes()[:100] if what == "cut" else b"{}")
+    with pytest.raises(
+        sources.DatasetNotFound, match=r"'digits' lies damaged or half written in .*: delete this"
+    ) as told:
+        sources.open_source("digits", "train", str(tmp_path))
+    assert "\n" not in str(told.value)

@@ -252,3 +252,35 @@ def test_wrong_settings_are_one_clear_line(change, message):
     with pytest.raises(ValueError, match=message) as error:
         tokenizers.make(BPE | change, lambda: CAPTIONS[:10])
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["bpe", "clip", "gpt2", "t5", "wordpiece"])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is an empty file; fetch it again"),
+        (b"version https://git-lfs.github.com/spec/v1\noid x", "is a git-lfs pointer: run `git lfs pull` beside it"),
+        (b"<html>", "is no vocabulary of"),
+        (b"[]", "is no vocabulary of"),
+        (b"\xff\xfe\0a", "is no vocabulary of"),
+    ],
+)
+def test_files_that_are_no_vocabulary_are_named(tmp_path, name, content, message):
+    path = tmp_path / "tokenizer.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"config.data.tokenizer.file={path} {message}"):
+        tokenizers.make({"name": name, "length": 16, "file": str(path)})
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "pad"), [("bpe", "!", "[pad]"), ("gpt2", "!", "<|endoftext|>"), ("wordpiece", "the", "[PAD]")]
+)
+def test_a_vocabulary_whose_token_0_is_a_word_is_refused(tmp_path, name, first, pad):
+    """Else its first word were taken for padding: so is GPT-2's own tokenizer.json, where 0 is "!"."""
+    from tokenizers import Tokenizer, models
+
+    tokens = [first, pad, "[start]", "[end]", "[CLS]", "[SEP]"]
+    library = Tokenizer(models.WordLevel({token: number for number, token in enumerate(tokens)}, unk_token=first))
+    library.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(ValueError, match=rf"tokenizer.json .*: its token 0 is '{first}' and not the padding"):
+        tokenizers.make({"name": name, "length": 16, "file": str(tmp_path / "tokenizer.json")})

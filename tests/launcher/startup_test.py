@@ -53,7 +53,7 @@ def _error(capsys):
         (["--config=configs/nothing.py"], "there is no config file configs/nothing.py"),
         (["--config=configs/common.py"], "configs/common.py has no get_config()"),
         (["--config=configs/ddpm_digits.py:huge"], "unknown variant 'huge'"),
-        ([TINY, "--config.training.nun_steps=3"], "unknown config field --config.training.nun_steps: "),
+        ([TINY, "--config.training.nun_steps=3"], "nun_steps: 'nun_steps' Did you mean \"num_steps\""),
         ([TINY, "--config.nothing.x=3"], "unknown config field --config.nothing.x: 'nothing'"),
         ([TINY, "--config.training.num_steps=abc"], "--config.training.num_steps=abc"),
         ([TINY, "--config.training.num_steps=1.5"], "--config.training.num_steps=1.5"),

@@ -1,6 +1,7 @@
 """Samples as other people keep them: what can be read is read, the rest is refused in one line that names the file."""
 
 import io
+import zipfile
 
 import numpy as np
 import pytest
@@ -98,7 +99,7 @@ def test_labels_that_are_none(tmp_path, labels, words):
         (PIXELS - 1000.0, "in none of"),
         (np.where(PIXELS > 9, PIXELS, np.nan), "NaN or infinite"),
         (PIXELS.astype(complex), "no pixels"),
-        (np.array([{}, {}]), "allow_pickle"),
+        (np.array([{}, {}]), "Python objects, which are never read"),
     ],
 )
 def test_arrays_that_are_no_images(tmp_path, array, words):
@@ -132,3 +133,46 @@ def test_nothing_there_and_an_empty_folder(tmp_path):
 def test_samples_of_another_size_than_the_data(tmp_path):
     with pytest.raises(ValueError, match=r"of \(8, 8, 3\) can't be compared with data of \(16, 16, 3\)"):
         sample_files.read(_saved(tmp_path / "s.npz", PIXELS), DataSpec((16, 16, 3)))
+
+
+def test_labels_beyond_any_class_do_not_wrap_around(tmp_path):
+    for wrong in (np.int64(2**32), np.uint64(2**63), 1e300, -1):
+        labels = np.array([0, 1, wrong, 0, 1], np.uint64 if wrong == 2**63 else np.float64)
+        with pytest.raises(ValueError, match=r"s.npz can't be read: it has the label .*numbered from 0"):
+            sample_files.read(_saved(tmp_path / "s.npz", PIXELS, labels))
+
+
+def _header(shape):
+    text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}".encode()
+    return b"\x93NUMPY\x01\x00" + bytes([118, 0]) + text.ljust(117) + b"\n"
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (_header("(10**9")[:60] + b"{{", "cut or damaged"),
+        (_header((10**12, 8, 8, 3)) + b"abc", "more than fits the memory"),
+        (b"\x93NUMPY\x09\x00", "cut or damaged"),
+    ],
+    ids=["no header", "a header of terabytes", "another version"],
+)
+def test_damaged_arrays_are_named(tmp_path, content, words, compressed):
+    path = tmp_path / "s.npy"
+    path.write_bytes(content)
+    if compressed:
+        path = tmp_path / "s.npz"
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr("arr_0.npy", content)
+    with pytest.raises(ValueError, match=rf"samples .*{path.name} can't be read: .*{words}"):
+        sample_files.read(path)
+
+
+@pytest.mark.parametrize(("flag", "method"), [(1, 0), (0, 99)], ids=["encrypted", "packed in an unknown way"])
+def test_archives_that_cannot_be_unpacked_are_named(tmp_path, flag, method):
+    content = bytearray(_saved(tmp_path / "s.npz", PIXELS).read_bytes())
+    entry = content.index(b"PK\1\2")
+    content[6], content[entry + 8], content[8], content[entry + 10] = flag, flag, method, method
+    (tmp_path / "s.npz").write_bytes(bytes(content))
+    with pytest.raises(ValueError, match=r"s.npz can't be read: it is cut or damaged: .*(encrypted|not supported)"):
+        sample_files.read(tmp_path / "s.npz")

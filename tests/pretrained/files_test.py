@@ -97,6 +97,8 @@ def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
     [
         ("{", "no index of a checkpoint"),
         ("{}", "no index of a checkpoint"),
+        ("[" * 100_000, "no index of a checkpoint"),
+        ('{"weight_map": {}}', "holds no tensors; fetch it again"),
         ('{"weight_map": ["a"]}', "no index of a checkpoint"),
         ('{"weight_map": {"a.weight": "one.safetensors", "b": "two.safetensors"}}', "aren't beside it, such as two"),
         ('{"weight_map": {"a.weight": "../one.safetensors"}}', "aren't beside it, such as ../one"),

@@ -77,3 +77,17 @@ def test_weights_are_named_behind_the_path(tmp_path):
     for source, unknown in ((f"minilm:{path}", "v"), (f"minilm:{path}#model", "w")):
         with pytest.raises(ValueError, match=rf"1 unknown \({unknown}\)"):
             registry.convert(source, FIELDS)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("~nobody-of-this-name/x.pt", "there is no home folder for '~nobody-of-this-name'"),
+        ("gs://bucket/x.pt", "gs:// isn't supported, only local files are"),
+        ("https://example.com/x.pt#ema", "https:// isn't supported"),
+        ("/nowhere/x.pt#ema", "there is no checkpoint /nowhere/x.pt"),
+    ],
+)
+def test_places_where_no_checkpoint_can_be(path, words):
+    with pytest.raises(ValueError, match=words):
+        registry.convert(f"minilm:{path}", FIELDS)
