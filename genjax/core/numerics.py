@@ -1,5 +1,8 @@
 """Small numerical functions that several rooms share."""
 
+import functools
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 
@@ -20,6 +23,15 @@ def safe_log(x: Float[Array, "..."], floor: float = 1e-12) -> Float[Array, "..."
 def standard_normal_cdf(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """Cumulative distribution function of N(0, 1), exact to the dtype."""
     return jax.scipy.stats.norm.cdf(x)
+
+
+def largest(parts: Sequence[Float[Array, "*s"]]) -> Float[Array, "*s"]:
+    """The maximum of a few arrays, elementwise; its gradient goes to the first that attains it.
+
+    `jnp.max` looks for the elements that equal the maximum when it is differentiated. XLA may compute them anew and
+    round otherwise, and where none is equal the gradient is 0/0. Here comparisons choose, once.
+    """
+    return functools.reduce(lambda a, b: jnp.where((b > a) | jnp.isnan(b), b, a), parts)
 
 
 def mean_flat(x: Float[Array, "b ..."]) -> Float[Array, " b"]:

@@ -22,6 +22,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genjax.core.numerics import largest
 from genjax.nn import conv
 from genjax.nn.blocks import upsample
 from genjax.nn.conv import Conv3x3
@@ -41,7 +42,8 @@ KERNEL_INIT = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
 def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 c"]:
     """Half the size, by the largest of 2x2 pixels; height and width are even."""
     b, h, w, c = x.shape
-    return x.reshape(b, h // 2, 2, w // 2, 2, c).max((2, 4))
+    blocks = x.reshape(b, h // 2, 2, w // 2, 2, c)
+    return largest([blocks[:, :, i, :, j] for i in range(2) for j in range(2)])
 
 
 class DVAEBlock(nn.Module):

@@ -111,3 +111,10 @@ def test_a_caption_of_any_length_is_drawn_within_its_grid(caption):
     title = grid[: grid.shape[0] - 130]
     assert grid.shape[1] <= 140 and title.shape[0] <= 600
     assert (title[:, -2:] == 255).all() and (title < 128).any()
+
+
+def test_largest_is_the_maximum_and_its_gradient_goes_to_the_first():
+    parts = jnp.asarray([[1.0, 5.0, 2.0, jnp.nan, 0.0], [3.0, 5.0, 1.0, 0.0, jnp.nan], [2.0, 4.0, 2.0, 1.0, 1.0]])
+    np.testing.assert_array_equal(numerics.largest(list(parts)), jnp.max(parts, axis=0))
+    gradient = jax.grad(lambda parts: numerics.largest(list(parts))[:3].sum())(parts)
+    np.testing.assert_array_equal(gradient[:, :3], [[0, 1, 1], [1, 0, 0], [0, 0, 0]])

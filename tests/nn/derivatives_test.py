@@ -180,7 +180,8 @@ def test_forward_and_reverse_derivatives_are_taken(name):
 def test_forward_and_reverse_derivatives_agree(name):
     apply, init, floats = make_network(name)
     variables = jax.jit(init)(jax.random.key(0))
-    variables = jax.tree.map(lambda x, noise: x + 0.3 * noise, variables, noise_like(variables, 0))
+    noise = noise_like(variables["params"], 0)
+    variables["params"] = jax.tree.map(lambda x, noise: x + 0.3 * noise, variables["params"], noise)
     with jax.enable_x64(True):
         variables, floats = jax.tree.map(lambda x: x.astype(jnp.float64), (variables, floats))
         rest = {name: tree for name, tree in variables.items() if name != "params"}
