@@ -116,6 +116,15 @@ def test_parents_that_are_missing_or_others_are_named(data_dir, tmp_path):
         stages.load(tmp_path / "child")
 
 
+@pytest.mark.parametrize(("due", "looked"), [({}, 0), ({"eval_every": 9}, 1), ({"sample_every": 9}, 1)])
+def test_held_out_data_has_to_be_there_where_it_is_shown_or_measured(data_dir, tmp_path, monkeypatch, due, looked):
+    config, asked = settings(data_dir, start=2.0, num_steps=0), []
+    config.log.update(due)
+    monkeypatch.setattr(stages.loader, "check_eval_split", asked.append)
+    stages.train(config, tmp_path / "w")
+    assert len(asked) == looked
+
+
 def test_a_run_starts_from_the_averages_of_another(data_dir, tmp_path):
     stages.train(settings(data_dir, start=2.0), tmp_path / "w")
     config = settings(data_dir, start=100.0, num_steps=0)

@@ -113,8 +113,9 @@ def _constant(node: ast.AST, names: list[str]) -> Iterator[ast.AST]:
 
 
 def _relative(node: ast.AST, names: list[str]) -> Iterator[ast.AST]:
-    if isinstance(node, ast.Attribute) and node.attr in RELATIVES:
-        yield ast.Attribute(node.value, RELATIVES[node.attr], node.ctx)
+    if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in RELATIVES:
+        other = ast.Attribute(node.func.value, RELATIVES[node.func.attr], ast.Load())
+        yield ast.Call(other, node.args, node.keywords)
 
 
 def _stream(node: ast.AST, names: list[str]) -> Iterator[ast.AST]:

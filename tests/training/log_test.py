@@ -6,6 +6,7 @@ import json
 import math
 import os
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -100,6 +101,20 @@ def test_the_board_forgets_what_comes_after_the_checkpoint_and_no_more(tmp_path,
     monkeypatch.setattr("genjax.training.log.Board", lambda folder, first_step: purged.append(first_step))
     Logger(tmp_path, 2, 4, 1)
     assert purged == [3]
+
+
+def test_nothing_to_report_is_no_line_and_other_processes_write_nothing(tmp_path, monkeypatch):
+    logger = Logger(tmp_path, 0, 4, 1)
+    logger.write(1, {})
+    logger.write(2, {"loss": 3.0})
+    logger.close()
+    assert lines(tmp_path) == [{"step": 2, "loss": 3.0}]
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    quiet = Logger(tmp_path / "other", 0, 4, 1)
+    quiet.write(1, {"loss": 3.0})
+    quiet.images(1, np.zeros((1, 8, 8, 1), np.uint8))
+    quiet.close()
+    assert not (tmp_path / "other").exists()
 
 
 def test_grid(tmp_path):
