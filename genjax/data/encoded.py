@@ -138,7 +138,7 @@ def write_split(
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write `manifest.json`, whole or not at all: the last thing of all."""
-    write_json(folder / MANIFEST, manifest._asdict())
+    write_json(folder / MANIFEST, manifest._asdict() | {"dtypes": dict(manifest.dtypes)})
 
 
 def read_manifest(folder: str | Path) -> Manifest:
@@ -163,9 +163,10 @@ def read_manifest(folder: str | Path) -> Manifest:
 
 def _check_manifest(manifest: Manifest) -> None:
     """Raise one of the usual errors, unless a manifest has all that is read of it."""
-    whole = all(type(count) is int and count >= 0 for count in (*manifest.counts.values(), *manifest.stage.values()))
-    if not whole or type(manifest.processes) is not int or manifest.processes < 1 or not manifest.dtype.names:
-        raise ValueError("it has no fields, or counts that are none")
+    numbers = (*manifest.counts.values(), *manifest.stage.values(), manifest.processes)
+    if not all(type(number) is int and number >= 0 for number in numbers) or not manifest.processes:
+        raise ValueError("it has counts that are none")
+    np.dtype(manifest.dtype)
     if manifest.of_pictures:
         pictures_of(manifest.pictures)
 
