@@ -67,6 +67,10 @@ def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+PARTS = ("data", "model", "sampling", "optimizer", "training")
+"""What the config of every run has."""
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """What a file of a workdir says.
 
@@ -75,7 +79,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is cut or altered ({error}): restore it from a backup") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds {str(content)[:40]!r} and no settings: restore it from a backup")
@@ -125,12 +129,15 @@ def read_config(workdir: Path) -> ConfigDict:
     """The config that a workdir was trained with.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if there is none, or another program's.
     """
     path = workdir / "config.json"
     if not path.is_file():
         raise ValueError(f"{workdir} is not a workdir of genjax: it has no config.json; train one with launch/train.py")
-    config = ConfigDict(read_json(path))
+    content = read_json(path)
+    if not isinstance(content.get("family"), str) or not all(isinstance(content.get(part), dict) for part in PARTS):
+        raise ValueError(f"{path} is not the config of a run of genjax: it lacks family or one of {', '.join(PARTS)}")
+    config = ConfigDict(content)
     if config.get("data", {}).get("encoded"):
         config.data.encoded = _find_codes(workdir, config.data.encoded)
     return config

@@ -13,7 +13,7 @@ from genjax.typing import DataSpec
 
 def config(**changes):
     made = ConfigDict({"family": "toy", "seed": 0, "data": {"name": "digits", "size": (8, 8)}, "log": {"every": 5},
-                       "training": {"num_steps": 10}})  # fmt: skip
+                       "training": {"num_steps": 10}, "model": {}, "sampling": {}, "optimizer": {}})  # fmt: skip
     with made.unlocked():
         made.update(changes)
     return made
@@ -40,8 +40,8 @@ def test_what_may_change_and_what_may_not(tmp_path):
     workdir.check_config(tmp_path, config(log={"every": 1}, training={"num_steps": 20}))
     with pytest.raises(ValueError, match=r"data.name: digits there, mnist here; seed: 0 there, 1 here"):
         workdir.check_config(tmp_path, config(seed=1, data={"name": "mnist"}))
-    with pytest.raises(ValueError, match="model: absent there, 3 here"):
-        workdir.check_config(tmp_path, config(model=3))
+    with pytest.raises(ValueError, match="width: absent there, 3 here"):
+        workdir.check_config(tmp_path, config(width=3))
 
 
 def test_how_data_is_read_and_where_its_folder_lies_may_change(tmp_path):
@@ -113,6 +113,21 @@ def test_a_cut_file_is_named(tmp_path, name, content):
     read = {"config.json": workdir.read_config, "stage.json": workdir.read_spec, "pipeline.json": workdir.locate}[name]
     with pytest.raises(ValueError, match=f"{name} (is cut or altered|holds)"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('{"architectures": ["BertModel"], "hidden_size": 8}', "is not the config of a run of genjax: it lacks family"),
+        ('{"family": "diffusion"}', "is not the config of a run of genjax: it lacks family or one of data"),
+        ('{"family": "diffusion", "data": [], "model": {}, "sampling": {}, "optimizer": {}, "training": {}}', "is not the config of a run"),
+        ("[" * 100_000, "is cut or altered"),
+    ],
+)
+def test_another_programs_config_is_named(tmp_path, content, words):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ValueError, match=f"config.json {words}"):
+        workdir.read_config(tmp_path)
 
 
 def test_a_cut_config_is_named_at_resume_too(tmp_path):
