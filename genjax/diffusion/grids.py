@@ -150,8 +150,7 @@ def _check_karras(schedule: Schedule, rho: Scalar, sigma_min: Scalar | None, sig
     if not 0 < rho < math.inf:
         raise ValueError(f"rho={rho} must be positive")
     for name, bound in (("sigma_min", sigma_min), ("sigma_max", sigma_max)):
-        # Bounds that were read from the schedule itself may differ from it by a rounding.
-        if bound is not None and not (least * (1 - 1e-4) <= bound <= greatest * (1 + 1e-4) and 0 < bound < math.inf):
+        if bound is not None and not (0 < bound < math.inf and _meets(schedule, bound)):
             raise ValueError(
                 f"{name}={bound} is outside the schedule, whose sigma / alpha goes from {least:.4g} to {greatest:.4g}"
             )
@@ -159,6 +158,11 @@ def _check_karras(schedule: Schedule, rho: Scalar, sigma_min: Scalar | None, sig
     high = min(greatest, 80.0) if sigma_max is None else sigma_max
     if not low < high:
         raise ValueError(f"sigma_min={low} must be less than sigma_max={high}")
+
+
+def _meets(schedule: Schedule, ratio: Scalar) -> bool:
+    """Whether the schedule has a time of this sigma / alpha, but for rounding; EDM's has, also beyond its own ends."""
+    return math.isclose(float(schedule(schedule.time(ratio)).ratio), ratio, rel_tol=2e-3)
 
 
 @functools.partial(jax.jit, static_argnums=1)

@@ -135,7 +135,7 @@ def heun(
 
 
 STILL = 1e-6
-"""Steps with 1 - r up to this have no length: about what rounding makes of equal levels in float32."""
+"""Steps with |1 - r| up to this have no length: about what rounding makes of equal levels in float32."""
 
 
 def _moving(step: Callable) -> Callable:
@@ -144,7 +144,7 @@ def _moving(step: Callable) -> Callable:
     def guarded(denoise, x, carry, cur, nxt, key):
         moved, remembered = step(denoise, x, carry, cur, nxt, key)
         no_data = (cur.alpha == 0) & (nxt.alpha == 0)
-        still = no_data | (process.decay(cur, nxt) >= 1 - STILL)
+        still = no_data | (jnp.abs(process.decay(cur, nxt) - 1) <= STILL)
         return jnp.where(still, x, moved), jax.tree.map(lambda old, new: jnp.where(still, old, new), carry, remembered)
 
     return guarded
