@@ -106,7 +106,7 @@ def evaluate(
         for name in (stage.config.data.name, *probe_data):
             figures.add(f"retrieval in {name}", partial(_retrieval, stage, name, seed))
     elif isinstance(interface, FeatureExtractor):
-        figures.add("linear probe", lambda: {"linear_probe": probing.probe(stage, seed)})
+        figures.add("linear probe", partial(_own_probe, stage, seed))
         for name in probe_data:
             figures.add(f"linear probe of {name}", partial(_probe, stage, name, probe_noises, seed))
     elif drawn is not None or stage.family.reconstruct:
@@ -166,6 +166,12 @@ def _costly(stage: Stage, likelihood: str, seed: int) -> dict[str, float]:
 
 def _retrieval(stage: Stage, name: str, seed: int) -> dict[str, Any]:
     return {"retrieval": {name: clip.retrieve(stage, name, seed)._asdict()}}
+
+
+def _own_probe(stage: Stage, seed: int) -> dict[str, Any]:
+    if not stage.spec.num_classes:
+        raise ValueError(f"{stage.config.data.name} has no labels to probe features with")
+    return {"linear_probe": probing.probe(stage, seed)}
 
 
 def _probe(stage: Stage, name: str, noises: Sequence[float], seed: int) -> dict[str, Any]:
