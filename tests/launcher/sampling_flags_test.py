@@ -170,7 +170,8 @@ def test_samples_of_prompts_need_a_model_that_reads():
 
 @pytest.mark.parametrize("chosen", [{"num_steps": "10"}, {"sampler": "ddim"}, {}])
 def test_settings_that_a_run_has_not_are_refused(tmp_path, chosen):
-    (tmp_path / "config.json").write_text('{"family": "toy", "sampling": {}}')
+    parts = '"data": {}, "model": {}, "sampling": {}, "optimizer": {}, "training": {}'
+    (tmp_path / "config.json").write_text(f'{{"family": "toy", {parts}}}')
     name = next(iter(chosen), "trajectory")
     with (
         flagsaver.as_parsed(workdir=str(tmp_path), **chosen),
