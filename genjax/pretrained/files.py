@@ -136,7 +136,7 @@ def _read_safetensors(path: Path, weights: str) -> dict[str, np.ndarray]:
 
 def _read_torch(path: Path, weights: str) -> dict[str, np.ndarray]:
     file = TorchFile(path)
-    name, tensors = _choose(path, _state_dicts(file.content), weights)
+    tensors = _choose(path, _state_dicts(file.content), weights)
     return {key: file.array(key, tensor) for key, tensor in tensors.items()}
 
 
@@ -149,7 +149,7 @@ def _state_dicts(found: Any, prefix: str = "") -> dict[str, Mapping[str, Any]]:
     return {place: tensors for key, value in inner.items() for place, tensors in _state_dicts(value, key).items()}
 
 
-def _choose(path: Path, candidates: Mapping[str, Mapping[str, Any]], weights: str) -> tuple[str, Mapping[str, Any]]:
+def _choose(path: Path, candidates: Mapping[str, Mapping[str, Any]], weights: str) -> Mapping[str, Any]:
     """The state dict that `weights` names, or the moving average, or the only one, or that with a usual name."""
     if not candidates:
         raise ValueError(f"{path} holds no state dict: a mapping from names to tensors is expected")
@@ -157,7 +157,7 @@ def _choose(path: Path, candidates: Mapping[str, Mapping[str, Any]], weights: st
     if weights:
         if weights not in candidates:
             raise ValueError(f"{path} has no weights {weights!r}; --weights is one of {', '.join(names)}")
-        return weights, candidates[weights]
+        return candidates[weights]
     averages = [name for name in names if re.search(r"(^|[._])ema", name, re.IGNORECASE)]
     usual = [name for usual in RAW for name in names if name.split(".")[-1] == usual]
     sure = averages if averages else usual[:1] or (names if len(names) == 1 else [])
@@ -166,7 +166,7 @@ def _choose(path: Path, candidates: Mapping[str, Mapping[str, Any]], weights: st
     if len(names) > 1:
         kind = " (moving average)" if averages else ""
         print(f"{path} holds {', '.join(names)}: took {sure[0]}{kind}; --weights=NAME takes another", flush=True)
-    return sure[0], candidates[sure[0]]
+    return candidates[sure[0]]
 
 
 def without_wrappers(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
