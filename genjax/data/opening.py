@@ -17,6 +17,8 @@ from collections.abc import Iterator
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from genjax.core import files
+
 log = logging.getLogger(__name__)
 
 SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -37,13 +39,12 @@ _KEY_SCALES = {"L;2": 85, "L;4": 17}
 
 _HEAD = 2**16
 _INSTEAD = (
-    (rb"\Z", "empty"),
-    (rb"version https://git-lfs", "a pointer of git-lfs and not the image: run `git lfs pull`"),
-    (rb"(?i)\s*<(!doctype html|html)", "a web page and no image"),
     (rb"(?s)....ftyp(hei|hev|mif1|msf1)", "an image of HEIC, which Pillow can't read: save it as JPEG or PNG"),
     (rb"(?s)....ftyp", "a video or an image of a kind that Pillow can't read: save it as JPEG or PNG"),
     (rb"\s*(<\?xml[^>]*>\s*)?<svg", "a drawing of SVG, which has no pixels: save it as PNG"),
     (rb"%PDF", "a PDF and no image: save it as PNG"),
+    (rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!", "an archive and no image: unpack it"),
+    (rb"\x93NUMPY", "an array of numpy and no image: save it as PNG"),
     (rb"(?s)\xff\xd8.*?\xff[\xc0-\xc3]\x00.\x0c", "a JPEG of 12 bits, which Pillow can't read: save it with 8"),
 )
 
@@ -112,7 +113,8 @@ def _what_instead(picture: bytes | str | os.PathLike | Image.Image) -> str:
     if isinstance(picture, Image.Image):
         return "no image"
     head = picture[:_HEAD] if isinstance(picture, bytes) else _read_head(picture)
-    return next((said for pattern, said in _INSTEAD if re.match(pattern, head)), "no image that Pillow can read")
+    known = next((said for pattern, said in _INSTEAD if re.match(pattern, head)), "no image that Pillow can read")
+    return files.instead(head[: files.HEAD]) or known
 
 
 def _read_head(path: str | os.PathLike) -> bytes:

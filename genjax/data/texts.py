@@ -3,6 +3,8 @@
 import codecs
 import re
 
+from genjax.core import files
+
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -23,11 +25,13 @@ def read_text(path: str) -> str:
     """The text of a file, in UTF-8 or in the encoding that its byte order mark names.
 
     Raises:
-        ValueError: for bytes in another encoding; names the file.
+        ValueError: for bytes in another encoding, a pointer or a web page in place of a text; names the file.
         OSError: if it can't be read.
     """
     with open(path, "rb") as file:
         contents = file.read()
+    if contents.strip() and (found := files.instead(contents[: files.HEAD])):
+        raise ValueError(f"{shown(path)} is {found}")
     mark, encoding = next(((mark, name) for mark, name in _MARKS if contents.startswith(mark)), (b"", "utf-8"))
     try:
         text = contents[len(mark) :].decode(encoding)

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from genjax.core import files
 from genjax.data import vocabularies
 from genjax.data import words as words_lib
 from genjax.data.vocabularies import Vocabulary
@@ -211,12 +212,11 @@ def _path(read: Settings) -> Path:
 
 def _check_file(path: Path) -> None:
     """Refuse what people have in place of the file."""
-    with path.open("rb") as file:
-        start = file.read(64)
-    if not start:
-        raise ValueError(f"config.data.tokenizer.file={path} is an empty file; fetch it again")
-    if start.startswith(b"version https://git-lfs"):
-        raise ValueError(f"config.data.tokenizer.file={path} is a git-lfs pointer: run `git lfs pull` beside it")
+    if found := files.instead(files.read_head(path)):
+        raise ValueError(f"config.data.tokenizer.file={path} is {found}")
+    beside = path.with_name("merges.txt")
+    if path.name == "vocab.json" and beside.is_file() and (found := files.instead(files.read_head(beside))):
+        raise ValueError(f"config.data.tokenizer.file={path}: {beside} is {found}")
 
 
 def _train(read: Settings, captions: list[str]) -> TextTokenizer:

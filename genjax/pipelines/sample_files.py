@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from genjax.core import files
 from genjax.data import transforms
 from genjax.pipelines.images import Drawn
 from genjax.typing import DataSpec, ImageUint8, Int
@@ -63,9 +64,10 @@ def _read(path: Path) -> Drawn:
 
 def _arrays(path: Path) -> Mapping[str, np.ndarray]:
     """Name -> array; that of a .npy is arr_0."""
-    with path.open("rb") as file:
-        start = file.read(6)
-    if start[:4] not in (b"PK\x03\x04", b"PK\x05\x06") and start != b"\x93NUMPY":
+    start = files.read_head(path)
+    if found := files.instead(start):
+        raise ValueError(f"it is {found}")
+    if start[:4] not in (b"PK\x03\x04", b"PK\x05\x06") and start[:6] != b"\x93NUMPY":
         raise ValueError("it is neither .npz nor .npy, nor a folder of images")
     try:
         loaded = np.load(path, allow_pickle=False)
@@ -92,10 +94,10 @@ def _only_images(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def _read_folder(folder: Path) -> ImageUint8:
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
-    if not files:
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not paths:
         raise ValueError(f"the folder has no images ({', '.join(SUFFIXES)})")
-    images = [transforms.decode(file) for file in files]
+    images = [transforms.decode(path) for path in paths]
     shapes = {image.shape for image in images}
     if len(shapes) > 1:
         raise ValueError(f"its images have several shapes, {' and '.join(map(str, sorted(shapes)[:3]))}")

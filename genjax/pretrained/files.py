@@ -20,6 +20,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from genjax.core import files
 from genjax.pretrained.torch_files import TorchFile, is_state_dict
 
 NAMES = (
@@ -40,15 +41,14 @@ _PREFIXES = ("module.", "model.")
 """Names that are taken off where all keys begin with them: DataParallel's, AveragedModel's, a trainer's."""
 
 _OTHER_FILES = (
-    (rb"version https://git-lfs", "is a git-lfs pointer, not the weights themselves: run `git lfs pull` beside it"),
-    (rb"\s*<(!doctype|html|\?xml|head)", "is a web page: the address it came from gave no file; fetch it again"),
-    (rb"\s*[\[{]\s*[\"\]}]", "is a JSON text, and a file of weights is expected"),
-    (rb"\x80[\x02-\x05]", "is a bare pickle, as PyTorch wrote before 1.6: torch.load it there and torch.save it again"),
-    (rb"\x89HDF", "is an HDF5 file, and safetensors or a file of PyTorch is expected"),
-    (rb"\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf", "is a compressed file: unpack it first"),
-    (rb"\x93NUMPY", "is a single numpy array, and safetensors or a file of PyTorch is expected"),
+    (rb"\s*<\?xml", "an XML text, and a file of weights is expected"),
+    (rb"\s*[\[{]\s*[\"\]}]", "a JSON text, and a file of weights is expected"),
+    (rb"\x80[\x02-\x05]", "a bare pickle, as PyTorch wrote before 1.6: torch.load it there and torch.save it again"),
+    (rb"\x89HDF", "an HDF5 file, and safetensors or a file of PyTorch is expected"),
+    (rb"\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf", "a compressed file: unpack it first"),
+    (rb"\x93NUMPY", "a single numpy array, and safetensors or a file of PyTorch is expected"),
 )
-"""How files begin that people take for weights, and what to say of them."""
+"""How files begin that people take for weights, beside those of `genjax.core.files`, and what to say of them."""
 
 
 def read_arrays(path: str | Path, weights: str = "") -> dict[str, np.ndarray]:
@@ -84,6 +84,8 @@ def _read_folder(folder: Path, weights: str) -> dict[str, np.ndarray]:
 
 def _read_parts(index: Path, weights: str) -> dict[str, np.ndarray]:
     """The arrays of the files that an index names, each tensor from the file that the index says."""
+    if found := files.instead(files.read_head(index)):
+        raise ValueError(f"{index} is {found}")
     try:
         places = json.loads(index.read_text())["weight_map"]
         parts = sorted(set(places.values()))
@@ -108,15 +110,14 @@ def _read_file(path: Path, weights: str) -> dict[str, np.ndarray]:
         raise ValueError(f"there is no checkpoint {path}")
     if not path.is_file():
         raise ValueError(f"{path} is neither a file nor a folder")
-    with open(path, "rb") as file:
-        start = file.read(64)
-    if not start:
-        raise ValueError(f"{path} is an empty file; fetch it again")
+    start = files.read_head(path)
+    if found := files.instead(start):
+        raise ValueError(f"{path} is {found}")
     if start.startswith(b"PK\x03\x04"):
         return _read_torch(path, weights)
     for pattern, words in _OTHER_FILES:
         if re.match(pattern, start.removeprefix(b"\xef\xbb\xbf"), re.IGNORECASE):
-            raise ValueError(f"{path} {words}")
+            raise ValueError(f"{path} is {words}")
     if start[8:9] != b"{" and path.suffix != ".safetensors":
         raise ValueError(f"{path} is neither safetensors nor an archive as PyTorch writes them since version 1.6")
     return _read_safetensors(path, weights)

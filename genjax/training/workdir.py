@@ -17,6 +17,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from genjax.core import files
 from genjax.core.files import write_json
 from genjax.data import identity, tokenizers
 from genjax.data.tokenizers import TextTokenizer
@@ -77,8 +78,11 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: naming the file, if it is cut or altered so that it is no JSON.
     """
+    contents = path.read_bytes()
+    if found := files.instead(contents[: files.HEAD]):
+        raise ValueError(f"{path} is {found}, or restore it from a backup")
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(contents)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is cut or altered ({error}): restore it from a backup") from None
     if not isinstance(content, dict):
