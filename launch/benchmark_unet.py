@@ -13,15 +13,16 @@ import diffusers
 import jax
 import numpy as np
 import torch
-from absl import flags
 
 from configs import ddpm_cifar10
+from genjax.core.ranges import COUNT
 from genjax.families import registry
 from genjax.launcher import startup
+from genjax.launcher.flags import define_number
 from genjax.training import optim, state, step
 from genjax.typing import DataSpec
 
-_BATCH = flags.DEFINE_integer("batch_size", 8, "Pictures in a step.")
+_BATCH = define_number("batch_size", 8, "Pictures in a step.", COUNT)
 
 
 def genjax_step(image):

@@ -8,15 +8,17 @@ from absl import flags
 
 from genjax.core.ranges import AT_LEAST_0
 from genjax.launcher import startup
-from genjax.launcher.flags import define_numbers, define_path
+from genjax.launcher.flags import define_choice, define_numbers, define_path
 from genjax.launcher.sampling_flags import SamplingFlags
 from genjax.metrics import report
 from genjax.pipelines import evaluation
 
 _SAMPLING = SamplingFlags(num_samples=1000, writes=True)
 _SAMPLES = define_path("samples", "Samples to measure instead of new ones: .npz, .npy or a folder of images.")
-_LIKELIHOOD = flags.DEFINE_string(
-    "likelihood", "", "Also a diffusion model's likelihood of the held-out pictures: bound (of all steps), or ode."
+_LIKELIHOOD = define_choice(
+    "likelihood",
+    ("bound", "ode"),
+    "Also a diffusion model's likelihood of the held-out pictures: bound (of all steps), or ode.",
 )
 _HOLES = flags.DEFINE_bool("fill_holes", False, "Fill held-out scenes, of which one of two objects is erased, instead.")
 _PROBE = flags.DEFINE_multi_string("probe_data", [], "Labelled data to probe features with, NAME or NAME@train[:500].")
@@ -25,7 +27,7 @@ _NOISES = define_numbers("probe_noise", [0.0], "Standard deviation of noise on w
 
 def main():
     stage = _SAMPLING.load()
-    asked = (_LIKELIHOOD.value, _PROBE.value, _NOISES.value)
+    asked = (_LIKELIHOOD.value or "", _PROBE.value, _NOISES.value)
     evaluation.check(stage, *asked[:2])
     holes = _SAMPLING.fill_holes(stage) if _HOLES.value else {}
     drawn = None if holes else _SAMPLING.samples(stage, _SAMPLES.value)

@@ -13,14 +13,17 @@ from absl import app, flags
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from genjax.core.ranges import COUNT, COUNT_OR_0  # noqa: E402
+from genjax.launcher import parsing  # noqa: E402
+from genjax.launcher.flags import define_number  # noqa: E402
 from tests.mutation import trials  # noqa: E402
 
 _ONLY = flags.DEFINE_string("only", "genjax", "The folder or file to plant faults in.")
-_COUNT = flags.DEFINE_integer("count", 10, "How many faults.", lower_bound=1)
-_SEED = flags.DEFINE_integer("seed", 0, "Which.")
+_COUNT = define_number("count", 10, "How many faults.", COUNT)
+_SEED = define_number("seed", 0, "Which.", COUNT_OR_0)
 _TESTS = flags.DEFINE_list("tests", [], "Files of tests to run; default: the module's own, and those around it.")
-_LIMIT = flags.DEFINE_integer("limit", 12, "Files of tests for one fault, at most; the nearest come first.")
-_TIMEOUT = flags.DEFINE_integer("timeout", 300, "Processor seconds for one fault.", lower_bound=1)
+_LIMIT = define_number("limit", 12, "Files of tests for one fault, at most; the nearest come first.", COUNT)
+_TIMEOUT = define_number("timeout", 300, "Processor seconds for one fault.", COUNT)
 _RESULTS = flags.DEFINE_string("results", ".cache/mutants.jsonl", "Where what is found is kept.")
 
 
@@ -33,4 +36,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=parsing.parse)

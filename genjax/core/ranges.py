@@ -60,10 +60,18 @@ class Range(NamedTuple):
         try:
             value = int(text) if self.whole else float(text)
         except ValueError:
-            value = math.nan
+            raise ValueError(f"must be {self}{self._hint(text)}") from None
         if value not in self:
             raise ValueError(f"must be {self}")
         return value
+
+    def _hint(self, text: str) -> str:
+        """How a whole number is written that is there as 1e4 or 3.0."""
+        try:
+            value = float(text)
+        except ValueError:
+            return ""
+        return f": write {int(value)}" if self.whole and value in self and abs(value) < 2**53 else ""
 
 
 def _is_number(value: Any) -> bool:

@@ -5,8 +5,8 @@ import inspect
 import traceback
 from pathlib import Path
 
+from absl import flags
 from ml_collections import ConfigDict
-from ml_collections.config_flags import config_flags
 
 from genjax.core import paths
 
@@ -58,8 +58,10 @@ def _told(path: Path, error: Exception) -> str:
     return f"{path}{f', line {lines[-1]}' if lines else ''}: {kind}{error}"
 
 
-class Parser(config_flags.ConfigFileFlagParser):
+class Parser(flags.ArgumentParser):
     """Of the flag `--config`: `read`, and no fields beside those that are there."""
+
+    syntactic_help = ""
 
     def parse(self, path: str | ConfigDict) -> ConfigDict:
         config = path if isinstance(path, ConfigDict) else read(path)

@@ -3,7 +3,8 @@
 They are absl's, with `absl.flags.FLAGS` for a home; flags of words and of yes or no are absl's own.
 """
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from absl import flags
@@ -48,6 +49,18 @@ def define_numbers(name: str, default: list[float], usage: str, within: Range) -
     """Numbers of a range: a flag that may be there several times."""
     serializer = flags.ArgumentSerializer()
     return flags.DEFINE_multi(_Checked(within.parse), serializer, name, default, f"{usage} ({within})")
+
+
+def define_choice(name: str, choices: Sequence[str], usage: str) -> flags.FlagHolder:
+    """One of a few words, None by default."""
+
+    def parse(text: str) -> str:
+        if text in choices:
+            return text
+        close = difflib.get_close_matches(text.lower(), choices, 1)
+        raise ValueError(f"must be one of {', '.join(choices)}" + (f"; is it {close[0]}?" if close else ""))
+
+    return flags.DEFINE(_Checked(parse), name, None, usage, serializer=flags.ArgumentSerializer())
 
 
 def define_seed(usage: str) -> flags.FlagHolder:

@@ -4,10 +4,7 @@ A mistake of the person at the keyboard is a `ValueError` or an `OSError` anywhe
 and exit code 1; with `--traceback`, the whole way. Any other exception is a mistake of ours, and shows its traceback.
 """
 
-import ast
-import contextlib
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -16,12 +13,12 @@ from pathlib import Path
 
 import jax
 from absl import app, flags, logging
-from ml_collections.config_flags import config_flags, config_path
 
 from genjax.core import paths
 from genjax.core.ranges import COUNT, COUNT_OR_0
 from genjax.launcher import config_files
 from genjax.launcher.flags import define_number, refuse
+from genjax.launcher.parsing import fail, parse
 from genjax.training.signals import Interrupted
 
 _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where in the code an error came from.")
@@ -43,10 +40,8 @@ _PROCESS_ID = define_number("process_id", None, "With --multihost: which of them
 
 def define_config():
     """The flags `--config=FILE[:variant]` and `--config.field=value`; unknown fields and wrong types are errors."""
-    holder = config_flags.DEFINE_config_file("config", None, "Config file, e.g. configs/ddpm_digits.py")
-    flags.FLAGS["config"].parser = config_files.Parser("config")
-    flags.mark_flag_as_required("config")
-    return holder
+    usage = "Config file, e.g. configs/ddpm_digits.py; --config.FIELD=VALUE overrides one of its fields."
+    return flags.DEFINE(config_files.Parser(), "config", None, usage, required=True)
 
 
 def run(main: Callable[[], None]) -> None:
@@ -54,40 +49,9 @@ def run(main: Callable[[], None]) -> None:
     app.run(lambda argv: _call(main, argv), flags_parser=parse)
 
 
-def parse(argv: Sequence[str]) -> list[str]:
-    """absl's parsing; whatever a person typed wrong is told in one line, and the program ends."""
-    try:
-        return flags.FLAGS(argv)
-    except (AttributeError, KeyError, TypeError) as error:
-        _fail(f"unknown config field {_unknown_field(argv)}: {_unquoted(str(error))}")
-    except Exception as error:  # of a flag's parser: nothing but what was typed has been looked at
-        missing = r"flag (--\w+)=None: Flag --\w+ must have a value other than None\."
-        _fail(re.sub(missing, r"\1 is missing.", str(error)))
-
-
-def _unquoted(text: str) -> str:
-    """What a KeyError says, which quotes it, and again where it is of another one."""
-    with contextlib.suppress(ValueError, SyntaxError):
-        while str(inner := ast.literal_eval(text)).startswith("'"):
-            text = inner
-    return text
-
-
-def _unknown_field(argv: Sequence[str]) -> str:
-    """The first flag `--config.FIELD` whose field the config hasn't."""
-    files = [word.split("=", 1)[1] for word in argv if word.startswith("--config=")]
-    fields = [word.split("=", 1)[0] for word in argv if word.startswith("--config.")]
-    for field in fields if files else ():
-        try:
-            config_path.get_value(field.removeprefix("--config."), config_files.read(files[-1]))
-        except (AttributeError, KeyError, TypeError, IndexError):
-            return field
-    return ""
-
-
 def _call(main: Callable[[], None], argv: Sequence[str]) -> None:
     if len(argv) > 1:
-        _fail(f"unexpected arguments {argv[1:]}; flags start with --")
+        fail(f"unexpected arguments {argv[1:]}; flags start with --")
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
         logging.get_absl_logger().addFilter(_matters)
@@ -96,7 +60,7 @@ def _call(main: Callable[[], None], argv: Sequence[str]) -> None:
         _start_devices()
         main()
     except KeyboardInterrupt:
-        _fail("interrupted", code=130)
+        fail("interrupted", code=130)
     except Interrupted as stop:
         if stop.at_once:  # threads that write a checkpoint would be waited for
             print("error: stopped at once; the last whole checkpoint is kept", file=sys.stderr, flush=True)
@@ -106,11 +70,11 @@ def _call(main: Callable[[], None], argv: Sequence[str]) -> None:
         if _TRACEBACK.value:
             raise
         if isinstance(error, (ValueError, OSError)):
-            _fail(error)
+            fail(error)
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
-            _fail(f"out of memory: make the batch smaller or the model ({error})")
+            fail(f"out of memory: make the batch smaller or the model ({error})")
         traceback.print_exc()
-        _fail(f"unexpected {type(error).__name__}, a mistake in genjax: please report it with the lines above")
+        fail(f"unexpected {type(error).__name__}, a mistake in genjax: please report it with the lines above")
 
 
 def _matters(record: LogRecord) -> bool:
@@ -162,10 +126,3 @@ def _start_devices() -> None:
         jax.devices()
     except RuntimeError as error:
         raise ValueError(f"jax can't start: {error}") from error
-
-
-def _fail(error: Exception | str, code: int = 1) -> None:
-    """Tell what is wrong in one line, and end the program."""
-    text = " ".join(str(error).split())
-    print(f"error: {text}", file=sys.stderr, flush=True)
-    sys.exit(code)

@@ -1,7 +1,6 @@
 """How programs start: where compiled programs are kept, and what becomes of what people type, in this process."""
 
 import os
-import sys
 from pathlib import Path
 
 import jax
@@ -11,11 +10,12 @@ from absl.testing import flagsaver
 
 from configs import ddpm_digits
 from genjax.core.ranges import AT_LEAST_0
-from genjax.launcher import startup
-from genjax.launcher.flags import define_numbers, define_path
+from genjax.launcher import parsing, startup
+from genjax.launcher.flags import define_choice, define_numbers, define_path
 
 startup.define_config()
 define_path("folder", "A folder of these tests.", writes=True)
+define_choice("kind", ("one", "two"), "A choice of these tests.")
 define_numbers("noise", [0.0], "Numbers of these tests.", AT_LEAST_0)
 TINY = "--config=configs/ddpm_digits.py:tiny"
 
@@ -32,10 +32,7 @@ def kept(monkeypatch, root):
 
 def _parse(monkeypatch, *words):
     others = ["--workdir=runs/any"] if "workdir" in flags.FLAGS else []  # a required flag of the tests beside these
-    monkeypatch.setattr(sys, "argv", ["program", *others, *words])
-    for name in [name for name in flags.FLAGS if name.startswith("config.")]:
-        delattr(flags.FLAGS, name)
-    return startup.parse(sys.argv)
+    return parsing.parse(["program", *others, *words])
 
 
 def _error(capsys):
@@ -53,16 +50,29 @@ def _error(capsys):
         (["--config=configs/nothing.py"], "there is no config file configs/nothing.py"),
         (["--config=configs/common.py"], "configs/common.py has no get_config()"),
         (["--config=configs/ddpm_digits.py:huge"], "unknown variant 'huge'"),
-        ([TINY, "--config.training.nun_steps=3"], "nun_steps: 'nun_steps' Did you mean \"num_steps\""),
-        ([TINY, "--config.nothing.x=3"], "unknown config field --config.nothing.x: 'nothing'"),
+        (["--config.seed=3"], "--config is missing"),
+        (["--config.seed=3", "--workdr=x"], "unknown flag --workdr"),
+        ([TINY, "--config.training.nun_steps=3"], "nun_steps; is it --config.training.num_steps?"),
+        ([TINY, "--config.nothing.x=3"], "unknown config field --config.nothing.x: config has checkpoint, data, "),
         ([TINY, "--config.training.num_steps=abc"], "--config.training.num_steps=abc"),
-        ([TINY, "--config.training.num_steps=1.5"], "--config.training.num_steps=1.5"),
+        ([TINY, "--config.training.num_steps=1.5"], "--config.training.num_steps=1.5: must be a whole number"),
+        (["--config.training.num_steps=1e4", TINY], "--config.training.num_steps=1e4: must be a whole number: write 1"),
         ([TINY, "--config.seed=1e20"], "--config.seed=1e20"),
         ([TINY, "--config.data.flip=maybe"], "--config.data.flip=maybe"),
         ([TINY, "--config.training=3"], "--config.training=3"),
         ([TINY, "--config.data.name.x=3"], "unknown config field --config.data.name.x"),
         ([TINY, "--config.seed"], "--config.seed"),
-        ([TINY, "--no_such_flag"], "no_such_flag"),
+        ([TINY, "--no_such_flag"], "unknown flag --no_such_flag; --help lists the flags"),
+        ([TINY, "--fodler=x"], "unknown flag --fodler; is it --folder?"),
+        ([TINY, "--Folder=x"], "unknown flag --Folder; is it --folder?"),
+        ([TINY, "--folder"], "--folder has no value: write --folder=VALUE"),
+        ([TINY, "--kind=three"], "--kind=three: must be one of one, two"),
+        ([TINY, "--kind=tow"], "--kind=tow: must be one of one, two; is it two?"),
+        ([TINY, "--traceback=maybe"], "--traceback=maybe: must be true or false"),
+        ([TINY, "--notraceback=1"], "notraceback"),
+        ([TINY, "--num_processes=2.5"], "--num_processes=2.5: must be a whole number, at least 1"),
+        ([TINY, "--num_processes=1e1"], "--num_processes=1e1: must be a whole number, at least 1: write 10"),
+        ([TINY, "--flagfile=/no/such/file"], "/no/such/file"),
         ([TINY, "--folder=gs://bucket/x"], "--folder=gs://bucket/x: gs:// isn't supported"),
         ([TINY, "--folder="], "--folder=: the path is empty"),
         ([TINY, "--folder=README.md"], "README.md is a file, and a folder is needed"),
