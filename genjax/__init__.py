@@ -3,4 +3,4 @@
 Import the piece that you need: `genjax.diffusion` alone loads jax and nothing else of this project.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

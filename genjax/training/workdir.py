@@ -17,6 +17,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+import genjax
 from genjax.core import files
 from genjax.core.files import write_json
 from genjax.data import identity, tokenizers
@@ -53,6 +54,10 @@ what is in it is checked by its fingerprint (`genjax.data.identity`)."""
 
 PIPELINE = "pipeline.json"
 """What `pipelines.chain` writes into the folder of a chain of runs: the names of its stages, in order."""
+
+FORMAT = 1
+"""The number of the format of a workdir. It goes up by one whenever workdirs that exist can no longer be read: a field
+of the config, an interface or a parameter has another name."""
 
 LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -123,18 +128,41 @@ def find(name: str, child: Path) -> Path:
     raise ValueError(f"{name or repr(name)} is not a workdir of genjax: there is no config.json in it")
 
 
+def read_stage(workdir: Path) -> dict[str, Any]:
+    """What `stage.json` says, see `claim`; nothing of a fresh workdir.
+
+    Raises:
+        ValueError: if the workdir is of another format than this version's; names the version that reads it.
+    """
+    path = workdir / "stage.json"
+    if not path.is_file():
+        return {}
+    noted = read_json(path)
+    found = noted.get("format")
+    if type(found) is not int or found != FORMAT:
+        versions, commit = noted.get("versions"), noted.get("commit")
+        version = versions.get("genjax") if isinstance(versions, dict) else None
+        named = f"genjax {version}{f' (commit {commit})' if commit else ''}" if version else ""
+        raise ValueError(
+            f"{workdir} is of format {'none' if found is None else found}, and genjax {genjax.__version__} reads "
+            f"format {FORMAT}: use {named or 'the version that wrote it, which it does not name'}, or train anew in "
+            "another folder"
+        )
+    return noted
+
+
 def read_stages(workdir: Path) -> dict[str, dict[str, Any]]:
     """The upstream stages that a run was trained on: name -> which checkpoint; none of a fresh workdir."""
-    path = workdir / "stage.json"
-    return read_json(path).get("stages", {}) if path.is_file() else {}
+    return read_stage(workdir).get("stages", {})
 
 
 def read_config(workdir: Path) -> ConfigDict:
     """The config that a workdir was trained with.
 
     Raises:
-        ValueError: if there is none, or another program's.
+        ValueError: if there is none, or another program's, or of another format.
     """
+    read_stage(workdir)
     path = workdir / "config.json"
     if not path.is_file():
         raise ValueError(f"{workdir} is not a workdir of genjax: it has no config.json; train one with launch/train.py")
@@ -149,13 +177,13 @@ def read_config(workdir: Path) -> ConfigDict:
 
 def read_spec(workdir: Path) -> DataSpec | None:
     """What the data of a run is, as `claim` noted it; None of a fresh workdir."""
-    path = workdir / "stage.json"
-    noted = read_json(path).get("data") if path.is_file() else None
+    noted = read_stage(workdir).get("data")
     if noted is None:
         return None
     try:
         return DataSpec(**{name: tuple(value) if isinstance(value, list) else value for name, value in noted.items()})
     except TypeError as error:
+        path = workdir / "stage.json"
         raise ValueError(f"{path} says of the data what this version of genjax doesn't know ({error})") from None
 
 
@@ -179,11 +207,12 @@ def check_config(workdir: Path, config: ConfigDict) -> None:
     """Nothing, if the workdir is fresh or was trained with this config so far.
 
     Raises:
-        ValueError: if a field that matters differs; names each with both values.
+        ValueError: if a field that matters differs; names each with both values. Or if it is of another format.
     """
     path = workdir / "config.json"
     if not path.is_file():
         return
+    read_stage(workdir)
     there, here = flatten(read_json(path)), flatten(json.loads(config.to_json()))
     differing = [
         f"{name}: {there.get(name, 'absent')} there, {here.get(name, 'absent')} here"
@@ -257,8 +286,8 @@ def claim(
     spec: DataSpec | None = None,
     tokenizer: TextTokenizer | None = None,
 ) -> None:
-    """Write `config.json`, fully resolved, the vocabulary, and `stage.json`: family, interface, upstream stages, what
-    the data is, versions and commit.
+    """Write `config.json`, fully resolved, the vocabulary, and `stage.json`: format, family, interface, upstream
+    stages, what the data is, versions and commit.
 
     To be called when everything that the config names has been made, so that a mistake doesn't claim the workdir.
 
@@ -277,11 +306,12 @@ def claim(
         write_json(
             workdir / "stage.json",
             {
+                "format": FORMAT,
                 "family": config.family,
                 "interface": type(interface).__name__,
                 "stages": {name: dict(record) for name, record in stages.items()},
                 "data": spec._asdict() if spec else None,
-                "versions": {"genjax": metadata.version("genjax")}
+                "versions": {"genjax": genjax.__version__}
                 | {name: metadata.version(name) for name in LIBRARIES},
                 "commit": _commit(),
             },

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from ml_collections import ConfigDict
 
+import genjax
 from genjax.training import workdir
 from genjax.typing import DataSpec
 
@@ -136,8 +137,37 @@ def test_a_cut_config_is_named_at_resume_too(tmp_path):
         workdir.check_config(tmp_path, config())
 
 
+@pytest.mark.parametrize("read", [workdir.read_config, workdir.read_spec, workdir.read_stages, "resumed"])
+@pytest.mark.parametrize(
+    ("noted", "words"),
+    [
+        ({"format": 99, "versions": {"genjax": "7.8"}, "commit": "abc"},
+         r"of format 99.* reads format \d+: use genjax 7.8 \(commit abc\)"),
+        ({"format": 99, "versions": {"genjax": "7.8"}, "commit": None}, "use genjax 7.8, or train anew"),
+        ({"versions": {"genjax": "0.1.0"}}, "of format none.*use genjax 0.1.0"),
+        ({"format": True, "versions": {"genjax": "0.1.0"}}, "of format True.*use genjax 0.1.0"),
+        ({"format": 99, "versions": "7.8"}, "use the version that wrote it, which it does not name"),
+        ({}, "use the version that wrote it"),
+    ],
+)  # fmt: skip
+def test_a_workdir_of_another_format_is_refused(tmp_path, read, noted, words):
+    """In one line, with the version that reads it, before its config is read, which may mean other things."""
+    workdir.claim(tmp_path, config(), interface=())
+    (tmp_path / "stage.json").write_text(json.dumps(noted))
+    with pytest.raises(ValueError, match=words) as refused:
+        workdir.check_config(tmp_path, config(seed=1)) if read == "resumed" else read(tmp_path)
+    assert str(tmp_path) in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_a_claimed_workdir_notes_format_and_version(tmp_path):
+    workdir.claim(tmp_path, config(), interface=())
+    stage = json.loads((tmp_path / "stage.json").read_text())
+    assert stage["format"] == workdir.FORMAT and stage["versions"]["genjax"] == genjax.__version__
+
+
 def test_data_of_another_version_is_named(tmp_path):
-    (tmp_path / "stage.json").write_text('{"data": {"image_shape": [8, 8, 1], "depth": 3}}')
+    noted = {"format": workdir.FORMAT, "data": {"image_shape": [8, 8, 1], "depth": 3}}
+    (tmp_path / "stage.json").write_text(json.dumps(noted))
     with pytest.raises(ValueError, match="stage.json says of the data .*depth"):
         workdir.read_spec(tmp_path)
 
