@@ -94,12 +94,18 @@ def summary(about: About, spec: DataSpec, image_size: int = 0) -> str:
     splits = sorted(about.splits.items(), key=lambda item: (order.get(item[0], 3), item[0]))
     parts = [
         f"{classes} ({names})" if names else classes,
-        *(["captions"] if spec.has_text else []),
+        *(["captions" + (f" ({about.uncaptioned} images have none)" if about.uncaptioned else "")] * spec.has_text),
         ", ".join(f"{split} {size}" for split, size in splits),
-        *([f"{about.skipped} of {about.files} files skipped, named above"] if about.skipped else []),
+        *([_skipped(about)] if about.skipped else []),
         *([_sizes(about, image_size)] if about.sizes and image_size else []),
     ]
     return f"{about.title}: {'; '.join(parts)}"
+
+
+def _skipped(about: About) -> str:
+    """How many files can't be used, and how many of them for want of a label."""
+    without = f", {about.unlabelled} of them without a label" if about.unlabelled else ""
+    return f"{about.skipped} of {about.files} files skipped{without}, named above"
 
 
 def _sizes(about: About, size: int) -> str:

@@ -9,7 +9,8 @@ Layouts, found by looking:
                                        lines are several captions
     /path/metadata.csv                 or .tsv, .jsonl, .parquet: one row for each image, see `genjax.data.metadata`.
                                        Images that it doesn't name are left out. In a class folder it gives captions
-    /path/dataset.json                 the labels of StyleGAN's dataset_tool, whose subfolders are no classes
+    /path/dataset.json                 the labels of StyleGAN's dataset_tool, whose subfolders are no classes; -1 and null
+                                       are missing labels
 
 Splits: if all images lie in subfolders called train and test (or training, train2017, val, valid, validation, dev,
 testing, eval, ... see `genjax.data.splits`), each in one of the layouts above, these are the splits. Otherwise one
@@ -18,7 +19,8 @@ adding images to more than a handful doesn't move an old one from one side to th
 one is on each side, and of each class at least one in `train`. The split `all` is everything.
 
 The headers of all images, and up to 1,000 images whole, are read when the folder is opened, see `genjax.data.scan`.
-Images that can't be used are skipped, and one warning counts and names them; a class of which none is left is an error.
+Images that can't be used are skipped, and one warning counts and names them; so are those without a label (empty, NaN,
+None, null, N/A, ...) where others have one: to train on all of them, take the label column away. A class of which none is left is an error.
 Images may have any size and mode: see `genjax.data.transforms.decode`.
 """
 
@@ -158,11 +160,12 @@ def _look(root: str, listing: Listing) -> _Folder:
     _warn_untrained(title, parts)
     counts = {name: len(part) for name, part in parts.items() if part}
     sizes = tuple((look.width, look.height) for _, look in good)
-    about = About(f"folder {shown(os.path.basename(os.path.abspath(root)))}", counts, total, len(skipped), sizes)
     without = sum(not entry.texts for entry in usable)
     has_text = without < len(good)
     if has_text and without:
         log.warning("%s: %d of %d images have no caption; theirs is empty", title, without, len(good))
+    name = f"folder {shown(os.path.basename(os.path.abspath(root)))}"
+    about = About(name, counts, total, len(skipped), found.unlabelled, without if has_text else 0, sizes)
     return _Folder(usable, parts, classes, has_text, _fingerprint(parts), about)
 
 

@@ -2,10 +2,10 @@
 
 import os
 import unicodedata
-from collections import Counter, defaultdict
+from collections import defaultdict
 from typing import NamedTuple
 
-from genjax.data import metadata
+from genjax.data import metadata, notes
 from genjax.data.splits import Entry, split_of, splits_of
 from genjax.data.texts import listed, read_text, shown
 from genjax.data.walk import File, Listing
@@ -29,11 +29,13 @@ class Layout(NamedTuple):
         splits: name -> entries; under the name "" where the folder names no splits.
         skipped: name -> why an image can't be used.
         notes: what a person should know of it, a line each.
+        unlabelled: how many of those skipped have no label where others have.
     """
 
     splits: dict[str, list[Entry]]
     skipped: dict[str, str]
     notes: list[str]
+    unlabelled: int = 0
 
 
 def understand(root: str, listing: Listing) -> Layout:
@@ -67,6 +69,7 @@ class _Reader:
         self._unread: dict[str, str] = {}
         self._refused: list[str] = []
         self._skipped = {name: why for name, why in listing.lost if suffix_of(name) in SUFFIXES}
+        self._unlabelled: set[str] = set()
         self._notes: list[str] = []
 
     def read(self) -> Layout:
@@ -78,9 +81,9 @@ class _Reader:
             )
         entries = [entry for entries in splits.values() for entry in entries]
         self._note_folders(entries)
-        self._note_links(entries)
+        self._notes += notes.of_links(entries, self._files)
         self._note_unread()
-        return Layout(splits, self._skipped, self._notes)
+        return Layout(splits, self._skipped, self._notes, len(self._unlabelled))
 
     def _splits(self) -> dict[str, list[Entry]]:
         tops = list(dict.fromkeys(file.name.split("/")[0] for file in self._images if "/" in file.name))
@@ -152,12 +155,17 @@ class _Reader:
     def _listed(self, prefix: str, images: list[File], path: str, table: metadata.Table) -> list[Entry]:
         """The images that a table names; the others are left out, and counted."""
         merged: dict[str, Entry] = {}
+        labelled = any(row.label is not None for row in table.rows)
+        if table.labelled and not labelled:
+            self._notes.append(f"all labels in {shown(path)} are missing, so there are no classes")
         for row in table.rows:
             name = self._find(prefix, row.file_name)
             file = self._files.get(name) or self._elsewhere(name)
             entry = self._entry(file, row.label, row.texts if table.captioned else self._caption(name))
             before = merged.get(name, entry)
-            if before.label != entry.label:
+            if before.label is None or entry.label is None:
+                before = before._replace(label=before.label or entry.label)
+            elif before.label != entry.label:
                 raise ValueError(
                     f"{shown(path)}: {shown(name)} is {before.label!r}, and {entry.label!r} in another row"
                 )
@@ -171,9 +179,12 @@ class _Reader:
         self._skipped |= {file.name: f"not named in {shown(path)}" for file in images if file.name not in names}
         tops = {name[len(prefix) :].split("/")[0] for name in names & self._files.keys() if "/" in name[len(prefix) :]}
         folders = sorted(tops - {"", ".."})
-        if folders and not table.labelled and not all(map(split_of, folders)):
+        if folders and not labelled and not all(map(split_of, folders)):
             self._notes.append(f"the folders {listed(folders, _FEW)} are no classes: {shown(path)} has no labels")
-        return entries
+        without = [entry.name for entry in entries if labelled and entry.label is None]
+        self._unlabelled |= set(without)
+        self._skipped |= {name: f"no label in {shown(path)}, and others have" for name in without}
+        return [entry for entry in entries if entry.name not in self._unlabelled]
 
     def _elsewhere(self, name: str) -> File:
         """A file that a table names and that doesn't lie below the folder; without a size where there is none."""
@@ -216,21 +227,12 @@ class _Reader:
                 "class, or write a metadata.csv with file_name and label"
             )
         captions = self._inner_tables(prefix)
-        self._note_merged(tops)
-        labels = [class_name(name.split("/")[0]) if tops else None for name in relative]
+        self._notes += notes.of_accents(tops)
+        labels = [notes.class_name(name.split("/")[0]) if tops else None for name in relative]
         return [
             self._entry(file, label, captions.get(file.name) or self._caption(file.name))
             for file, label in zip(images, labels)
         ]
-
-    def _note_merged(self, tops: list[str]) -> None:
-        """Note class folders whose names are the same but for how their accents are written."""
-        classes = defaultdict(list)
-        for top in tops:
-            classes[class_name(top)].append(top)
-        twice = [name for name, folders in classes.items() if len(folders) > 1]
-        if twice:
-            self._notes.append(f"folders that write their accents in two ways are one class: {listed(twice, _FEW)}")
 
     def _inner_tables(self, prefix: str) -> dict[str, tuple[str, ...]]:
         """Captions by image, from the tables in class folders."""
@@ -304,24 +306,6 @@ class _Reader:
                 f"folder:{shown(self._root)}/{top}"
             )
 
-    def _note_links(self, entries: list[Entry]) -> None:
-        """Note images that are the same file in two places."""
-        places = defaultdict(list)
-        for entry in entries:
-            if entry.name in self._files:
-                places[self._files[entry.name].inode].append(entry)
-        again = [same for inode, same in places.items() if inode != (0, 0) and len(same) > 1]
-        across = [same for same in again if len({entry.label for entry in same}) > 1]
-        if across:
-            pairs = Counter(" and ".join(sorted({str(entry.label) for entry in same})) for same in across)
-            said = ", ".join(f"{count} in {pair}" for pair, count in pairs.most_common(_FEW))
-            self._notes.append(f"{len(across)} images are in several classes, being links to one file: {said}")
-        elif again:
-            names = [same[-1].name for same in again]
-            self._notes.append(
-                f"{len(again)} images are there several times, being links to one file: {listed(names, _FEW)}"
-            )
-
     def _note_unread(self) -> None:
         """Name the files that are neither images nor were read."""
         known = {file.name for file in self._images} | self._read | self._unread.keys()
@@ -335,11 +319,6 @@ class _Reader:
             said.append(listed(names) if few else f"{len(names)} files {suffix or 'without an ending'}")
         if said:
             self._notes.append(f"not read: {', '.join(said)}")
-
-
-def class_name(folder: str) -> str:
-    """A class folder's name as a class: the same on every file system, and printable."""
-    return shown(unicodedata.normalize("NFC", folder))
 
 
 def _by_top(entries: list[Entry]) -> dict[str, list[Entry]]:

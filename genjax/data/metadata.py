@@ -7,6 +7,9 @@
 A table has file_name, and text or label or both. Rows of one image are one image with several captions. A row that
 can't be understood is an error with its line: nothing is cut, padded or guessed. Fields of a .csv are separated by
 commas, semicolons, tabs or bars, whichever its header uses.
+
+A label or a text that is empty, NaN, null or another word of `_MISSING` is missing, as pandas and JSON writers leave
+it: no class and no caption is made of it. In a dataset.json -1 is missing too.
 """
 
 import csv
@@ -28,7 +31,11 @@ FIELDS = ("file_name", "text", "label")
 
 _HALF = re.compile("[\ud800-\udfff]")
 """Halves of surrogate pairs, which no encoding can write."""
-_MISSING = frozenset({"", "nan", "NaN", "NAN", "<NA>"})
+_MISSING = frozenset(
+    ["", "nan", "NaN", "NAN", "-nan", "-NaN", "<NA>", "NA", "N/A", "n/a", "#NA", "#N/A", "#N/A N/A", "NaT"]
+    + ["None", "NULL", "Null", "null", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"]
+)
+"""What pandas reads as missing, as it is written there: a class called `none` is one."""
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _ROW_START = re.compile(r"^[^,;\t|\"]+\.(png|jpe?g|webp|bmp|gif|tiff?|avif|heic)[,;\t|]", re.IGNORECASE | re.MULTILINE)
@@ -84,7 +91,9 @@ def read_table(path: str) -> Table:
         name = _file_name(path, line, values.get("file_name"))
         row = Row(name, labels.get(line), _texts(path, line, values.get("text")))
         before = merged.get(name)
-        if before and before.label != row.label:
+        if before and row.label is None:
+            row = row._replace(label=before.label)
+        if before and before.label not in (None, row.label):
             raise ValueError(
                 f"{shown(path)}: line {line}: {name} is {row.label!r}, and was {before.label!r} in a line above"
             )
@@ -96,11 +105,13 @@ def read_table(path: str) -> Table:
 def read_stylegan(path: str) -> Table | None:
     """The labels of StyleGAN's dataset_tool, `{"labels": [["00000/img00000000.png", 6], ...] or null}`.
 
+    A label of -1, null or NaN is missing. Lists, the vectors that StyleGAN can be conditioned on, are no classes.
+
     Returns:
         None for JSON of another kind. Without labels a table with no rows.
 
     Raises:
-        ValueError: for labels that are no whole numbers.
+        ValueError: for labels that are no whole numbers from 0 on.
     """
     text = read_text(path)
     try:
@@ -115,12 +126,21 @@ def read_stylegan(path: str) -> Table | None:
     for number, pair in enumerate(labels, start=1):
         if not isinstance(pair, list) or len(pair) != 2 or not isinstance(pair[0], str):
             raise ValueError(f"{shown(path)}: entry {number} of labels is {pair!r:.60}, not [file name, class]")
-        name, label = pair
-        whole = isinstance(label, int) or (isinstance(label, float) and label.is_integer())
-        if not whole or isinstance(label, bool):
-            raise ValueError(f"{shown(path)}: the label of {name} is {label!r:.60}: only whole numbers are understood")
-        rows.append(Row(_normal(name), str(int(label))))
+        rows.append(Row(_normal(pair[0]), _stylegan_label(path, *pair)))
     return Table(rows, bool(rows), False)
+
+
+def _stylegan_label(path: str, name: str, label: Any) -> str | None:
+    """A class, None where it is missing."""
+    if _is_missing(label) or (label == -1 and not isinstance(label, bool)):
+        return None
+    whole = isinstance(label, int) or (isinstance(label, float) and label.is_integer())
+    if not whole or isinstance(label, bool) or label < 0:
+        raise ValueError(
+            f"{shown(path)}: the label of {shown(name)} is {label!r:.60}: only whole numbers from 0 on are understood, "
+            "and -1 or null where there is none"
+        )
+    return str(int(label))
 
 
 def _read_csv(path: str) -> _Raw:
@@ -271,15 +291,9 @@ def _is_missing(value: Any) -> bool:
 
 
 def _labels(path: str, raw: _Raw) -> dict[int, str]:
-    """Line -> class. Where all are numbers, whole ones are written as such: 1.0 is 1."""
-    labels = {line: _label(path, line, values.get("label")) for line, values in raw.rows}
-    without = [line for line, label in labels.items() if label is None]
-    if without:
-        names = dict(raw.rows)
-        raise ValueError(
-            f"{shown(path)}: line {without[0]} ({names[without[0]].get('file_name')}) has no label, and others have"
-            + (f"; so have {len(without) - 1} more lines" if len(without) > 1 else "")
-        )
+    """Line -> class, where it has one. Where all are numbers, whole ones are written as such: 1.0 is 1."""
+    found = {line: _label(path, line, values.get("label")) for line, values in raw.rows}
+    labels = {line: label for line, label in found.items() if label is not None}
     if all(_NUMBER.fullmatch(label) for label in labels.values()):
         return {line: _whole(label) for line, label in labels.items()}
     return labels

@@ -45,6 +45,8 @@ class About(NamedTuple):
         splits: name -> number of examples.
         files: how many images there were, skipped ones too; 0 where that isn't known.
         skipped: how many of them can't be used.
+        unlabelled: how many of those have no label, where others have one.
+        uncaptioned: how many of the images that can be used have no caption, where others have one.
         sizes: (width, height) of each image, or one for all; empty where they aren't known.
     """
 
@@ -52,6 +54,8 @@ class About(NamedTuple):
     splits: Mapping[str, int] = MappingProxyType({})
     files: int = 0
     skipped: int = 0
+    unlabelled: int = 0
+    uncaptioned: int = 0
     sizes: tuple[tuple[int, int], ...] = ()
 
 

@@ -26,7 +26,7 @@ import numpy as np
 
 from genjax.core import paths
 from genjax.data import folder, identity, preparation, transforms
-from genjax.data.broken import decoded
+from genjax.data.broken import BrokenImage, decoded
 from genjax.data.records import About, DatasetNotFound, Record, Source, SplitNotFound
 from genjax.typing import DataSpec
 
@@ -107,7 +107,7 @@ def _from_registry(wanted: preparation.Name, split: str, root: str) -> Source:
             f"tfds.builder('{wanted}', data_dir='{root}', file_format='array_record')"
             '.download_and_prepare()"'
         ) from error
-    return _source(str(wanted), builder.info, data)
+    return _source(str(wanted), split, builder.info, data)
 
 
 def _open_prepared(name: str, place, split: str) -> Source:
@@ -142,7 +142,8 @@ def _open_prepared(name: str, place, split: str) -> Source:
             "'train[:90%]' or 'train[100:]'"
         ) from error
     text = _text_key(features)
-    return _source(name, builder.info, data, tfds.features.FeaturesDict({text: features[text]}) if text else None)
+    parse_text = tfds.features.FeaturesDict({text: features[text]}) if text else None
+    return _source(name, split, builder.info, data, parse_text)
 
 
 def _damaged(name: str, place, error: BaseException) -> DatasetNotFound:
@@ -157,7 +158,7 @@ def _last_line(error: BaseException) -> str:
     return lines[-1] if lines else type(error).__name__
 
 
-def _source(name: str, info, data, parse_text=None) -> Source:
+def _source(name: str, split: str, info, data, parse_text=None) -> Source:
     """Wrap a TFDS data source, knowing from its features which field is what; `parse_text` reads captions alone."""
     features = info.features
     image, label, text = _image_key(name, features), _label_key(info), _text_key(features)
@@ -182,7 +183,8 @@ def _source(name: str, info, data, parse_text=None) -> Source:
         {split: found.num_examples for split, found in info.splits.items()},
         sizes=((shape[1], shape[0]),) if known else (),
     )
-    return Source(_TfdsRecords(data, image, label, text, parse_text), spec, about)
+    records = _TfdsRecords(data, image, label, text, parse_text, f"{about.title} ({split})", spec.num_classes)
+    return Source(records, spec, about)
 
 
 def _image_key(name: str, features) -> str:
@@ -223,25 +225,30 @@ def _text_key(features) -> str:
 
 
 class _TfdsRecords:
-    """TFDS examples as records: picture decoded here, class as int, captions as str, the rest as it comes."""
+    """TFDS examples as records: picture decoded here, class as int, captions as str, the rest as it comes.
 
-    def __init__(self, data, image: str, label: str, text: str, parse_text=None):
+    An example that can't be read or decoded, or whose class is -1, as TFDS writes one that isn't known, is broken.
+    """
+
+    def __init__(self, data, image: str, label: str, text: str, parse_text=None, title: str = "", classes: int = 0):
         self._data, self._image, self._label, self._text = data, image, label, text
-        self._parse_text = parse_text
+        self._parse_text, self._title, self._classes = parse_text, title, classes
 
     def __len__(self) -> int:
         return len(self._data)
 
     def __getitem__(self, index: int) -> Record:
-        example = self._data[index]
+        name = f"example {index} of {self._title}"
+        example = decoded(lambda place, _: self._data[place], index, name)
         known = (self._image, self._label, self._text)
         record = {key: value for key, value in example.items() if key not in known}
         image = example[self._image]
-        name = f"example {index}"
-        is_file = isinstance(image, bytes)
-        record["image"] = decoded(transforms.decode, image, name) if is_file else transforms.from_array(image)
+        decode = transforms.decode if isinstance(image, bytes) else lambda pixels, _: transforms.from_array(pixels)
+        record["image"] = decoded(decode, image, name)
         if self._label:
             record["label"] = int(example[self._label])
+            if not 0 <= record["label"] < self._classes:
+                raise BrokenImage(f"{name} has the label {record['label']}: its classes are 0 to {self._classes - 1}")
         if self._text:
             record["text"] = _captions(example[self._text])
         return record

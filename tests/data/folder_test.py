@@ -55,7 +55,6 @@ def test_flat_and_unlabelled(tmp_path):
     [
         ("metadata.csv", "picture,text\na.png,x\n", r"columns \['picture', 'text'\]: it needs file_name"),
         ("metadata.csv", "file_name,title\na.png,x\n", "text or label or both"),
-        ("metadata.csv", "file_name,label\na.png,\n", r"line 2 \(a.png\) has no label"),
         ("metadata.csv", "file_name,text\n,x\n", "line 2 has no file_name"),
         ("metadata.jsonl", '{"file_name": "a.png"\n', "line 1 is not JSON"),
         ("metadata.jsonl", '["a.png"]\n', "line 1 is not a JSON object"),

@@ -334,3 +334,34 @@ def test_names_with_line_ends_are_told_on_one_line(tmp_path, caplog, capsys):
     said = capsys.readouterr().err
     said_once = "2 classes (a\\nb, c)" in said and said.count("\n") == 1
     assert said_once and "4\\r.png (it is an empty file" in warned(caplog)
+
+
+def test_images_without_a_label_are_skipped_counted_and_named(tmp_path, caplog, capsys):
+    for name in ("1.png", "2.png", "3.png", "4.png"):
+        paint(tmp_path / name)
+    (tmp_path / "metadata.csv").write_text("file_name,label,text\n1.png,cat,x\n2.png,None,y\n3.png,dog,null\n4.png,,\n")
+    source = announce.open_data(f"folder:{tmp_path}", "all")
+    assert source.spec.class_names == ("cat", "dog") and len(source.records) == 2
+    said = capsys.readouterr().err
+    assert "2 of 4 files skipped, 2 of them without a label, named above" in said
+    assert "captions (1 images have none)" in said
+    assert "2.png (no label in metadata.csv, and others have)" in warned(caplog)
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "dataset.json"])
+def test_where_no_image_has_a_label_there_are_no_classes(tmp_path, caplog, name):
+    for image in ("a/1.png", "b/2.png"):
+        paint(tmp_path / image)
+    content = {"metadata.csv": "file_name,label\na/1.png,\nb/2.png,N/A\n"}
+    (tmp_path / name).write_text(content.get(name, json.dumps({"labels": [["a/1.png", -1], ["b/2.png", None]]})))
+    assert read(tmp_path)[0].spec.num_classes == 0
+    assert f"all labels in {name} are missing, so there are no classes" in warned(caplog)
+
+
+def test_stylegan_s_images_without_a_label_are_skipped(tmp_path, capsys):
+    for image in ("a/1.png", "a/2.png", "b/3.png"):
+        paint(tmp_path / image)
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": [["a/1.png", 5], ["a/2.png", -1], ["b/3.png", 7]]}))
+    source = announce.open_data(f"folder:{tmp_path}", "all")
+    assert source.spec.class_names == ("5", "7") and len(source.records) == 2
+    assert "1 of 3 files skipped, 1 of them without a label" in capsys.readouterr().err

@@ -8,6 +8,8 @@ import pytest
 
 from genjax.data.metadata import Row, Unreadable, ordered, read_stylegan, read_table
 
+MISSING = [None, "", " ", "nan", "NaN", float("nan"), "None", "null", "NULL", "N/A", "n/a", "NA", "<NA>", "#N/A", "NaT"]
+
 
 def table(tmp_path, content, name="metadata.csv", encoding="utf-8"):
     path = tmp_path / name
@@ -62,7 +64,6 @@ def test_a_field_may_be_of_any_length_and_the_limit_is_as_before(tmp_path):
         ("file_name;caption\na.png;x\n", r"columns \['caption', 'file_name'\]: it needs file_name, and text or label"),
         ("a.png,a cat\nb.png,a dog\n", r"columns \['a cat', 'a.png'\]: it needs file_name"),
         ("file_name,text\n ,x\n", "line 2 has no file_name"),
-        ("file_name,label\na.png,x\nb.png,\nc.png,nan\n", r"line 3 \(b.png\) has no label, and others have; so hav"),
         ("file_name,label\na.png,x\na.png,y\n", "line 3: a.png is 'y', and was 'x' in a line above"),
         ("file_name,label\na.png,\"['cat', 'dog']\"\n", r"line 2: the label is \['cat', 'dog'\]: an image has one"),
         ("file_name,text\na.png,x\0y\n", r"control character '\\x00' \(line 2\)"),
@@ -107,7 +108,7 @@ def test_a_jsonl_that_cannot_be_understood_is_one_line(tmp_path, row, message):
     assert "\n" not in str(error.value) and len(str(error.value)) < 400
 
 
-@pytest.mark.parametrize("missing", [None, "", "nan", float("nan"), " ", [], [None]])
+@pytest.mark.parametrize("missing", [*MISSING, [], [None], ["None", ""]])
 def test_a_missing_text_is_no_caption(tmp_path, missing):
     rows = [{"file_name": "a.png", "text": "x"}, {"file_name": "b.png", "text": missing}]
     assert jsonl(tmp_path, *rows).rows[1] == Row("b.png")
@@ -132,6 +133,26 @@ def test_labels_as_they_are_meant_in_their_order(tmp_path, labels, names):
     found = jsonl(tmp_path, *({"file_name": f"{n}.png", "label": label} for n, label in enumerate(labels)))
     assert ordered({row.label for row in found.rows}) == names
     assert all(row.label == names[names.index(row.label)] for row in found.rows)
+
+
+@pytest.mark.parametrize("missing", MISSING)
+def test_a_missing_label_is_no_class(tmp_path, missing):
+    rows = [{"file_name": "a.png", "label": 1.0}, {"file_name": "b.png", "label": missing}, {"file_name": "c.png"}]
+    found = jsonl(tmp_path, *rows)
+    assert found.rows == [Row("a.png", "1"), Row("b.png"), Row("c.png")] and found.labelled
+    if isinstance(missing, str):
+        found = table(tmp_path, f"file_name\tlabel\ttext\na.png\tcat\tx\nb.png\t{missing}\t{missing}\n", "metadata.tsv")
+        assert found.rows == [Row("a.png", "cat", ("x",)), Row("b.png")]
+
+
+@pytest.mark.parametrize("word", ["none", "na", "nil", "missing", "-1", "0", "unknown", "Nan nan", "NANA"])
+def test_words_that_may_be_classes_are(tmp_path, word):
+    assert jsonl(tmp_path, {"file_name": "a.png", "label": word}).rows == [Row("a.png", word)]
+
+
+def test_a_label_may_be_in_one_of_an_image_s_rows(tmp_path):
+    found = table(tmp_path, "file_name,text,label\na.png,one,\na.png,two,x\na.png,three,nan\n")
+    assert found.rows == [Row("a.png", "x", ("one", "two", "three"))]
 
 
 @pytest.mark.parametrize("label", [["cat", "dog"], ["cat"], {"a": 1}, "['cat', 'dog']", "[1 2]", float("inf"), "a\nb"])
@@ -161,6 +182,9 @@ def test_parquet(tmp_path, monkeypatch):
     ("contents", "rows"),
     [
         ({"labels": [["00000/a.png", 6], ["00001/b.png", 2.0]]}, [Row("00000/a.png", "6"), Row("00001/b.png", "2")]),
+        ({"labels": [["a.png", 0], ["b.png", -1], ["c.png", None], ["d.png", float("nan")], ["e.png", -1.0]]},
+         [Row("a.png", "0"), *map(Row, ("b.png", "c.png", "d.png", "e.png"))]),
+        ({"labels": [["a.png", "None"], ["b.png", ""]]}, [Row("a.png"), Row("b.png")]),
         ({"labels": None}, []),
         ({"labels": []}, []),
         ({"images": []}, None),
@@ -177,9 +201,12 @@ def test_stylegan(tmp_path, contents, rows):
 @pytest.mark.parametrize(
     ("contents", "message"),
     [
-        ('{"labels": [["a.png", [0.1, 0.9]]]}', r"the label of a.png is \[0.1, 0.9\]: only whole numbers"),
+        ('{"labels": [["a.png", [0.1, 0.9]]]}', r"the label of a.png is \[0.1, 0.9\]: only whole numbers from 0 on"),
         ('{"labels": [["a.png", 0.5]]}', "the label of a.png is 0.5"),
-        ('{"labels": [["a.png", NaN]]}', "the label of a.png is nan"),
+        ('{"labels": [["a.png", -2]]}', "the label of a.png is -2: only whole numbers from 0 on"),
+        ('{"labels": [["a.png", true]]}', "the label of a.png is True"),
+        ('{"labels": [["a.png", "cat"]]}', "the label of a.png is 'cat'"),
+        ('{"labels": [["a.png", 1e999]]}', "the label of a.png is inf"),
         ('{"labels": ["a.png"]}', "entry 1 of labels is 'a.png', not"),
         ('{"labels": {"a.png": 1}}', "labels is {'a.png': 1}, not a list"),
         ('{"labels": 3}', "labels is 3, not a list"),

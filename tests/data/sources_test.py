@@ -16,6 +16,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from genjax.data import sources
+from genjax.data.broken import BrokenImage
 
 F = tfds.features
 ROOT = pathlib.Path(__file__).parents[2]
@@ -329,3 +330,27 @@ def test_prepared_data_that_is_damaged_is_named(data_dir, tmp_path, damage):
     ) as told:
         sources.open_source("digits", "train", str(tmp_path))
     assert "\n" not in str(told.value)
+
+
+def test_a_broken_example_is_named_with_its_dataset(tmp_path):
+    """Its picture, or its class: TFDS writes -1 where it isn't known."""
+    whole = encode(noise(4, 4, 3))
+    features = {"image": F.Image(shape=(4, 4, 3)), "label": F.ClassLabel(names=["cat", "dog"])}
+    examples = [{"image": whole, "label": "cat"}, {"image": whole, "label": -1}, {"image": b"no image", "label": 0}]
+    prepare("pets", tmp_path, features, {"train": examples})
+    records = sources.open_source("pets", "train[0%:]", str(tmp_path)).records
+    assert records[0]["label"] == 0
+    with pytest.raises(BrokenImage, match=r"^example 1 of dataset pets \(train\[0%:\]\) has the label -1: its classes"):
+        records[1]
+    with pytest.raises(BrokenImage, match=r"^example 2 of dataset pets \(train\[0%:\]\) is no image that Pillow"):
+        records[2]
+
+
+def test_an_example_that_cannot_be_read_is_named_with_its_dataset():
+    class Damaged(list):
+        def __getitem__(self, index):
+            raise RuntimeError("crc32c mismatch")
+
+    records = sources._TfdsRecords(Damaged([0]), "image", "", "", title="dataset pets (train)")
+    with pytest.raises(BrokenImage, match=r"^example 3 of dataset pets \(train\): crc32c mismatch"):
+        records[3]
