@@ -11,10 +11,11 @@ from ml_collections import ConfigDict
 from genjax import stages
 from genjax.families.base import Weights
 from genjax.launcher.sampling_flags import SamplingFlags
-from genjax.pipelines import filling, folders, images
+from genjax.pipelines import evaluation, filling, folders, images, rejection, reranking
 from genjax.typing import DataSpec
 
 SAMPLING = SamplingFlags(num_samples=4)
+DRAWN = images.Drawn(np.zeros((1, 8, 8, 3), np.uint8), None, None)
 flags.DEFINE_string("likelihood", "", "As in launch/evaluate.py.")
 
 
@@ -54,6 +55,41 @@ def test_only_prompts_are_reranked():
         pytest.raises(ValueError, match="--rerank needs a model that reads text"),
     ):
         SAMPLING.draw(_stage(text_length=0))
+
+
+def test_what_is_reranked_is_as_requested(monkeypatch):
+    notes = []
+    monkeypatch.setattr(stages, "load", lambda folder: _stage()._replace(step=int(folder)))
+
+    def draw_best(stage, judge, *found, **settings):
+        notes.append((judge.step, *found, settings))
+        return DRAWN
+
+    monkeypatch.setattr(reranking, "draw_best", draw_best)
+    with _asked(rerank="77:8", prompt=["a", "b"], samples_per_prompt="2", seed="5", temperature="0.5"):
+        SAMPLING.draw(_stage(text_length=8))
+    assert notes == [(77, ["a", "a", "b", "b"], 8, {"options": {"temperature": 0.5}, "seed": 5})]
+
+
+def test_what_is_kept_by_a_classifier_is_as_requested(monkeypatch):
+    notes, names = [], {"num_classes": 2, "class_names": ("cat", "dog")}
+    monkeypatch.setattr(rejection, "train_classifier", lambda stage: "classifier")
+    monkeypatch.setattr(
+        rejection, "draw_best", lambda stage, *found, **settings: notes.append((*found, settings)) or DRAWN
+    )
+    with _asked(keep="0.25", num_samples="6", label="dog", seed="5", truncation="0.5"):
+        SAMPLING.draw(_stage(**names))
+    settings = {"label": 1, "prompts": None, "options": {"truncation": 0.5}, "seed": 5}
+    assert notes == [("classifier", 6, 0.25, settings)]
+
+
+def test_reconstructions_are_of_as_many_images_and_of_the_seed(monkeypatch):
+    notes = []
+    monkeypatch.setattr(evaluation, "held_out_images", lambda stage: np.arange(9))
+    monkeypatch.setattr(images, "pairs", lambda stage, held, seed: notes.append((held.tolist(), seed)) or DRAWN)
+    with _asked(num_samples="3", seed="5"):
+        SAMPLING.reconstruct(_stage())
+    assert notes == [([0, 1, 2], 5)]
 
 
 def test_samples_come_from_a_file_from_the_model_or_from_nowhere(tmp_path):
