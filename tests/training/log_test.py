@@ -132,6 +132,7 @@ FAULTS = [
     ({"model/fault": 2.0, "model/grad_norm": np.inf}, "the gradient of 'model' .*model/grad_norm inf"),
     ({"model/fault": 4.0}, "what the update makes of the parameters of 'model'"),
     ({"model/fault": 0.0, "critic/loss": 1.0, "critic/fault": 1.0}, "the loss of 'critic' .* config.optimizer.critic"),
+    ({"model/fault": 4.0, "critic/loss": 1.0, "critic/fault": 0.0}, "what the update .*Lower config.optimizer.model"),
 ]
 
 

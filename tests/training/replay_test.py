@@ -195,6 +195,8 @@ def test_a_run_may_start_from_given_parameters_and_none_when_nothing_is_due(run,
     """`init_from`: both parameters and their average start there; a run of no steps saves them."""
     config = settings(tmp_path, num_steps=0)
     config.data.data_dir = run[0].data.data_dir
-    state = loop.train(config, family(), tmp_path / "w", load_initial=lambda _: {"model": {"w": jnp.float32(0.125)}})
+    given = {"model": {"w": jnp.asarray(0.125, jnp.bfloat16)}}  # of a run, or a file, in another precision
+    state = loop.train(config, family(), tmp_path / "w", load_initial=lambda _: given)
+    assert state.params["model"]["w"].dtype == state.ema["model"]["w"].dtype == jnp.float32
     assert float(state.params["model"]["w"]) == float(state.ema["model"]["w"]) == 0.125
     assert {path.name for path in (tmp_path / "w" / "checkpoints").iterdir()} == {"0"}

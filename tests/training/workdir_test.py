@@ -1,5 +1,6 @@
 """What a workdir says, and when it belongs to another config."""
 
+import functools
 import json
 import subprocess
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from ml_collections import ConfigDict
 
 import genjax
+from configs import common
 from genjax.training import workdir
 from genjax.typing import DataSpec
 
@@ -96,6 +98,39 @@ def test_no_git_no_commit(monkeypatch, tmp_path):
     (tmp_path / "git").write_text("#!/bin/false\n")
     (tmp_path / "git").chmod(0o755)
     assert workdir._commit() is None, "a git that refuses, as of a checkout that is another user's"
+
+
+MAY_CHANGE = {
+    "init_from",
+    *(f"data.{name}" for name in ("data_dir", "eval_split", "max_broken", "encoded", "num_workers", "read_threads")),
+    "data.tokenizer.file",
+    *(f"training.{name}" for name in ("num_steps", "on_nonfinite", "max_nonfinite")),
+    *(f"optimizer.model.{name}" for name in ("learning_rate", "clip_norm", "decay_steps")),
+    *(f"mesh.{name}" for name in ("data", "fsdp", "tensor")),
+    *(f"checkpoint.{name}" for name in ("every", "keep")),
+    *(f"log.{name}" for name in ("every", "sample_every", "eval_every", "num_samples")),
+}
+"""Fields of every run that a resumed one may have otherwise; of those that are no numbers of what is trained."""
+
+
+def test_no_other_field_may_change_when_a_run_is_resumed(tmp_path):
+    base = common.base()
+    base.optimizer.model, base.data.tokenizer = common.adam(1e-3), common.bpe()
+    workdir.claim(tmp_path, base, ())
+    changed = set()
+    for name, value in workdir.flatten(base.to_dict()).items():
+        if isinstance(value, dict):
+            continue
+        other = base.copy_and_resolve_references()
+        *sections, field = name.split(".")
+        another = not value if isinstance(value, bool) else "else" if isinstance(value, str) else value + 1
+        functools.reduce(getattr, sections, other)[field] = another
+        try:
+            workdir.check_config(tmp_path, other)
+            changed.add(name)
+        except ValueError as error:
+            assert f"{name}: " in str(error)
+    assert changed == MAY_CHANGE
 
 
 def test_what_is_to_change_after_a_bad_end_may_change(tmp_path):
