@@ -95,7 +95,11 @@ def test_grid_png_and_gif(tmp_path):
     images.save_png(tmp_path / "new" / "grid.png", grid)
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "new" / "grid.png")), grid)
     images.save_gif(tmp_path / "way.gif", np.stack([grid, 255 - grid, grid]))
-    assert Image.open(tmp_path / "way.gif").n_frames == 3
+    shown = Image.open(tmp_path / "way.gif")
+    durations = [shown.seek(frame) or shown.info["duration"] for frame in range(shown.n_frames)]
+    assert durations == [100, 100, 1500], "milliseconds: ten frames a second, and a rest"
+    images.save_gif(tmp_path / "way.gif", np.stack([grid, 255 - grid]), fps=4.0)
+    assert Image.open(tmp_path / "way.gif").info["duration"] == 250
     assert {path.name for path in tmp_path.iterdir()} == {"new", "way.gif"}, "no parts are left"
 
 
@@ -111,6 +115,15 @@ def test_a_caption_of_any_length_is_drawn_within_its_grid(caption):
     title = grid[: grid.shape[0] - 130]
     assert grid.shape[1] <= 140 and title.shape[0] <= 600
     assert (title[:, -2:] == 255).all() and (title < 128).any()
+
+
+@pytest.mark.parametrize("length", [1, 2])
+def test_a_strip_of_images_stands_under_its_own_caption_also_where_that_comes_back(length):
+    captions = [word for word in ("red", "a blue one", "red") for _ in range(length)]
+    pixels = np.arange(len(captions), dtype=np.uint8)[:, None, None, None] * np.full((1, 8, 8, 3), 20, np.uint8)
+    parts = [slice(start, start + length) for start in range(0, len(captions), length)]
+    strips = [images.make_captioned_grid(pixels[part], captions[part], columns=1) for part in parts]
+    np.testing.assert_array_equal(images.make_captioned_grid(pixels, captions, columns=1), np.concatenate(strips))
 
 
 def test_largest_is_the_maximum_and_its_gradient_goes_to_the_first():

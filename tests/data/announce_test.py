@@ -92,6 +92,7 @@ def test_many_classes_captions_and_splits_in_their_order():
         (("train", "test"), "val", "test"),
         (("train", "val"), "val", "val"),
         (("train", "dev", "testing"), "eval", "testing"),
+        (("train", "val", "test"), "mine", "val"),
     ],
 )
 def test_a_held_out_split_of_another_name_is_taken_with_a_word(tmp_path, caplog, folders, asked, taken):

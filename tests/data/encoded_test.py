@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 
 from genjax.data import encoded, loader
+from genjax.data import folder as folder_lib
+from genjax.data.broken import BrokenImage
 
 STAGE = {"step": 3, "checksum": 7}
 SETTINGS = {"name": "digits", "image_size": 8, "channels": 1, "batch_size": 4}
@@ -162,6 +164,25 @@ def test_embeddings_come_beside_the_pictures(captioned):
     with pytest.raises(ValueError, match="holds 11 examples, and .* has 12"):
         write(settings["encoded"], settings, {"text_states": states[:11]}, "all", first)
         loader.eval_batches(settings)
+
+
+def test_beside_an_image_that_stands_in_for_a_broken_one_lies_what_was_made_of_that_image(captioned, monkeypatch):
+    settings, captions = captioned
+    states = np.arange(12, dtype=np.float32)[:, None]
+    write(settings["encoded"], settings, {"text_states": states}, "all", [texts[:1] for texts in captions])
+    decode = folder_lib.decoded
+
+    def broken(decoder, path, name):
+        if name.endswith("03.png"):
+            raise BrokenImage(f"{name}: cut")
+        return decode(decoder, path, name)
+
+    monkeypatch.setattr(folder_lib, "decoded", broken)
+    batches = list(loader.eval_batches(settings))
+    numbers = np.concatenate([np.round((batch["image"][:, 0, 0, 0] + 1) * 127.5) for batch in batches])
+    assert numbers.tolist() == [0, 1, 2, 4, 4, *range(5, 12)]
+    np.testing.assert_array_equal(np.concatenate([batch["text_states"][:, 0] for batch in batches]), numbers)
+    assert batches[0]["text"][3] == captions[4][0]
 
 
 def test_pictures_can_be_kept_with_their_codes(captioned):

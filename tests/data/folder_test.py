@@ -257,3 +257,8 @@ def test_a_fingerprint_knows_contents_and_not_places(tmp_path):
     (tmp_path / "two/cat/1.txt").write_text("x")
     paint(tmp_path / "two/cat/1.png", size=(40, 40))
     assert found("two") != first
+    for classes in (("dog", "cat"), ("cat", "ape")):
+        table = "".join(f"{name},{label}\n" for name, label in zip(("cat/1.png", "dog/2.png"), classes))
+        (tmp_path / "one/metadata.csv").write_text(f"file_name,label\n{table}")
+        assert found("one") != first, "a class is part of it, wherever it is said"
+        first = found("one")

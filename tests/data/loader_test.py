@@ -318,6 +318,18 @@ def test_captions_become_tokens_in_every_way_of_reading(photos):
     assert tokenizer.decode(arrays["tokens"][3]) == arrays["text"][3]
 
 
+def test_a_vocabulary_whose_file_is_written_anew_is_read_anew(photos, tmp_path):
+    file = tmp_path / "tokenizer.json"
+    settings, found = photos | {"tokenizer": BPE | {"file": str(file)}}, []
+    for time_, size in ((1, 300), (1, 300), (2, 290)):
+        trained = loader.text_tokenizer(photos | {"tokenizer": BPE | {"vocab_size": size}})
+        trained.save(tmp_path)
+        os.utime(file, (time_, time_))
+        found.append(loader.text_tokenizer(settings))
+        assert found[-1].checksum == trained.checksum
+    assert found[0] is found[1], "an unchanged one is made once"
+
+
 def test_dropout_of_merges_is_of_training_alone_and_by_the_seed(photos):
     settings = photos | {"tokenizer": BPE | {"dropout": 0.5}}
     plain, tokenizer = draw(settings, 6), loader.text_tokenizer(settings)

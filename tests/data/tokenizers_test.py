@@ -173,6 +173,16 @@ def test_captions_are_normalized_before_they_are_cut(bpe):
     assert bpe._vocabulary.encode(" A  Cafe\u0301\nin RED ") == plain
 
 
+@pytest.mark.parametrize("unescape", [True, False])
+def test_entities_are_read_alike_with_dropout_and_without(bpe, unescape):
+    """OpenAI's CLIP reads HTML's entities, twice."""
+    text = bpe._vocabulary.contents().decode()
+    vocabulary = vocabularies.LibraryVocabulary(text, vocabularies.START, vocabularies.END, unescape=unescape)
+    escaped, clean = "red &amp;lt; blue &quot;", 'red < blue "'
+    assert (vocabulary.encode(escaped) == vocabulary.encode(clean)) == unescape
+    assert vocabulary.encode_dropped(escaped, 0.0, RNG(0)) == vocabulary.encode(escaped)
+
+
 def test_what_is_saved_reads_the_same(bpe, tmp_path):
     bpe.save(tmp_path)
     again = tokenizers.make(BPE | {"file": str(tmp_path)})

@@ -219,6 +219,16 @@ def test_evaluation_is_of_the_batchs_labels_with_stored_states_and_without_augme
     np.testing.assert_array_equal(values["accuracy_fake"], 1.0)
 
 
+def test_coverage_in_a_batch_that_is_filled_up_is_that_of_its_own_images():
+    """Four dark images near each other, and none generated near them; with four grey ones their balls reach to it."""
+    greys = jnp.array([-0.95, -0.9, -0.85, -0.8, 0.0, 0.0, 0.0, 0.0])
+    examples = {"image": greys[:, None, None, None] * jnp.ones((1, *SHAPE)), "label": jnp.zeros(8, jnp.int32)}
+    evaluate, weights = jax.jit(build(sampling={"standing_passes": 1}).evaluate), Weights(*state(), {})
+    for there, covered in ((4, 0.0), (8, 1.0)):
+        values = evaluate(weights, examples | {"present": jnp.arange(8) < there}, KEY)
+        np.testing.assert_array_equal(values["mode_coverage"][:4], covered)
+
+
 @pytest.mark.parametrize("player", ["discriminator", "generator"])
 def test_every_draw_has_a_key_of_its_own(player):
     family, (params, extra) = build(augment={"policy": "color,cutout"}, r1=0.5), state()

@@ -156,6 +156,16 @@ def test_evaluation_asks_at_one_time_of_each_quarter(towers, quarter):
         assert [int(t.min() // 10) for t in times] == [int(t.max() // 10) for t in times] == [0, 1, 2, 3]
 
 
+def test_padding_is_no_negative_and_takes_no_share_of_the_times(towers):
+    evaluate, weights, own = jax.jit(build(SCHEDULE).evaluate), Weights(params(), {}, {}), batch(3)
+    alone = evaluate(weights, own, KEY)
+    filled = jax.tree.map(lambda x: jnp.concatenate([x, jnp.ones_like(x[:2])]), own)
+    among, full = (evaluate(weights, filled | {"present": jnp.arange(5) < there}, KEY) for there in (3, 5))
+    for name, values in alone.items():
+        np.testing.assert_allclose(among[name][:3], values, rtol=1e-4, atol=1e-5, err_msg=name)
+    assert jnp.abs(full["loss"][:3] - alone["loss"]).max() > 1e-2, "two more pairs would"
+
+
 def test_every_draw_has_a_key_of_its_own_and_dropout_is_of_training_alone():
     """Times, noise, and dropout of both towers, at the end of both branches of their block."""
     config = clip_noisy_shapes.get_config("tiny")

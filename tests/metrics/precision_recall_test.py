@@ -35,8 +35,9 @@ def test_half_of_the_samples_are_wrong():
     assert (result.precision, result.recall, result.coverage) == (0.5, 1.0, 1.0)
 
 
-def test_equals_the_definition_in_any_chunks():
-    real, generated, k = cloud(0, n=41), cloud(1, n=33, centre=0.5), 3
+@pytest.mark.parametrize("k", [1, 3, 5])
+def test_equals_the_definition_in_any_chunks(k):
+    real, generated = cloud(0, n=41), cloud(1, n=33, centre=0.5)
 
     def radius(points, i):
         return np.sort(np.linalg.norm(points - points[i], axis=1))[k]

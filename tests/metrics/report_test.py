@@ -103,6 +103,13 @@ def test_one_asked_class(net, digits):
     assert rows["samples"]["class_accuracy"] == 1.0
 
 
+def test_a_subset_keeps_each_image_with_its_label():
+    images, labels = np.arange(5, dtype=np.uint8)[:, None, None, None], np.array([3, 1, 4, 1, 5])
+    chosen = report._pick(images, labels, np.array([1, 4]))
+    assert chosen.images.ravel().tolist() == [1, 4] and chosen.labels.tolist() == [1, 5]
+    assert report._pick(images, None, np.array([2])).labels is None
+
+
 def test_stratified_subset_keeps_shares():
     labels = np.repeat([0, 1, 2], [600, 300, 100])
     rng = np.random.default_rng(0)
