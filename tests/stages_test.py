@@ -133,6 +133,20 @@ def test_a_run_starts_from_the_averages_of_another(data_dir, tmp_path):
     assert float(stages.load(tmp_path / "tuned").weights.params["model"]["w"]) == 6.0
 
 
+@pytest.mark.parametrize("accepts", [True, False])
+def test_all_that_a_run_is_trained_with_reaches_the_loop(data_dir, tmp_path, monkeypatch, accepts):
+    stages.train(settings(data_dir, start=6.0, num_steps=0), tmp_path / "one")
+    config, notes = settings(data_dir, 0.0, first=str(tmp_path / "one")), {}
+    config.init_from = str(tmp_path / "one")
+    monkeypatch.setattr(stages.loop, "train", lambda *found, **named: notes.update(zip("cfw", found), **named))
+    stages.train(config, tmp_path / "w", accepts)
+    parent = stages.load(tmp_path / "one")
+    assert notes["c"].model == config.model and notes["w"] == tmp_path / "w"
+    assert notes["stages"] == {"first": parent.record} and notes["accept_changed_data"] is accepts
+    assert float(notes["frozen"]["first"].params["model"]["w"]) == 6.0 and notes["spec"] == parent.spec
+    assert float(notes["load_initial"](None)["model"]["w"]) == 6.0
+
+
 def test_examples_have_what_the_data_has():
     batch = stages.example_batch(stages.DataSpec((4, 6, 3), 5, text_length=7))
     found = {name: (leaf.shape, leaf.dtype) for name, leaf in batch.items()}

@@ -74,6 +74,16 @@ def test_members_are_checked_trained_and_written_in_their_order_then_drawn(done,
     assert trained["tuned"].stages.other.workdir == "runs/elsewhere"
 
 
+def test_each_member_that_is_trained_hears_whether_changed_data_is_accepted(done, tmp_path, monkeypatch):
+    heard = []
+    monkeypatch.setattr(chain.stages, "train", lambda one, folder, accept_changed_data=False: heard.append(
+        (folder.name, accept_changed_data)
+    ))  # fmt: skip
+    chain.run(config(), tmp_path, accept_changed_data=True)
+    chain.run(config(), tmp_path)
+    assert heard == [(name, accepts) for accepts in (True, False) for name in ("tokenizer", "prior", "tuned")]
+
+
 def test_what_is_finished_is_left_alone(done, tmp_path):
     chain.run(config(), tmp_path)
     (tmp_path / "prior" / "checkpoints" / "7").rename(tmp_path / "prior" / "checkpoints" / "6")

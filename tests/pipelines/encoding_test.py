@@ -2,6 +2,11 @@
 
 from types import SimpleNamespace
 
+import jax
+import numpy as np
+import pytest
+
+from genjax import sharding
 from genjax.data import encoded
 from genjax.pipelines import encoding
 from genjax.stages import Stage
@@ -17,3 +22,36 @@ def test_codes_are_kept_of_the_same_weights_data_and_splits_alone(tmp_path):
     assert not encoding._is_there(tmp_path, ("train",), data | {"image_size": 16}, stage, "float16")
     for other in (stage._replace(step=5), stage._replace(checksum=78)):
         assert not encoding._is_there(tmp_path, ("train",), data, other, "float16")
+
+
+def test_states_of_texts_are_kept_in_the_precision_that_is_asked_for_alone(tmp_path):
+    data = {"name": "digits", "image_size": 8, "channels": 1}
+    stage = Stage(None, None, SimpleNamespace(), None, 4, 77)
+    made = encoded.Manifest({}, {"train": 3}, data, stage.record, dtypes={"text_states": "float16"})
+    encoded.write_manifest(tmp_path, made)
+    found = {dtype: encoding._is_there(tmp_path, ("train",), data, stage, dtype) for dtype in encoding.DTYPES}
+    assert found == {"float32": False, "float16": True, "bfloat16": False}
+
+
+@pytest.mark.parametrize(("field", "several"), [("codes_0", True), ("text_embed", False)])
+def test_captions_are_those_of_the_encoded_images(monkeypatch, field, several):
+    """Of the split that is encoded, in its order, without what fills up the last batch; beside texts the one read."""
+    texts = [(f"{number}", "another") for number in range(6)]
+    batches = [
+        {"image": rows.astype(np.float32), "label": rows.astype(np.int32), "mask": (rows < 6).astype(np.float32)}
+        for rows in (np.arange(4), np.arange(4, 8))
+    ]
+    captions = {"test": texts, "train": [("of another split",)] * 6}
+    monkeypatch.setattr(encoding.loader, "captions", lambda settings, split: captions[split])
+    monkeypatch.setattr(encoding.loader, "describe", lambda settings: SimpleNamespace(has_text=True))
+    monkeypatch.setattr(encoding.loader, "eval_batches", lambda settings, split, *_: iter(batches))
+    stage, mesh = Stage(None, None, SimpleNamespace(), None, 4), sharding.make_mesh(devices=jax.devices()[:4])
+
+    def run(weights, batch):
+        return {field: 10 * batch["image"]}
+
+    settings = {"split": "train", "eval_split": "test"}
+    found = list(encoding._encoded(run, stage, settings, "test", 4, mesh))
+    assert [one for fields in found for one in fields["text"]] == (texts if several else [one[:1] for one in texts])
+    for name, values in ((field, 10.0 * np.arange(6)), ("label", np.arange(6))):
+        np.testing.assert_array_equal(np.concatenate([fields[name] for fields in found]), values)

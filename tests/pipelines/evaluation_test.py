@@ -99,6 +99,23 @@ def test_captions_of_ones_own_are_told_apart_from_the_datasets(tmp_path):
     assert "loss" in _read_back(result, tmp_path)
 
 
+@pytest.mark.parametrize("labels", [None, np.arange(6) % 2])
+def test_samples_are_compared_with_their_labels_and_each_split_with_its_own(tmp_path, monkeypatch, labels):
+    stage = _stage(_folder(tmp_path, train=3, test=2, classes=("a", "b")), SAMPLER, num_classes=2)
+    stage.config.data.update(split="test", eval_split="train")
+    notes = {}
+    for owner, name, found in ((feature_net, "load_or_train", "net"), (report, "evaluate_samples", {"rows": {}})):
+        monkeypatch.setattr(owner, name, lambda *args, name=name, found=found: notes.update({name: args}) or found)
+    drawn = Drawn(_pixels(6), labels, None)
+    assert evaluation._compare(stage, tmp_path / "w", drawn, 5) == {"rows": {}}
+    folder, images, classes, count, seed = notes["load_or_train"]
+    assert (folder, len(images), classes.tolist(), count, seed) == (tmp_path / "w/feature_net", 4, [0, 0, 1, 1], 2, 5)
+    samples, asked, train, test, net, seed = notes["evaluate_samples"]
+    assert samples is drawn.images and asked is labels and net == "net" and seed == 5
+    assert (len(train[0]), train[1].tolist(), len(test[0])) == (4, [0, 0, 1, 1], 6)
+    assert test[1].tolist() == [0, 0, 0, 1, 1, 1]
+
+
 def test_classes_of_few_images_keep_what_can_be_measured(tmp_path):
     stage = _stage(_folder(tmp_path / "pets", train=2, test=2, classes=("cat", "dog", "owl")), SAMPLER, num_classes=3)
     drawn = Drawn(_pixels(6), np.arange(6, dtype=np.int32) % 3, None)

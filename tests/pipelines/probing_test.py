@@ -62,6 +62,25 @@ def test_own_labels_are_probed_with_noise_and_others_without(stage, tmp_path, mo
     assert len(figures) == 3
 
 
+def test_own_labels_are_probed_with_every_noise_fitted_with_it_and_without(stage, monkeypatch):
+    """Which rival sees which noise, by whose draws, is what its title says."""
+    reads = {"features": len, "pixels": abs}  # any functions
+    monkeypatch.setattr(probing, "rivals", lambda stage, seed: reads)
+    monkeypatch.setattr(probing, "DRAWS", 2)
+    seen = []
+    monkeypatch.setattr(probing.linear_probe, "probe_noisy", lambda *found: seen.append(found) or len(seen))
+    monkeypatch.setattr(probing, "_labelled", lambda settings, split: (split, f"of {split}"))
+    figures = probing.probe(stage, seed=5)
+    splits, expected = (("train", "of train"), ("test", "of test")), {}
+    for sigma in probing.NOISES:
+        for fit_clean in (False, True) if sigma else (False,):
+            for name, read in reads.items():
+                title = f"{name}, noise {sigma:g}{', fitted without' * fit_clean}"
+                expected[title] = [(read, *splits, sigma, seed, fit_clean) for seed in ((5, 6) if sigma else (5,))]
+    assert seen == [one for draws in expected.values() for one in draws]
+    assert list(figures) == list(expected) and figures["features, noise 0"] == 1 and figures["pixels, noise 0"] == 2
+
+
 def test_other_labels_are_probed_under_the_noise_that_is_asked_for(stage, monkeypatch):
     monkeypatch.setattr(probing, "DRAWS", 2)
     data = "digits@train[:150]"

@@ -49,7 +49,8 @@ def test_the_closest_of_each_prompt_is_kept(drawn):
 def test_dalle_draws_with_a_judge_and_without(drawn):
     assert len(dalle.generate(GENERATOR, ["1", "2"], 3, top_k=4.0).images) == 6
     assert drawn[0][1] == ["1", "1", "1", "2", "2", "2"] and drawn[0][2]["options"] == {"top_k": 4.0}
-    best = dalle.generate(GENERATOR, ["1", "9"], judge=JUDGE, candidates=5)
+    best = dalle.generate(GENERATOR, ["1", "9"], judge=JUDGE, candidates=5, seed=6, top_p=0.5)
+    assert drawn[1][2] == {"options": {"top_p": 0.5}, "seed": 6}
     np.testing.assert_array_equal(best.images[:, 0, 0, 0], [1, 9])
 
 
