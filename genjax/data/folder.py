@@ -9,8 +9,8 @@ Layouts, found by looking:
                                        lines are several captions
     /path/metadata.csv                 or .tsv, .jsonl, .parquet: one row for each image, see `genjax.data.metadata`.
                                        Images that it doesn't name are left out. In a class folder it gives captions
-    /path/dataset.json                 the labels of StyleGAN's dataset_tool, whose subfolders are no classes; -1 and null
-                                       are missing labels
+    /path/dataset.json                 the labels of StyleGAN's dataset_tool, whose subfolders are no classes; -1 and
+                                       null are missing labels
 
 Splits: if all images lie in subfolders called train and test (or training, train2017, val, valid, validation, dev,
 testing, eval, ... see `genjax.data.splits`), each in one of the layouts above, these are the splits. Otherwise one
@@ -20,7 +20,8 @@ one is on each side, and of each class at least one in `train`. The split `all` 
 
 The headers of all images, and up to 1,000 images whole, are read when the folder is opened, see `genjax.data.scan`.
 Images that can't be used are skipped, and one warning counts and names them; so are those without a label (empty, NaN,
-None, null, N/A, ...) where others have one: to train on all of them, take the label column away. A class of which none is left is an error.
+None, null, N/A, ...) where others have one: to train on all of them, take the label column away. A class of which none
+is left is an error.
 Images may have any size and mode: see `genjax.data.transforms.decode`.
 """
 
