@@ -15,7 +15,7 @@ from genjax.pipelines import evaluation
 
 _SAMPLING = SamplingFlags(num_samples=1000, writes=True)
 _SAMPLES = define_path("samples", "Samples to measure instead of new ones: .npz, .npy or a folder of images.")
-_LIKELIHOOD = define_choice("likelihood", ("bound", "ode"), "Also the likelihood of held-out images, by all steps or the ODE.")
+_LIKELIHOOD = define_choice("likelihood", ("bound", "ode"), "Also the likelihood of held-out images, so computed.")
 _HOLES = flags.DEFINE_bool("fill_holes", False, "Fill held-out scenes, of which one of two objects is erased, instead.")
 _PROBE = flags.DEFINE_multi_string("probe_data", [], "Labelled data to probe features with, NAME or NAME@train[:500].")
 _NOISES = define_numbers("probe_noise", [0.0], "Standard deviation of noise on what --probe_data names", AT_LEAST_0)
