@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from configs import adm_classifier_imagenet64, biggan_digits, clip_noisy_shapes, clip_shapes, dcgan_digits, ddpm_digits
+from genjax.diffusion import time_samplers
 from genjax.families.base import Weights
 from genjax.typing import DataSpec
 from tests.families import clip_prior_test, toy_clip
@@ -52,6 +53,27 @@ def check(case):
 @pytest.mark.parametrize("case", CHEAP.values(), ids=CHEAP)
 def test_padding_takes_no_part(case):
     assert check(case), "three more examples would"
+
+
+@pytest.mark.parametrize("name", ["clip_noisy", "clip_prior", "noisy_classifier"])
+def test_times_are_spread_over_those_that_are_present(monkeypatch, name):
+    """What is traced alone: the compiled values are compared above and, of larger networks, below."""
+    family, batch, frozen = {**CHEAP, **DEAR}[name]()
+    params, extra = jax.eval_shape(family.init, KEY, batch)
+    even, spread = time_samplers.even, []
+
+    def noted(schedule, key, there, *rows):
+        spread.append(there)
+        return even(schedule, key, there, *rows)
+
+    monkeypatch.setattr(time_samplers, "even", noted)
+
+    def evaluate(params, extra, there):
+        values = family.evaluate(Weights(params, extra, frozen), batch | {"present": there}, KEY)
+        assert len(spread) == 1 and spread[0] is there
+        return values
+
+    jax.eval_shape(evaluate, params, extra, jnp.arange(8) < 5)
 
 
 @pytest.mark.slow

@@ -48,8 +48,7 @@ def members(seen, classes=3, tokens=0, base_scale=2.0, last_level=0.25, tokenize
         config = ConfigDict(
             {"family": "toy", "sampling": {"guidance_scale": base_scale if place == 0 else 1.5 + place}}
         )
-        if place:
-            config.sampling.aug_level = last_level
+        config.sampling.aug_level = (0.6, 0.4, last_level)[place]  # every diffusion model has the field, the base too
         weights = Weights({"model": jnp.float32(0.1 * (place + 1))}, (), {})
 
         def evaluate(weights, batch, key):
