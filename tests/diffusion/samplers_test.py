@@ -72,8 +72,8 @@ def test_ddim_is_equation_12(eta):
     np.testing.assert_allclose(found, wanted, rtol=1e-10)
 
 
-def edm_algorithm_2(denoise, x, sigmas, churn, low, high, inflate, keys):
-    """EDM's stochastic sampler as printed, for alpha = 1; the last sigma is 0."""
+def edm_algorithm_2(denoise, x, sigmas, churn, low, high, inflate, keys, correct=True):
+    """EDM's stochastic sampler as printed, for alpha = 1, or without its correction; the last sigma is 0."""
     count = len(sigmas) - 1
     for i in range(count):
         gamma = min(churn / count, np.sqrt(2) - 1) if low <= sigmas[i] <= high else 0.0
@@ -82,14 +82,14 @@ def edm_algorithm_2(denoise, x, sigmas, churn, low, high, inflate, keys):
         x_hat = x + np.sqrt(raised**2 - sigmas[i] ** 2) * inflate * fresh
         d = (x_hat - denoise(x_hat, raised)) / raised
         x = x_hat + (sigmas[i + 1] - raised) * d
-        if sigmas[i + 1] > 0:
+        if correct and sigmas[i + 1] > 0:
             d_end = (x - denoise(x, sigmas[i + 1])) / sigmas[i + 1]
             x = x_hat + (sigmas[i + 1] - raised) * (0.5 * d + 0.5 * d_end)
     return x
 
 
-@pytest.mark.parametrize("churn", [0.0, 3.0, 40.0])
-def test_heun_is_edms_algorithm_2(churn):
+@pytest.mark.parametrize(("name", "churn"), [("heun", 0.0), ("heun", 3.0), ("heun", 40.0), ("euler", 40.0)])
+def test_heun_is_edms_algorithm_2_and_euler_that_without_the_correction(name, churn):
     schedule = schedules.edm()
     levels = grids.karras(schedule, 9)
     x = 80.0 * jax.random.normal(jax.random.key(1), (5, 2))
@@ -98,9 +98,29 @@ def test_heun_is_edms_algorithm_2(churn):
         return curved(x_t, schedule(sigma), KEY).x0
 
     keys = [process.fold(KEY, i) for i in range(9)]
-    wanted = edm_algorithm_2(x0, x, np.asarray(levels.sigma), churn, 0.05, 50.0, 1.003, keys)
-    sampler = samplers.heun(churn, schedule if churn else None, 0.05, 50.0, 1.003)
+    wanted = edm_algorithm_2(x0, x, np.asarray(levels.sigma), churn, 0.05, 50.0, 1.1, keys, name == "heun")
+    sampler = samplers.make(
+        name, churn=churn, schedule=schedule if churn else None, churn_min=0.05, churn_max=50.0, churn_noise=1.1
+    )
     np.testing.assert_allclose(sample(curved, sampler, levels, x, KEY), wanted, rtol=1e-8)
+
+
+@pytest.mark.parametrize("name", ["edm", "variance_exploding", "cosine"])
+def test_churn_raises_noise_within_the_schedules_range_alone(name):
+    """By a third in its middle; at its end there is no noisier level, and a little below it no more than that one."""
+    schedule, levels, x = schedules.make(name), NoiseLevel(*jnp.ones((3, 3))), jnp.ones((5, 2))
+    seen, end = [], float(schedule(schedule.t_max).ratio)
+    sampler = samplers.euler(2 / 3, schedule)
+    for ratio, wanted in ((1.5, 2.0), (0.9 * end, end), (end, end)):
+        cur = schedule(schedule.time(ratio))
+        sampler.step(
+            lambda x_t, level, key: seen.append((x_t, level)) or curved(x_t, level, key),
+            x, sampler.init(x, levels), cur, schedule(schedule.time(0.5)), KEY,
+        )  # fmt: skip
+        x_t, level = seen[-1]
+        np.testing.assert_allclose(level.ratio, wanted, rtol=1e-3)
+        added = np.sqrt(max(float(level.ratio) ** 2 - float(cur.ratio) ** 2, 0)) * noise(x)
+        np.testing.assert_allclose(x_t, level.alpha * (x / cur.alpha + added), rtol=1e-6)
 
 
 def dpmpp_2m_algorithm_2(x0_of, x, alphas, sigmas):

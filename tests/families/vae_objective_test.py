@@ -134,6 +134,7 @@ def test_encoder_and_likelihood_see_the_same_black_and_white_picture():
     values = jax.jit(family.evaluate)(Weights({"model": params}, (), {}), grey, KEY)
     prior, entropy = 0.5 * 4 * 20.0**2, 0.5 * 4 * (12.0 - 1)
     assert values["elbo_nats"].mean() == pytest.approx(-prior - entropy, abs=1), "of logits that are right"
+    np.testing.assert_allclose(values["kl"], prior + entropy, rtol=1e-5)  # of what the likelihood sees, not of grey
     np.testing.assert_allclose(values["psnr"], 100.0, rtol=1e-5)  # of the grey images themselves, whose code is grey
 
 

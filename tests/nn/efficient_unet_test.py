@@ -2,6 +2,7 @@
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,6 +57,29 @@ def test_only_the_first_and_the_last_convolution_see_the_full_size():
     channels = variables["params"]["up_0_0"]["norm_in"]["scale"].shape[0]
     assert channels == 8 + 8, "the way up takes the way down's result beside its own"
     assert variables["params"]["up_1_0"]["norm_in"]["scale"].shape == (16,), "the innermost isn't taken twice"
+
+
+def test_what_the_way_down_hands_over_is_divided_by_the_root_of_two():
+    """Of layers that give nothing but a number of their own."""
+    numbers = {"conv_in": 3.0, "down_0_resample": 5.0, "up_1_resample": 7.0, "up_0_resample": 11.0}
+    seen = {}
+
+    def stand_in(call, args, kwargs, context):
+        module = context.module
+        if isinstance(module, EfficientUNet) or context.method_name != "__call__":
+            return call(*args, **kwargs)
+        if module.name == "time_embed":
+            return jnp.zeros((2, module.out_dim))
+        seen[module.name], (batch, height, width, channels) = args[0], args[0].shape
+        size = {"down": 0.5, "up": 2}.get(module.name.partition("_")[0] if "resample" in module.name else "", 1)
+        channels = getattr(module, "features", None) or getattr(module, "out_channels", channels)
+        number = numbers.get(module.name, args[0].ravel()[0])
+        return jnp.full((batch, int(size * height), int(size * width), channels), number)
+
+    with nn.intercept_methods(stand_in):
+        EfficientUNet(**TINY).init(jax.random.key(0), X, T, None, None, TOLD)
+    handed = [number for name in ("up_0_0", "norm_out") for number in np.unique(seen[name])]
+    np.testing.assert_allclose(sorted(handed), sorted([7.0, 5 / 2**0.5, 11.0, 3 / 2**0.5]), rtol=1e-6)
 
 
 def test_what_does_not_fit_is_told():

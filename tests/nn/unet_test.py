@@ -3,12 +3,15 @@
 import functools
 import re
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from genjax.core.tree import param_paths
+from genjax.nn.conv import Conv3x3
+from genjax.nn.embeddings import TimeEmbedding
 from genjax.nn.unet import LOGICAL_AXES, UNet
 
 TINY = {"out_channels": 3, "width": 8, "num_groups": 4, "channel_mult": (1, 2), "num_res_blocks": 1,
@@ -188,3 +191,27 @@ def test_a_level_of_noise_adds_an_embedding_and_nothing_else():
         shapes(aug_embed=True)
     with pytest.raises(ValueError, match="an aug_level was given .*aug_embed=False"):
         shapes(level)
+
+
+class _Reached(Exception):
+    pass
+
+
+def test_a_level_of_noise_is_embedded_as_that_share_of_a_thousand_steps():
+    """And the time as `time_scale` has it; nothing is computed beyond."""
+    x, t, label = inputs(ADM)
+    level, seen = jnp.array([0.1, 0.5]), {}
+
+    def record(call, args, kwargs, context):
+        if isinstance(context.module, Conv3x3):
+            raise _Reached
+        if isinstance(context.module, TimeEmbedding):
+            seen[context.module.name] = args[0]
+            return jnp.zeros((2, context.module.out_dim))
+        return call(*args, **kwargs)
+
+    network = UNet(**ADM, aug_embed=True, time_scale=0.25)
+    with nn.intercept_methods(record), pytest.raises(_Reached):
+        network.init(jax.random.key(0), x, t, label, level)
+    np.testing.assert_allclose(seen["aug_level_embed"], [100.0, 500.0], rtol=1e-6)
+    np.testing.assert_allclose(seen["time_embed"], 0.25 * t, rtol=1e-6)
