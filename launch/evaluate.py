@@ -11,7 +11,7 @@ from genjax.launcher import startup
 from genjax.launcher.flags import define_choice, define_numbers, define_path
 from genjax.launcher.sampling_flags import SamplingFlags
 from genjax.metrics import report
-from genjax.pipelines import evaluation
+from genjax.pipelines import evaluation, sample_files
 
 _SAMPLING = SamplingFlags(num_samples=1000, writes=True)
 _SAMPLES = define_path("samples", "Samples to measure instead of new ones: .npz, .npy or a folder of images.")
@@ -22,11 +22,12 @@ _NOISES = define_numbers("probe_noise", [0.0], "Standard deviation of noise on w
 
 
 def main():
+    found = sample_files.read(_SAMPLES.value) if _SAMPLES.value else None
     stage = _SAMPLING.load()
     asked = (_LIKELIHOOD.value or "", _PROBE.value, _NOISES.value)
     evaluation.check(stage, *asked[:2])
     holes = _SAMPLING.fill_holes(stage) if _HOLES.value else {}
-    drawn = None if holes else _SAMPLING.samples(stage, _SAMPLES.value)
+    drawn = None if holes else _SAMPLING.samples(stage, found)
     if jax.process_index() == 0:
         result = holes | evaluation.evaluate(stage, _SAMPLING.workdir, drawn, 0, *asked)
         print(evaluation.format_result(result))

@@ -30,7 +30,7 @@ def read_text(path: str) -> str:
     """
     with open(path, "rb") as file:
         contents = file.read()
-    if contents.strip() and (found := files.instead(contents[: files.HEAD])):
+    if contents.removeprefix(codecs.BOM_UTF8).strip() and (found := files.instead(contents[: files.HEAD])):
         raise ValueError(f"{shown(path)} is {found}")
     mark, encoding = next(((mark, name) for mark, name in _MARKS if contents.startswith(mark)), (b"", "utf-8"))
     try:

@@ -18,6 +18,7 @@ from genjax.pipelines import (
     filling,
     folders,
     images,
+    named_files,
     prompts,
     rejection,
     reranking,
@@ -107,8 +108,20 @@ class SamplingFlags:
         Raises:
             ValueError: for settings of sampling that such a run hasn't, and as `folders.load`.
         """
+        self._check_named()
         with places.override(self._stages.value):
             return self._load(trajectory)
+
+    def _check_named(self) -> None:
+        """Look at all files and runs that flags name, before the stage is loaded, which takes long."""
+        for name, text in self._requested().items():
+            named_files.check(f"--{name}={text}", self._edit().named)
+        for text in filter(None, self._guides.value):
+            named_files.check(f"--guide={text}", guides.named(text))
+        if self._rerank.value:
+            folder, _ = reranking.parse(self._rerank.value)
+            named_files.check(f"--rerank={self._rerank.value}", named_files.Named(runs=(folder,)))
+        prompts.check(self.prompts() or ())
 
     def _load(self, trajectory: bool) -> stages.Stage:
         edit = self._edit()
@@ -160,23 +173,24 @@ class SamplingFlags:
             raise ValueError("--keep chooses among samples, not among edits of an image; leave one of the two out")
         return rejection.draw_best(stage, rejection.train_classifier(stage), count, self._keep.value, **settings)
 
-    def samples(self, stage: stages.Stage, path: Path | None) -> images.Drawn | None:
-        """The images of a file, or new ones where there is no path; None of a family that draws none.
+    def samples(self, stage: stages.Stage, found: images.Drawn | None) -> images.Drawn | None:
+        """Those that were found in a file, or new ones where there are none; None of a family that draws none.
 
         Args:
             stage: of the run.
-            path: see `sample_files.read`.
+            found: what `sample_files.read` has read.
 
         Raises:
-            ValueError: for flags of sampling where nothing is drawn, and as `draw` and `sample_files.read`.
+            ValueError: for flags of sampling where nothing is drawn, and as `draw` and `sample_files.check`.
         """
         if not given("probe_data"):
             refuse("there is no --probe_data", "probe_noise")
-        walked = given("likelihood") or (stage.family.reconstruct and not path)
+        walked = given("likelihood") or (stage.family.reconstruct and not found)
         kept = tuple(name for name in SAMPLING if name not in ("sampler", "num_steps") or not walked)
-        if path:
+        if found:
             refuse("--samples names images that are there already", *kept)
-            return sample_files.read(path, stage.spec)
+            sample_files.check(found, stage.spec)
+            return found
         if isinstance(stage.family.interface, ImageSampler):
             return self.draw(stage)
         refuse(f"a run of the family {stage.config.family!r} draws no images", *kept)
@@ -251,9 +265,13 @@ class SamplingFlags:
         chosen = {name: settings[name] for name in ("options", "seed")}
         return reranking.draw_best(stage, stages.load(folder), requested, candidates, **chosen)
 
+    def _requested(self) -> dict[str, str]:
+        """The edits that were requested, by their names."""
+        return {name: flag.value for name, flag in self._edits.items() if flag.value is not None}
+
     def _edit(self) -> editing.Edit | None:
         """The edit that was requested."""
-        requested = {name: flag.value for name, flag in self._edits.items() if flag.value is not None}
+        requested = self._requested()
         if len(requested) > 1:
             raise ValueError(f"one edit at a time, not {' and '.join(f'--{name}' for name in requested)}")
         for name, text in requested.items():

@@ -28,6 +28,7 @@ from genjax.diffusion.editing import slerp
 from genjax.pipelines import dalle2
 from genjax.pipelines.dalle2 import Parts
 from genjax.pipelines.editing import Edit, read_as
+from genjax.pipelines.named_files import Named
 from genjax.stages import Stage
 from genjax.typing import Array, Float
 
@@ -69,7 +70,7 @@ def _variations(picture: str, eta: str) -> Edit:
         z, x_T = describe(dalle2.parts(stage), picture)
         return told(stage, jnp.repeat(z, count, axis=0), jnp.repeat(x_T, count, axis=0))
 
-    return Edit({"sampler": {"name": "ddim", "eta": strength}}, conditions)
+    return Edit({"sampler": {"name": "ddim", "eta": strength}}, conditions, named=Named((picture,)))
 
 
 def _blend(first: str, second: str) -> Edit:
@@ -79,7 +80,7 @@ def _blend(first: str, second: str) -> Edit:
         pairs = zip(of_first, of_second, strict=True)
         return told(stage, *(slerp(*(jnp.repeat(x, count, axis=0) for x in pair), weight) for pair in pairs))
 
-    return Edit(DDIM, conditions)
+    return Edit(DDIM, conditions, named=Named((first, second)))
 
 
 def _text_diff(picture: str, before: str, after: str) -> Edit:
@@ -91,7 +92,7 @@ def _text_diff(picture: str, before: str, after: str) -> Edit:
         ends = (jnp.repeat(one, count, axis=0) for one in (z, change[None]))
         return told(stage, slerp(*ends, jnp.linspace(0, DIFF_REACH, count)), jnp.repeat(x_T, count, axis=0))
 
-    return Edit(DDIM, conditions)
+    return Edit(DDIM, conditions, named=Named((picture,)))
 
 
 def text_difference(before: Float[Array, " d"], after: Float[Array, " d"]) -> Float[Array, " d"]:

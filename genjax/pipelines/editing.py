@@ -25,6 +25,7 @@ from genjax.data import transforms
 from genjax.diffusion import editing
 from genjax.families.base import ImageSampler
 from genjax.pipelines import masks
+from genjax.pipelines.named_files import Named
 from genjax.stages import Stage
 from genjax.typing import Float, UInt8
 
@@ -49,11 +50,13 @@ class Edit(NamedTuple):
         sampling: overrides of `config.sampling`, for `stages.load`.
         conditions: (stage, count) -> arrays [count, ...], for `images.draw`.
         one_label: whether all pictures must be of one class, where the model knows of classes.
+        named: the files that it reads, for `named_files.check` before the model is loaded.
     """
 
     sampling: dict[str, Any]
     conditions: Callable[[Stage, int], dict[str, np.ndarray]]
     one_label: bool = False
+    named: Named = Named()
 
 
 def make(name: str, text: str) -> Edit:
@@ -64,7 +67,7 @@ def make(name: str, text: str) -> Edit:
         text: two parts with a colon between; the first may have colons itself.
 
     Raises:
-        ValueError: for another form. Files are read, and the model looked at, by `conditions`.
+        ValueError: for another form. Files are read, and the model looked at, by `conditions`; `named` says which.
     """
     first, _, second = text.rpartition(":")
     if not (first and second):
@@ -124,7 +127,7 @@ def _inpaint(picture: str, mask: str) -> Edit:
         _say_extremes(mask, small)
         return _repeated(count, known=_fit(pixels, shape), mask=small)
 
-    return Edit({"resamples": RESAMPLES}, conditions)
+    return Edit({"resamples": RESAMPLES}, conditions, named=Named((picture,), (mask,)))
 
 
 def _say_extremes(mask: str, kept: np.ndarray) -> None:
@@ -156,7 +159,7 @@ def _outpaint(picture: str, offset: str) -> Edit:
         known, mask = editing.extend(whole, top=down, bottom=-down, left=right, right=-right)
         return _repeated(count, known=np.asarray(known[0]), mask=np.asarray(mask[0]))
 
-    return Edit({"resamples": RESAMPLES}, conditions)
+    return Edit({"resamples": RESAMPLES}, conditions, named=Named((picture,)))
 
 
 def _sdedit(picture: str, strength: str) -> Edit:
@@ -166,7 +169,11 @@ def _sdedit(picture: str, strength: str) -> Edit:
         raise ValueError(f"--sdedit: the strength {strength!r} is no number; write {USAGE['sdedit']}") from None
     if not 0 < share <= 1:
         raise ValueError(f"--sdedit: strength={share:g} must be in (0, 1]: 1 forgets the picture, near 0 keeps it")
-    return Edit({"strength": share}, lambda stage, count: _repeated(count, source=read_picture(picture, stage)))
+
+    def conditions(stage: Stage, count: int) -> dict[str, np.ndarray]:
+        return _repeated(count, source=read_picture(picture, stage))
+
+    return Edit({"strength": share}, conditions, named=Named((picture,)))
 
 
 def _interpolate(first: str, second: str) -> Edit:
@@ -174,7 +181,8 @@ def _interpolate(first: str, second: str) -> Edit:
         pictures = _repeated(count, source=read_picture(first, stage), target=read_picture(second, stage))
         return {**pictures, "weight": np.linspace(0, 1, count, dtype=np.float32)}
 
-    return Edit({"sampler": {"name": "ddim"}, "strength": REACH}, conditions, one_label=True)
+    settings = {"sampler": {"name": "ddim"}, "strength": REACH}
+    return Edit(settings, conditions, one_label=True, named=Named((first, second)))
 
 
 def _repeated(count: int, **pictures: np.ndarray) -> dict[str, np.ndarray]:

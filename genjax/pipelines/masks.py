@@ -60,7 +60,7 @@ def _alpha(picture: Image.Image) -> UInt8[np.ndarray, "h w"] | None:
 
 
 def check_proportions(
-    mask: str, kept: Bool[np.ndarray, "h w"], image: str, pixels: UInt8[np.ndarray, "h2 w2 c"]
+    mask: str | Path, kept: Bool[np.ndarray, "h w"], image: str, pixels: UInt8[np.ndarray, "h2 w2 c"]
 ) -> None:
     """Refuse a mask of other proportions than the image's, for their middle squares would be cut out apart.
 
@@ -72,7 +72,7 @@ def check_proportions(
     if not any(-1 < error <= 0.5 for error in errors):  # Cut off, or rounded.
         sizes = [f"{width}x{height}" for height, width in (kept.shape, pixels.shape[:2])]
         raise ValueError(
-            f"--inpaint: the mask {mask} has {sizes[0]} pixels and {image} {sizes[1]}: they need the same proportions"
+            f"the mask {mask} has {sizes[0]} pixels and {image} {sizes[1]}: they need the same proportions"
         )
 
 

@@ -51,14 +51,18 @@ def for_pictures(
             raise ValueError(f"give a prompt: there are no captions of these pictures to draw: {error}") from error
         prompts = [" ".join(captions[:1]) for captions in found]
     else:
-        _check(prompts)
+        check(prompts)
     if not prompts:
         raise ValueError("there is no prompt; give at least one")
     return tuple(prompts[number % len(prompts)] for number in range(count))
 
 
-def _check(prompts: Sequence[str]) -> None:
-    """Refuse what nobody can have meant: bytes that are no UTF-8, and control characters."""
+def check(prompts: Sequence[str]) -> None:
+    """Refuse what nobody can have meant.
+
+    Raises:
+        ValueError: for bytes that are no UTF-8, and control characters.
+    """
     for prompt in prompts:
         words.check(prompt)
         if control := texts.CONTROL.search(prompt):

@@ -25,23 +25,16 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 CHANNELS = (1, 3)
 
 
-def read(path: Path, spec: DataSpec | None = None) -> Drawn:
+def read(path: Path) -> Drawn:
     """The samples of a file or a folder.
 
-    Args:
-        path: of the file, or of a folder of images.
-        spec: of the data that they will be compared with: their shape and their labels have to fit it.
-
     Raises:
-        ValueError: for what isn't there, is damaged, or holds no such images; names the file.
+        ValueError: for what isn't there, is damaged, or holds no images; names the file.
     """
     try:
-        drawn = _read(path)
-        if spec is not None:
-            _check(drawn, spec)
-        return drawn
+        return _read(path)
     except (ValueError, OSError) as error:
-        raise ValueError(f"samples {path} can't be read: {error or type(error).__name__}") from error
+        raise ValueError(f"--samples={path} can't be read: {error or type(error).__name__}") from error
 
 
 def _read(path: Path) -> Drawn:
@@ -161,12 +154,18 @@ def _labels(array: np.ndarray) -> Int[np.ndarray, " n"]:
     return array.astype(np.int32)
 
 
-def _check(drawn: Drawn, spec: DataSpec) -> None:
-    """Whether the samples are of the data's shape and classes."""
+def check(drawn: Drawn, spec: DataSpec) -> None:
+    """Nothing, for samples of the shape and the classes of the data that they will be compared with.
+
+    Raises:
+        ValueError: for others.
+    """
     if drawn.images.shape[1:] != tuple(spec.image_shape):
-        raise ValueError(f"its images of {drawn.images.shape[1:]} can't be compared with data of {spec.image_shape}")
+        shape = drawn.images.shape[1:]
+        raise ValueError(f"--samples: its images of {shape} can't be compared with data of {spec.image_shape}")
     if drawn.labels is not None and not spec.num_classes:
-        raise ValueError("it has labels, and the data has none")
+        raise ValueError("--samples: it has labels, and the data has none")
     if drawn.labels is not None and not ((drawn.labels >= 0) & (drawn.labels < spec.num_classes)).all():
         wrong = drawn.labels[(drawn.labels < 0) | (drawn.labels >= spec.num_classes)][0]
-        raise ValueError(f"it has the label {wrong}; the classes of the data are 0 to {spec.num_classes - 1}")
+        last = spec.num_classes - 1
+        raise ValueError(f"--samples: it has the label {wrong}; the classes of the data are 0 to {last}")

@@ -1,5 +1,6 @@
 """What the flags of sampling refuse, before anything is drawn."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,14 +8,16 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 from ml_collections import ConfigDict
+from PIL import Image
 
 from genjax import stages
 from genjax.families.base import Weights
 from genjax.launcher.sampling_flags import SamplingFlags
-from genjax.pipelines import evaluation, filling, folders, images, rejection, reranking
+from genjax.pipelines import evaluation, filling, folders, images, rejection, reranking, sample_files
 from genjax.typing import DataSpec
 
 SAMPLING = SamplingFlags(num_samples=4)
+FOUND = images.Drawn(np.zeros((2, 8, 8, 3), np.uint8), None, None)
 DRAWN = images.Drawn(np.zeros((1, 8, 8, 3), np.uint8), None, None)
 flags.DEFINE_string("likelihood", "", "As in launch/evaluate.py.")
 
@@ -95,7 +98,10 @@ def test_reconstructions_are_of_as_many_images_and_of_the_seed(monkeypatch):
 def test_samples_come_from_a_file_from_the_model_or_from_nowhere(tmp_path):
     np.savez(tmp_path / "samples.npz", np.zeros((2, 8, 8, 3), np.uint8))
     stage = _stage(text_length=0)
-    assert len(SAMPLING.samples(stage, tmp_path / "samples.npz").images) == 2
+    found = sample_files.read(tmp_path / "samples.npz")
+    assert SAMPLING.samples(stage, found) is found and len(found.images) == 2
+    with pytest.raises(ValueError, match=r"--samples: its images of \(8, 8, 3\) can't be compared with data of"):
+        SAMPLING.samples(stage._replace(spec=DataSpec((16, 16, 3))), found)
     assert SAMPLING.samples(stage, None) is None, "no ImageSampler draws none"
 
 
@@ -129,12 +135,12 @@ def test_flags_that_filling_holes_does_not_read_are_refused(chosen):
 
 
 @pytest.mark.parametrize("chosen", [{"seed": "1"}, {"num_samples": "9"}, {"guidance_scale": "2"}, {"guide": ["x:y:1"]}])
-def test_a_file_of_samples_leaves_nothing_to_sample(tmp_path, chosen):
+def test_a_file_of_samples_leaves_nothing_to_sample(chosen):
     with (
         _asked(**chosen),
         pytest.raises(ValueError, match=f"^--{next(iter(chosen))} would do nothing: --samples names"),
     ):
-        SAMPLING.samples(_stage(), tmp_path / "samples.npz")
+        SAMPLING.samples(_stage(), FOUND)
     with (
         _asked(**chosen),
         pytest.raises(ValueError, match="would do nothing: a run of the family 'toy' draws no images"),
@@ -142,12 +148,11 @@ def test_a_file_of_samples_leaves_nothing_to_sample(tmp_path, chosen):
         SAMPLING.samples(_stage(), None)
 
 
-def test_flags_of_a_likelihood_stay(tmp_path):
-    np.savez(tmp_path / "samples.npz", np.zeros((2, 8, 8, 3), np.uint8))
+def test_flags_of_a_likelihood_stay():
     with _asked(num_steps="10"), pytest.raises(ValueError, match="--num_steps would do nothing"):
-        SAMPLING.samples(_stage(), tmp_path / "samples.npz")
+        SAMPLING.samples(_stage(), FOUND)
     with _asked(num_steps="10", likelihood="ode"):
-        assert SAMPLING.samples(_stage(), tmp_path / "samples.npz") is not None
+        assert SAMPLING.samples(_stage(), FOUND) is FOUND
 
 
 @pytest.mark.parametrize("name", ["label", "temperature", "keep", "sdedit"])
@@ -229,3 +234,65 @@ def test_workdirs_are_of_this_machine_whoever_names_them(monkeypatch, tmp_path, 
 def test_seeds_that_would_be_those_of_others_are_refused(seed):
     with pytest.raises(ValueError, match=f"^seed={seed} must be a whole number, at least 0 and at most 4294967295"):
         images.draw(_stage(), 1, seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("inpaint", "{ok}:{none}", "there is no file .*none.png"),
+        ("inpaint", "{none}:{ok}", "there is no file .*none.png"),
+        ("inpaint", "{ok}:{flat}", "the mask .*flat.png has .* the same proportions"),
+        ("inpaint", "{ok}:{folder}", "folder can't be read: is a directory"),
+        ("inpaint", "{ok}:{text}", "text.png is no image that Pillow can read"),
+        ("inpaint", "{ok}", "write PICTURE:MASK"),
+        ("outpaint", "{none}:1,1", "there is no file .*none.png"),
+        ("sdedit", "{lfs}:0.5", "lfs.png is a git-lfs pointer"),
+        ("interpolate", "{ok}:{none}", "there is no file .*none.png"),
+        ("sdedit", "gs://b/x.png:0.5", "gs:// isn't supported"),
+        ("variations", "{none}:1", "there is no file .*none.png"),
+        ("blend", "{ok}:{text}", "text.png is no image"),
+        ("text_diff", "{none}:a cat:a dog", "there is no file .*none.png"),
+        ("guide", "image:{none}:1", "there is no file .*none.png"),
+        ("guide", "style:{text}:1", "text.png is no image"),
+        ("guide", "features:{folder},{none}:1", "there is no file .*none.png"),
+        ("guide", "features:{folder},{ok}:1", "folder is not a workdir of genjax"),
+        ("guide", "classifier:{folder}:1", "folder is not a workdir of genjax"),
+        ("guide", "classifier:{run}:1", "run holds no checkpoint yet"),
+        ("guide", "clip:{none},a cat:1", "none.png is not a workdir of genjax"),
+        ("guide", "text:gs://b/x,a cat:1", "gs:// isn't supported"),
+        ("rerank", "{folder}:4", "folder is not a workdir of genjax"),
+        ("stage", "first:{none}", "there is no folder .*none.png"),
+    ],
+)
+def test_what_flags_name_is_looked_at_before_anything_is_loaded(tmp_path, name, text, words):
+    for image, size in (("ok.png", (8, 8)), ("flat.png", (8, 4))):
+        Image.new("L", size).save(tmp_path / image)
+    (tmp_path / "text.png").write_text("a cat")
+    (tmp_path / "lfs.png").write_text("version https://git-lfs.github.com/spec/v1\noid")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "run").mkdir()
+    parts = '"data": {}, "model": {}, "sampling": {}, "optimizer": {}, "training": {}'
+    (tmp_path / "run" / "config.json").write_text(f'{{"family": "toy", {parts}}}')
+    files = {one: tmp_path / f"{one}.png" for one in ("ok", "flat", "text", "lfs", "none")}
+    text = text.format(**files, folder=tmp_path / "folder", run=tmp_path / "run")
+    value = [text] if name in ("guide", "stage") else text
+    with (
+        _asked(**{name: value}),
+        pytest.raises(ValueError, match=f"^--{name}={re.escape(text)}.*{words}") as error,
+    ):
+        SAMPLING.load()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("prompt", ["a\0b", "\udce9"])
+def test_prompts_are_looked_at_before_anything_is_loaded(tmp_path, prompt):
+    with _asked(prompt=[prompt]), pytest.raises(ValueError, match="prompt|no UTF-8"):
+        SAMPLING.load()
+    with _asked(prompts_file=str(tmp_path / "none.txt")), pytest.raises(ValueError, match="none.txt"):
+        SAMPLING.load()
+
+
+def test_what_is_right_goes_on_to_the_workdir(tmp_path):
+    Image.new("L", (8, 8)).save(tmp_path / "ok.png")
+    with _asked(inpaint=f"{tmp_path}/ok.png:{tmp_path}/ok.png"), pytest.raises(ValueError, match="runs/any is not"):
+        SAMPLING.load()

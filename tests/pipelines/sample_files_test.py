@@ -19,7 +19,8 @@ def _saved(path, *arrays, **named):
 
 
 def test_ours(tmp_path):
-    drawn = sample_files.read(_saved(tmp_path / "s.npz", PIXELS, np.arange(5)), DataSpec((8, 8, 3), 5))
+    drawn = sample_files.read(_saved(tmp_path / "s.npz", PIXELS, np.arange(5)))
+    sample_files.check(drawn, DataSpec((8, 8, 3), 5))
     np.testing.assert_array_equal(drawn.images, PIXELS)
     np.testing.assert_array_equal(drawn.labels, np.arange(5))
     named = sample_files.read(_saved(tmp_path / "p.npz", PIXELS, prompts=np.array(list("abcde"))))
@@ -87,7 +88,7 @@ def test_labels_however_they_are_kept(tmp_path, labels):
 )
 def test_labels_that_are_none(tmp_path, labels, words):
     with pytest.raises(ValueError, match=words):
-        sample_files.read(_saved(tmp_path / "s.npz", PIXELS, labels), DataSpec((8, 8, 3), 5))
+        sample_files.check(sample_files.read(_saved(tmp_path / "s.npz", PIXELS, labels)), DataSpec((8, 8, 3), 5))
 
 
 @pytest.mark.parametrize(
@@ -103,7 +104,7 @@ def test_labels_that_are_none(tmp_path, labels, words):
     ],
 )
 def test_arrays_that_are_no_images(tmp_path, array, words):
-    with pytest.raises(ValueError, match=rf"samples .*s.npz can't be read: .*{words}"):
+    with pytest.raises(ValueError, match=rf"--samples=.*s.npz can't be read: .*{words}"):
         sample_files.read(_saved(tmp_path / "s.npz", array))
 
 
@@ -132,7 +133,7 @@ def test_nothing_there_and_an_empty_folder(tmp_path):
 
 def test_samples_of_another_size_than_the_data(tmp_path):
     with pytest.raises(ValueError, match=r"of \(8, 8, 3\) can't be compared with data of \(16, 16, 3\)"):
-        sample_files.read(_saved(tmp_path / "s.npz", PIXELS), DataSpec((16, 16, 3)))
+        sample_files.check(sample_files.read(_saved(tmp_path / "s.npz", PIXELS)), DataSpec((16, 16, 3)))
 
 
 def test_labels_beyond_any_class_do_not_wrap_around(tmp_path):
@@ -164,7 +165,7 @@ def test_damaged_arrays_are_named(tmp_path, content, words, compressed):
         path = tmp_path / "s.npz"
         with zipfile.ZipFile(path, "w") as file:
             file.writestr("arr_0.npy", content)
-    with pytest.raises(ValueError, match=rf"samples .*{path.name} can't be read: .*{words}"):
+    with pytest.raises(ValueError, match=rf"--samples=.*{path.name} can't be read: .*{words}"):
         sample_files.read(path)
 
 

@@ -18,6 +18,7 @@ from genjax import stages
 from genjax.diffusion import denoisers, guidance
 from genjax.families.base import Conditions, NoisyClassifier, Weights
 from genjax.pipelines.guides import registry
+from genjax.pipelines.named_files import Named
 from genjax.stages import Stage
 from genjax.typing import Array
 
@@ -34,6 +35,11 @@ def make(folder: str, scale: float, stage: Stage) -> registry.Guide:
         ValueError: if the folder holds no classifier, or one of other images, classes or noise than the stage's.
     """
     return from_stage(stages.load(folder), scale, stage, folder)
+
+
+def named(folder: str, scale: float) -> Named:
+    """The classifier's workdir."""
+    return Named(runs=(folder,))
 
 
 def from_stage(classifier: Stage, scale: float, stage: Stage, name: str = "the classifier") -> registry.Guide:

@@ -25,6 +25,7 @@ from genjax.diffusion import process
 from genjax.diffusion.schedules import NoiseLevel
 from genjax.losses import perceptual
 from genjax.pipelines.guides import energies, registry, text
+from genjax.pipelines.named_files import Named
 from genjax.stages import Stage
 from genjax.typing import Array, Float, Image, Key, PerExample, PyTree
 
@@ -45,6 +46,15 @@ def make(argument: str, scale: float, stage: Stage) -> registry.Guide:
     folder, words = text.read_argument("clip", argument, scale)
     registry.check_guidable(stage)
     return from_stage(stages.load(folder), words, scale, stage, folder)
+
+
+def named(argument: str, scale: float) -> Named:
+    """The encoder's workdir.
+
+    Raises:
+        ValueError: for another form than "WORKDIR,TEXT".
+    """
+    return Named(runs=(text.read_argument("clip", argument, scale)[0],))
 
 
 def from_stage(encoder: Stage, words: str, scale: float, stage: Stage, name: str = "the encoder") -> registry.Guide:

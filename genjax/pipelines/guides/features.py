@@ -9,6 +9,7 @@ from genjax import stages
 from genjax.families.base import FeatureExtractor, Weights
 from genjax.losses import perceptual
 from genjax.pipelines.guides import energies, registry
+from genjax.pipelines.named_files import Named
 from genjax.stages import Stage
 from genjax.typing import Array, Image, PerExample
 
@@ -19,11 +20,26 @@ def make(argument: str, scale: float, stage: Stage) -> registry.Guide:
     Raises:
         ValueError: for another form, a run without features or of other images, or a stage that can't be guided.
     """
-    folder, comma, path = argument.rpartition(",")
-    if not comma:
-        raise ValueError(f"--guide=features:{argument}:{scale:g} can't be read; write features:WORKDIR,PICTURE:SCALE")
+    folder, path = _read(argument, scale)
     registry.check_guidable(stage)
     return from_stage(stages.load(folder), energies.read_picture(path, stage), scale, stage)
+
+
+def named(argument: str, scale: float) -> Named:
+    """The extractor's workdir and the image's file.
+
+    Raises:
+        ValueError: for another form than "WORKDIR,PICTURE".
+    """
+    folder, path = _read(argument, scale)
+    return Named(images=(path,), runs=(folder,))
+
+
+def _read(argument: str, scale: float) -> tuple[str, str]:
+    folder, comma, path = argument.rpartition(",")
+    if not (comma and folder and path):
+        raise ValueError(f"--guide=features:{argument}:{scale:g} can't be read; write features:WORKDIR,PICTURE:SCALE")
+    return folder, path
 
 
 def from_stage(extractor: Stage, picture: Image, scale: float, stage: Stage) -> registry.Guide:

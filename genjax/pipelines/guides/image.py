@@ -8,6 +8,7 @@ are left to the model. With scale 1 / s^2 the block means are seen up to a norma
 
 from genjax.losses import perceptual
 from genjax.pipelines.guides import energies, registry
+from genjax.pipelines.named_files import Named
 from genjax.stages import Stage
 from genjax.typing import Array, Image, PerExample
 
@@ -23,6 +24,11 @@ def make(path: str, scale: float, stage: Stage) -> registry.Guide:
     registry.check_guidable(stage)
     target = perceptual.low_pass(energies.read_picture(path, stage), FACTOR)
     return energies.make(energy, target, scale, stage)
+
+
+def named(path: str, scale: float) -> Named:
+    """The image's file."""
+    return Named(images=(path,))
 
 
 def energy(target: Array, images: Image) -> PerExample:

@@ -8,7 +8,8 @@ A guide is a function and its inputs. The function is fixed when sampling compil
 weights, features of a picture, the scale) travel in the stage's frozen weights, so they are arguments of the compiled
 program, and other values of the same shapes don't compile it anew. Gradients of several guides add up.
 
-A new kind of guide is one module with `make(argument, scale, stage) -> Guide`, named in `GUIDES`.
+A new kind of guide is one module with `make(argument, scale, stage) -> Guide` and `named(argument, scale) -> Named`,
+the files and runs that it reads; it is named in `GUIDES`.
 """
 
 import importlib
@@ -21,6 +22,7 @@ import numpy as np
 
 from genjax.diffusion.schedules import Schedule
 from genjax.families.base import GuideFn, ImageSampler
+from genjax.pipelines.named_files import Named
 from genjax.stages import Stage
 from genjax.typing import PyTree
 
@@ -63,6 +65,22 @@ def make(text: str, stage: Stage) -> Guide:
     Raises:
         ValueError: for another form, an unknown name, a scale that is no number, or a guide that doesn't fit the stage.
     """
+    name, argument, strength = _read(text)
+    return importlib.import_module(GUIDES[name]).make(argument, strength, stage)
+
+
+def named(text: str) -> Named:
+    """The files and runs that a guide reads, for a check before the model is loaded.
+
+    Raises:
+        ValueError: for another form than `make` takes, an unknown name, or a scale that is no number.
+    """
+    name, argument, strength = _read(text)
+    return importlib.import_module(GUIDES[name]).named(argument, strength)
+
+
+def _read(text: str) -> tuple[str, str, float]:
+    """(name, argument, scale) of a guide's text."""
     name, _, rest = text.partition(":")
     argument, _, scale = rest.rpartition(":")
     if name not in GUIDES or not argument:
@@ -73,7 +91,7 @@ def make(text: str, stage: Stage) -> Guide:
         strength = math.nan
     if not math.isfinite(strength):
         raise ValueError(f"--guide={text}: the scale {scale!r} is no number; write {USAGE}")
-    return importlib.import_module(GUIDES[name]).make(argument, strength, stage)
+    return name, argument, strength
 
 
 def guide(stage: Stage, guides: Sequence[Guide]) -> Stage:

@@ -10,6 +10,7 @@ import jax
 
 from genjax.losses import perceptual
 from genjax.pipelines.guides import energies, registry
+from genjax.pipelines.named_files import Named
 from genjax.stages import Stage
 from genjax.typing import Image, PerExample, PyTree
 
@@ -25,6 +26,11 @@ def make(path: str, scale: float, stage: Stage) -> registry.Guide:
     """
     registry.check_guidable(stage)
     return energies.make(energy, target(energies.read_picture(path, stage)), scale, stage)
+
+
+def named(path: str, scale: float) -> Named:
+    """The image's file."""
+    return Named(images=(path,))
 
 
 def target(picture: Image) -> PyTree:

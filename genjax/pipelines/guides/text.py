@@ -21,6 +21,7 @@ from genjax.diffusion import denoisers, guidance
 from genjax.families.base import Conditions, ImageTextEncoder
 from genjax.pipelines import prompts
 from genjax.pipelines.guides import energies, registry
+from genjax.pipelines.named_files import Named
 from genjax.stages import Stage
 from genjax.typing import Array, Float, Image, PerExample, PyTree
 
@@ -35,6 +36,15 @@ def make(argument: str, scale: float, stage: Stage) -> registry.Guide:
     folder, text = read_argument("text", argument, scale)
     registry.check_guidable(stage)
     return from_stage(stages.load(folder), text, scale, stage, folder)
+
+
+def named(argument: str, scale: float) -> Named:
+    """The encoder's workdir.
+
+    Raises:
+        ValueError: for another form than "WORKDIR,TEXT".
+    """
+    return Named(runs=(read_argument("text", argument, scale)[0],))
 
 
 def from_stage(encoder: Stage, text: str, scale: float, stage: Stage, name: str = "the encoder") -> registry.Guide:
