@@ -8,6 +8,15 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "genjax/__init__.py").read_text())[1]
 
+DOCS = [
+    "mkdocs>=1.6,<2",
+    "mkdocs-gen-files>=0.6",
+    "mkdocs-literate-nav>=0.6.3",
+    "mkdocs-material>=9.8",
+    "mkdocstrings>=1.0.8",
+    "mkdocstrings-python>=2.0.11",
+]
+TYPES = ["mypy>=2.4"]
 TEST = ["beartype>=0.23", "pytest>=9.2", "pytest-xdist>=3.8", "ruff>=0.17"]
 
 setup(
@@ -37,11 +46,14 @@ setup(
         "scikit-learn>=1.9",
         "tensorboardX>=2.6.5",
         "tensorflow-datasets>=4.9.10",
-        "tokenizers>=0.23",
+        "tokenizers>=0.23.1",
         "tqdm>=4.70",
     ],
     extras_require={
         "test": TEST,
+        "docs": DOCS,
+        "types": TYPES,
+        "dev": [*TEST, *DOCS, *TYPES, "pre-commit>=4.6"],
         "text": ["sentencepiece>=0.2.3"],
         "parity": ["torch>=2.13", "diffusers>=0.42", "transformers>=5.23"],
         "colab": ["ipywidgets>=8.1", "matplotlib>=3.10"],

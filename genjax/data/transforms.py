@@ -86,8 +86,7 @@ def from_array(pixels: np.ndarray) -> UInt8[np.ndarray, "h w c"]:
     """Pixels that somebody else decoded as grey or RGB uint8 [h, w, c].
 
     Args:
-        pixels: [h, w] or [h, w, c] with c in 1 (grey), 2 (grey and alpha), 3 (RGB), 4 (RGB and alpha), as
-        bool, uint8,
+        pixels: [h, w] or [h, w, c] with c in 1 (grey), 2 (grey and alpha), 3 (RGB), 4 (RGB and alpha), as bool, uint8,
             uint16 (upper 8 bits are kept) or float in 0..1.
 
     Raises:
