@@ -26,7 +26,7 @@ from genjax.families.base import Family, Weights
 from genjax.pretrained import registry as pretrained
 from genjax.training import config_check, loop, pins, places, workdir
 from genjax.training import state as state_lib
-from genjax.training.checkpoint import Checkpoints
+from genjax.training.checkpoint import Checkpoints, Restored
 from genjax.typing import DataSpec, Params, PyTree
 
 
@@ -205,8 +205,7 @@ def load(
     fields = ("step", "ema" if shapes.ema else "params", "extra")
     checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
     try:
-        state = _restore(checkpoints, folder, shapes, shardings, fields, step)
-        sums = checkpoints.identity(int(state.step))
+        state, _, sums = _restore(checkpoints, folder, config, (shapes, shardings, fields), step)
     finally:
         checkpoints.close()
     frozen = {name: stage.weights for name, stage in parents.items()}
@@ -224,19 +223,24 @@ def _tokenizer(config: ConfigDict) -> TextTokenizer | None:
     return tokenizers.make(settings.to_dict()) if settings.file else loader.text_tokenizer(config.data.to_dict())
 
 
-def _restore(checkpoints: Checkpoints, folder: Path, shapes, shardings, fields, step: int | None):
-    """The state of a step, or the newest, as far as it is needed."""
+def _restore(checkpoints: Checkpoints, folder: Path, config: ConfigDict, wanted: tuple, step: int | None) -> Restored:
+    """The checkpoint of a step, or the newest, as far as it is `wanted`: shapes, shardings, fields."""
     steps = checkpoints.steps()
     if not steps:
-        raise ValueError(f"{folder} holds no checkpoint yet; train it with launch/train.py --workdir={folder}")
+        last = config.training.num_steps
+        first = min(config.checkpoint.every or last, last)
+        raise ValueError(
+            f"{folder} holds no checkpoint yet, the first is that of step {first}: train it so far with "
+            f"launch/train.py --workdir={folder}"
+        )
     if step is None:
-        return checkpoints.restore_newest(shapes, shardings, fields)[0]
+        return checkpoints.restore_newest(*wanted)
     if step not in steps:
         raise ValueError(
             f"{folder} no longer holds step {step}, which its child was trained on (there are {steps}); "
             "train the child anew"
         )
-    return checkpoints.restore(step, shapes, shardings, fields)[0]
+    return checkpoints.restore(step, *wanted)
 
 
 def example_batch(spec: DataSpec) -> dict[str, jax.ShapeDtypeStruct]:

@@ -20,7 +20,8 @@ def main():
     out = _OUT.value or paths.writable_folder(_SAMPLING.workdir / "samples")
     drawn = _SAMPLING.reconstruct(stage) if _RECONSTRUCT.value else _SAMPLING.draw(stage)
     if jax.process_index() == 0:
-        print(f"wrote {images.save(out, drawn, None if _RECONSTRUCT.value else _SAMPLING.columns(stage))}")
+        written = images.save(out, drawn, None if _RECONSTRUCT.value else _SAMPLING.columns(stage))
+        print(f"wrote {written}, by the checkpoint of step {stage.step}")
 
 
 if __name__ == "__main__":

@@ -42,8 +42,8 @@ class Figures:
         result: as `evaluate` returns it.
     """
 
-    def __init__(self):
-        self.result: dict[str, Any] = {"held_out": {}, "left_out": {}, "notes": []}
+    def __init__(self, step: int):
+        self.result: dict[str, Any] = {"step": step, "held_out": {}, "left_out": {}, "notes": []}
 
     def add(self, what: str, measure: Callable[[], dict[str, Any]]) -> bool:
         """Put in what a function measures, or why it can't; whether it could."""
@@ -84,12 +84,12 @@ def evaluate(
         probe_noises: standard deviations of the noise on those pictures that features are probed with.
 
     Returns:
-        "held_out": metric -> mean over the held-out split; with pictures to judge also "rows" and "receipt", with
-        features also "linear_probe": share of held-out pictures whose class is read from them; of a CLIP "retrieval":
-        data -> shares of captions and pictures that are found; of pictures of prompts "captions": kind of caption ->
-        share of pictures that show all that theirs names (`genjax.metrics.caption_accuracy`); of images without
-        classes "novelty". "left_out": what couldn't be measured -> why. "notes": what has to be known of the rest. A
-        figure that isn't finite is None, and noted.
+        "step": of the checkpoint; "held_out": metric -> mean over the held-out split; with pictures to judge also
+        "rows" and "receipt", with features also "linear_probe": share of held-out pictures whose class is read from
+        them; of a CLIP "retrieval": data -> shares of captions and pictures that are found; of pictures of prompts
+        "captions": kind of caption -> share of pictures that show all that theirs names
+        (`genjax.metrics.caption_accuracy`); of images without classes "novelty". "left_out": what couldn't be measured
+        -> why. "notes": what has to be known of the rest. A figure that isn't finite is None, and noted.
 
     Raises:
         ValueError: for samples of another size than the data's, a likelihood that the family hasn't, or data to probe
@@ -98,7 +98,7 @@ def evaluate(
     check(stage, likelihood, probe_data)
     if drawn is not None and drawn.images.shape[1:] != stage.spec.image_shape:
         raise ValueError(f"samples of {drawn.images.shape[1:]} can't be compared with data of {stage.spec.image_shape}")
-    figures, interface = Figures(), stage.family.interface
+    figures, interface = Figures(stage.step), stage.family.interface
     figures.add("held-out metrics", lambda: {"held_out": held_out(stage, seed)})
     if likelihood:
         figures.add(f"likelihood {likelihood}", lambda: {"held_out": _costly(stage, likelihood, seed)})
@@ -255,5 +255,6 @@ def format_result(result: dict[str, Any]) -> str:
     values = {name: "not finite" if value is None else f"{value:.4g}" for name, value in result["held_out"].items()}
     own = ", ".join(f"{name} {value}" for name, value in values.items())
     lines.append(f"held-out pictures: {own or 'nothing is measured of them'}")
+    lines.append(f"of the checkpoint of step {result['step']}")
     lines += [f"left out: {what}: {why}" for what, why in result["left_out"].items()]
     return "\n".join([*lines, *(f"note: {note}" for note in result["notes"])])

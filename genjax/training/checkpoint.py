@@ -7,7 +7,8 @@ it, so a killed run leaves whole checkpoints only. Only a state whose parameters
 Whoever opens checkpoints to go on from them (the run that owns the workdir) moves a damaged one out of the way, to
 `checkpoints/damaged/STEP`, with a warning, and takes the one before; whoever only reads moves nothing. What can't be
 read for another reason than damage (`genjax.training.damage`) is tried again, then named, and nothing is moved. Of
-several processes the first says which checkpoint is tried, and all take it or none does.
+several processes the first says which checkpoint is tried, and all take it or none does. A run may be read while it is
+trained: a checkpoint that it deletes under the reader's hands is given up for the newest there is by then.
 
 A disk that is full: a checkpoint that can't be written ends the run with one line, since all that is trained from there
 on could be lost; the last whole one stays as it is.
@@ -17,14 +18,13 @@ checkpoint written on eight devices can be checked on one.
 """
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,8 +33,8 @@ from absl import logging
 from orbax.checkpoint import checkpoint_managers
 
 from genjax.core import tree as tree_lib
-from genjax.training import damage
-from genjax.training.damage import DamagedError, OtherStateError, UnreadableError, Verdict, judge
+from genjax.training import damage, pins
+from genjax.training.damage import DamagedError, GoneError, OtherStateError, UnreadableError, Verdict, judge
 from genjax.training.finite import NotFiniteError
 from genjax.training.processes import lead, worst
 from genjax.training.state import TrainState
@@ -45,10 +45,26 @@ ALL = TrainState._fields
 TEMPORARY = "*.orbax-checkpoint-tmp*"
 PAUSES = (0.2, 1.0)
 """Seconds between tries to read what can't be read: so many tries and one more."""
+GONE_LIMIT = 5
+"""Checkpoints deleted while they were read, after which a reader gives up."""
 
 
 class NotSavedError(OSError):
     """A checkpoint can't be written."""
+
+
+class Restored(NamedTuple):
+    """What a checkpoint holds.
+
+    Attributes:
+        state: the requested fields; the others are empty.
+        loader: the loader's state.
+        checksums: field -> checksum, of all fields: what tells the checkpoint from any other.
+    """
+
+    state: TrainState
+    loader: Any
+    checksums: dict[str, int]
 
 
 def checksum(tree: PyTree) -> Array:
@@ -88,7 +104,7 @@ class Checkpoints:
     ):
         self.folder = folder.absolute()
         self._read_only = read_only
-        policies = checkpoint_managers.LatestN(keep), _Pinned(pinned)
+        policies = checkpoint_managers.LatestN(keep), pins.Keep(pinned)
         self._options = ocp.CheckpointManagerOptions(
             preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
             create=False,
@@ -160,8 +176,8 @@ class Checkpoints:
 
     def restore_newest(
         self, shapes: TrainState, shardings: TrainState, fields: tuple[str, ...] = ALL
-    ) -> tuple[TrainState, Any] | None:
-        """The newest whole checkpoint as (state, loader's state), or None if there is no checkpoint at all.
+    ) -> Restored | None:
+        """The newest whole checkpoint, or None if there is no checkpoint at all.
 
         All processes get that of the same step, the newest that is whole for each of them.
 
@@ -172,13 +188,21 @@ class Checkpoints:
 
         Raises:
             OtherStateError, UnreadableError: as `restore`.
-            ValueError: if there are checkpoints but none is whole.
+            ValueError: if there are checkpoints but none is whole, or each is deleted while it is read.
         """
         seen: list[int] = []
+        gone = 0
         while (step := lead(self._newest_but(seen))) >= 0:
             seen.append(step)
             try:
                 return self.restore(step, shapes, shardings, fields)
+            except GoneError as error:
+                gone += 1
+                if gone == GONE_LIMIT:
+                    raise GoneError(
+                        f"{error}, and so were {gone - 1} before it: its run keeps too few checkpoints, for too short; "
+                        "resume it with a greater --config.checkpoint.keep or --config.checkpoint.every"
+                    ) from error
             except DamagedError as error:
                 logging.warning("checkpoint %s of step %d can't be read: %s", self.folder, step, error)
                 self._set_aside(step)
@@ -196,11 +220,12 @@ class Checkpoints:
 
     def restore(
         self, step: int, shapes: TrainState, shardings: TrainState, fields: tuple[str, ...] = ALL
-    ) -> tuple[TrainState, Any]:
-        """The checkpoint of one step as (state, loader's state), on any mesh; arguments as in `restore_newest`.
+    ) -> Restored:
+        """The checkpoint of one step, on any mesh; arguments as in `restore_newest`.
 
         Raises:
             OtherStateError: if it holds other arrays than `shapes`.
+            GoneError: if it is deleted meanwhile, as the run that writes them does with old ones.
             DamagedError: if the bytes read are not those written, or some are missing.
             UnreadableError: if it can't be read for any other reason, after several tries.
         """
@@ -209,7 +234,7 @@ class Checkpoints:
         damaged = [name for name in fields if sums[name] != record["checksums"][name]]
         if worst(len(damaged)):
             raise DamagedError(f"the checksum of {damaged or 'what another process read'} is another than when written")
-        return state, record["loader"]
+        return Restored(state, record["loader"], record["checksums"])
 
     def _retry(self, step: int, read: Callable[[], Any]) -> Any:
         """What `read` gives, in all processes or in none; tried again where it fails, for what may pass."""
@@ -226,8 +251,10 @@ class Checkpoints:
         reason = reason or f"as another process found: {everybody.name.lower()}"
         if everybody is Verdict.OTHER:
             raise OtherStateError(reason)
-        if everybody is Verdict.DAMAGED or (everybody is Verdict.GONE and self._read_only):
+        if everybody is Verdict.DAMAGED:
             raise DamagedError(reason)
+        if everybody is Verdict.GONE and self._read_only:
+            raise GoneError(f"checkpoint {step} in {self.folder} was deleted while it was read")
         if everybody is not Verdict.WHOLE:
             raise UnreadableError(
                 f"checkpoint {step} in {self.folder} can't be read, but nothing shows that it is damaged ({reason}); "
@@ -319,15 +346,3 @@ class Checkpoints:
         self._reader = None
         if self._manager is not None:
             self._manager.reload()
-
-
-@dataclasses.dataclass
-class _Pinned(checkpoint_managers.PreservationPolicy):
-    """Keeps the steps that others have pinned."""
-
-    pinned: Callable[[], set[int]]
-
-    def should_preserve(self, checkpoints, *, context):
-        """For each checkpoint whether it is pinned."""
-        pinned = self.pinned()
-        return [checkpoint.step in pinned for checkpoint in checkpoints]

@@ -44,6 +44,10 @@ class DamagedError(ValueError):
     """Bytes of a checkpoint that were read are not those that were written."""
 
 
+class GoneError(ValueError):
+    """A checkpoint of another run was deleted, by that run, while it was read."""
+
+
 class UnreadableError(ValueError):
     """A checkpoint can't be read for a reason that isn't damage, and that may pass."""
 

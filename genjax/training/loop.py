@@ -88,10 +88,10 @@ class Run:
         """
         restored = self.checkpoints.restore_newest(self.shapes, self.shardings)
         if restored is not None:
-            state, position = restored
+            state = restored.state
             step = int(state.step)
             workdir.check_resumed(self.folder, self.config, step)
-            self.batches.set_state(position)
+            self.batches.set_state(restored.loader)
             print(f"resuming at step {step}", flush=True)
         else:
             state = state_lib.create(self.init, self.key, self.example, self.shardings)

@@ -5,10 +5,13 @@ says whose it is. A pinned checkpoint isn't deleted by `config.checkpoint.keep`;
 may delete the pin too.
 """
 
+import dataclasses
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 from absl import logging
+from orbax.checkpoint import checkpoint_managers
 
 from genjax.core.files import write_json
 
@@ -41,3 +44,19 @@ def steps(workdir: Path) -> set[int]:
     """The pinned steps of a workdir."""
     names = [path.name.split("-")[0] for path in (workdir / FOLDER).glob("*-*.json")]
     return {int(name) for name in names if name.isdigit()}
+
+
+@dataclasses.dataclass
+class Keep(checkpoint_managers.PreservationPolicy):
+    """Keeps the checkpoints that others have pinned.
+
+    Attributes:
+        pinned: the pinned steps; asked whenever a checkpoint is to be deleted.
+    """
+
+    pinned: Callable[[], set[int]]
+
+    def should_preserve(self, checkpoints, *, context):
+        """For each checkpoint whether it is pinned."""
+        pinned = self.pinned()
+        return [checkpoint.step in pinned for checkpoint in checkpoints]

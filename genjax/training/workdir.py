@@ -165,7 +165,9 @@ def read_config(workdir: Path) -> ConfigDict:
     read_stage(workdir)
     path = workdir / "config.json"
     if not path.is_file():
-        raise ValueError(f"{workdir} is not a workdir of genjax: it has no config.json; train one with launch/train.py")
+        inside = sorted(inner.parent.name for inner in workdir.glob("*/config.json"))[:5]
+        way = f"name one of those in it ({', '.join(inside)})" if inside else "train one with launch/train.py"
+        raise ValueError(f"{workdir} is not a workdir of genjax: it has no config.json; {way}")
     content = read_json(path)
     if not isinstance(content.get("family"), str) or not all(isinstance(content.get(part), dict) for part in PARTS):
         raise ValueError(f"{path} is not the config of a run of genjax: it lacks family or one of {', '.join(PARTS)}")

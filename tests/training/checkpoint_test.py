@@ -46,7 +46,7 @@ def save(folder, state, steps, keep=3):
 
 def test_everything_comes_back_bit_for_bit(tmp_path, state):
     save(tmp_path / "c", state, [7])
-    restored, loader = Checkpoints(tmp_path / "c").restore_newest(*targets(state))
+    restored, loader, _ = Checkpoints(tmp_path / "c").restore_newest(*targets(state))
     assert loader == {"next_index": 7}
     want = state._replace(step=jnp.int32(7))
     assert jax.tree.structure(restored) == jax.tree.structure(want)
@@ -85,7 +85,7 @@ def test_damaged_newest_is_warned_of_skipped_and_kept(tmp_path, state, caplog, d
             {"truncated": content[: len(content) // 2], "flipped": content, "emptied": b""}[damage]
         )
     checkpoints = Checkpoints(tmp_path / "c")
-    restored, loader = checkpoints.restore_newest(*targets(state))
+    restored, loader, _ = checkpoints.restore_newest(*targets(state))
     assert int(restored.step) == 1 and loader == {"next_index": 1}
     assert "step 2 can't be read" in caplog.text
     assert len(list((tmp_path / "c" / "damaged").iterdir())) == 1
@@ -148,7 +148,7 @@ def test_checksum_sees_which_array_is_which():
 def test_a_reader_may_take_some_fields_only(tmp_path, state):
     save(tmp_path / "c", state, [7])
     checkpoints = Checkpoints(tmp_path / "c")
-    restored, _ = checkpoints.restore_newest(*targets(state), fields=("step", "ema"))
+    restored, *_ = checkpoints.restore_newest(*targets(state), fields=("step", "ema"))
     assert restored.params == restored.opt_state == restored.extra == () and int(restored.step) == 7
     for a, b in zip(jax.tree.leaves(restored.ema), jax.tree.leaves(state.ema), strict=True):
         assert np.array_equal(a, b)
@@ -239,7 +239,7 @@ def test_a_reader_takes_the_one_before_and_moves_nothing(tmp_path, state, caplog
     save(tmp_path / "c", state, [1, 2])
     next((tmp_path / "c" / "2" / "state" / "d").iterdir()).unlink()
     before = listing(tmp_path)
-    restored, _ = Checkpoints(tmp_path / "c", read_only=True).restore_newest(*targets(state))
+    restored, *_ = Checkpoints(tmp_path / "c", read_only=True).restore_newest(*targets(state))
     assert int(restored.step) == 1 and listing(tmp_path) == before
     assert "step 2 can't be read" in caplog.text and "nothing was moved" in caplog.text
     shutil.rmtree(tmp_path / "c" / "1" / "state")
@@ -249,10 +249,49 @@ def test_a_reader_takes_the_one_before_and_moves_nothing(tmp_path, state, caplog
     assert listing(tmp_path) == before
 
 
+def deleting(reader, monkeypatch, delete):
+    """Call `delete(step)`, as the run that writes them might, between the record and the state of a checkpoint."""
+    restore = reader.restore
+
+    def restore_late(step, args):
+        if "state" in args.keys():
+            delete(step)
+        return restore(step, args=args)
+
+    monkeypatch.setattr(reader, "restore", restore_late)
+
+
+def test_a_checkpoint_that_is_deleted_while_it_is_read_is_given_up_for_the_newest(tmp_path, state, monkeypatch, caplog):
+    folder = tmp_path / "c"
+    save(folder, state, [1, 2])
+    shutil.move(folder / "2", tmp_path / "2")
+    reader = Checkpoints(folder, read_only=True)
+
+    def delete(step):
+        if step == 1:
+            shutil.move(tmp_path / "2", folder / "2")
+            shutil.rmtree(folder / "1")
+
+    deleting(reader.reader, monkeypatch, delete)
+    restored, loader, sums = reader.restore_newest(*targets(state))
+    assert int(restored.step) == 2 and loader == {"next_index": 2} and "can't be read" not in caplog.text
+    assert sums == reader.identity(2)
+
+
+def test_a_reader_gives_up_where_each_checkpoint_is_deleted_while_it_is_read(tmp_path, state, monkeypatch):
+    folder = tmp_path / "c"
+    save(folder, state, [1])
+    reader = Checkpoints(folder, read_only=True)
+    deleting(reader.reader, monkeypatch, lambda step: shutil.move(folder / f"{step}", folder / f"{step + 1}"))
+    with pytest.raises(ValueError, match=r"checkpoint 5 in .* was deleted .*--config.checkpoint.keep") as error:
+        reader.restore_newest(*targets(state))
+    assert "\n" not in str(error.value)
+
+
 def test_a_reader_needs_to_know_nothing_of_the_optimizer(tmp_path, state):
     save(tmp_path / "c", state, [7])
     other = state._replace(opt_state=())
-    restored, _ = Checkpoints(tmp_path / "c", read_only=True).restore_newest(*targets(other), ("step", "ema", "extra"))
+    restored, *_ = Checkpoints(tmp_path / "c", read_only=True).restore_newest(*targets(other), ("step", "ema", "extra"))
     assert np.array_equal(restored.ema["model"]["w"], state.ema["model"]["w"])
 
 

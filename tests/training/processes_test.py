@@ -37,7 +37,7 @@ if own == 1:
     next((root / "1" / "2" / "state" / "d").iterdir()).unlink()
 multihost_utils.sync_global_devices("damaged")
 reader = checkpoint.Checkpoints(root / str(own))
-restored, position = reader.restore_newest(shapes, shardings)
+restored, position, _ = reader.restore_newest(shapes, shardings)
 print("step", int(restored.step), position["next_index"], flush=True)
 
 reader = checkpoint.Checkpoints(root / "0")
