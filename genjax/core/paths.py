@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/")
+_WINDOWS = re.compile(r"[A-Za-z]:\\|\\\\\w")
+_VARIABLE = re.compile(r"\$(\w+|\{\w+\})(/|\Z)")
 
 
 def local(text: str | os.PathLike) -> Path:
@@ -16,7 +18,8 @@ def local(text: str | os.PathLike) -> Path:
             latter.
 
     Raises:
-        ValueError: for an empty one, the address of other storage than local files, or an unknown home.
+        ValueError: for an empty one, the address of other storage than local files, an unknown home, a path of Windows
+            or of a variable, or control characters.
     """
     text = os.fspath(text)
     if not text.strip():
@@ -31,6 +34,12 @@ def local(text: str | os.PathLike) -> Path:
         )
     if "\0" in text:
         raise ValueError(f"{text!r} has a NUL in it, which no path can have")
+    if found := re.search(r"[\x01-\x1f\x7f]", text):
+        raise ValueError(f"{text!r} has {found[0]!r} in it, a line's end or another control character: leave it out")
+    if os.sep == "/" and _WINDOWS.match(text):
+        raise ValueError(f"{text} is a path of Windows: write it as this machine has it, with /")
+    if _VARIABLE.match(text) and not os.path.exists(text):
+        raise ValueError(f"{text} begins with a variable that the shell has not filled in: take the quotes off")
     path = os.path.expanduser(text)
     if path.startswith("~") and not Path(path).exists():
         raise ValueError(f"there is no home folder for {Path(path).parts[0]!r}: write the whole path")

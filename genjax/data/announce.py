@@ -94,12 +94,16 @@ def summary(about: About, spec: DataSpec, image_size: int = 0) -> str:
     splits = sorted(about.splits.items(), key=lambda item: (order.get(item[0], 3), item[0]))
     parts = [
         f"{classes} ({names})" if names else classes,
-        *(["captions" + (f" ({about.uncaptioned} images have none)" if about.uncaptioned else "")] * spec.has_text),
+        *(["captions" + (f" ({_none(about.uncaptioned)})" if about.uncaptioned else "")] * spec.has_text),
         ", ".join(f"{split} {size}" for split, size in splits),
         *([_skipped(about)] if about.skipped else []),
         *([_sizes(about, image_size)] if about.sizes and image_size else []),
     ]
     return f"{about.title}: {'; '.join(parts)}"
+
+
+def _none(count: int) -> str:
+    return "1 image has none" if count == 1 else f"{count} images have none"
 
 
 def _skipped(about: About) -> str:

@@ -3,6 +3,7 @@
 import os
 import unicodedata
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from genjax.data import metadata, notes
@@ -59,6 +60,7 @@ class _Reader:
     def __init__(self, root: str, listing: Listing):
         self._root, self._listing = root, listing
         self._files = {file.name: file for file in listing.files}
+        self._by_case = unique_by_case(self._files)
         self._images = [file for file in listing.files if suffix_of(file.name) in SUFFIXES]
         self._captions: dict[str, dict[str, str]] = defaultdict(dict)
         for name in self._files:
@@ -158,6 +160,7 @@ class _Reader:
         labelled = any(row.label is not None for row in table.rows)
         if table.labelled and not labelled:
             self._notes.append(f"all labels in {shown(path)} are missing, so there are no classes")
+        self._notes += notes.of_minus_one(path, {row.label for row in table.rows})
         for row in table.rows:
             name = self._find(prefix, row.file_name)
             file = self._files.get(name) or self._elsewhere(name)
@@ -195,7 +198,8 @@ class _Reader:
 
     def _find(self, prefix: str, file_name: str) -> str:
         """A row's image below the folder, the same however it is written: `\\` is understood as `/`, spaces around a
-        name are left out, and the whole path is as good as a relative one, where that is the file that is there."""
+        name are left out, small and capital letters are the same where one file alone is meant, and the whole path is
+        as good as a relative one, where that is the file that is there."""
         root = os.path.abspath(self._root) + "/"
         for one in (file_name, file_name.replace("\\", "/"), file_name.strip(), file_name.replace("\\", "/").strip()):
             written = os.path.join(root, prefix, one)
@@ -203,8 +207,8 @@ class _Reader:
             if ".." in one and os.path.realpath(written) != os.path.realpath(root + name):
                 continue  # The folder before the `..` is a link.
             for form in (name, unicodedata.normalize("NFD", name), unicodedata.normalize("NFC", name)):
-                if form in self._files:
-                    return form
+                if form in self._files or form.lower() in self._by_case:
+                    return form if form in self._files else self._by_case[form.lower()]
         return file_name if os.path.isabs(file_name) else prefix + file_name
 
     def _none_is_there(self, prefix: str, file_name: str) -> str:
@@ -319,6 +323,14 @@ class _Reader:
             said.append(listed(names) if few else f"{len(names)} files {suffix or 'without an ending'}")
         if said:
             self._notes.append(f"not read: {', '.join(said)}")
+
+
+def unique_by_case(names: Iterable[str]) -> dict[str, str]:
+    """Name in lower case -> name, of those that no other one is like."""
+    found = defaultdict(list)
+    for name in names:
+        found[name.lower()].append(name)
+    return {lower: same[0] for lower, same in found.items() if len(same) == 1}
 
 
 def _by_top(entries: list[Entry]) -> dict[str, list[Entry]]:

@@ -38,6 +38,7 @@ _MISSING = frozenset(
 """What pandas reads as missing, as it is written there: a class called `none` is one."""
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 _ROW_START = re.compile(r"^[^,;\t|\"]+\.(png|jpe?g|webp|bmp|gif|tiff?|avif|heic)[,;\t|]", re.IGNORECASE | re.MULTILINE)
 
 
@@ -294,7 +295,12 @@ def _labels(path: str, raw: _Raw) -> dict[int, str]:
     """Line -> class, where it has one. Where all are numbers, whole ones are written as such: 1.0 is 1."""
     found = {line: _label(path, line, values.get("label")) for line, values in raw.rows}
     labels = {line: label for line, label in found.items() if label is not None}
-    if all(_NUMBER.fullmatch(label) for label in labels.values()):
+    infinite = [line for line, label in labels.items() if _INFINITE.fullmatch(label)]
+    numbers = sum(bool(_NUMBER.fullmatch(label)) for label in labels.values())
+    if infinite and numbers and numbers + len(infinite) == len(labels):
+        line = infinite[0]
+        raise ValueError(f"{shown(path)}: line {line}: the label is {labels[line]}, and others are numbers")
+    if numbers == len(labels):
         return {line: _whole(label) for line, label in labels.items()}
     return labels
 

@@ -25,6 +25,14 @@ def of_accents(tops: Sequence[str]) -> list[str]:
     return [f"folders that write their accents in two ways are one class: {listed(twice, _FEW)}"] if twice else []
 
 
+def of_minus_one(table: str, labels: set[str | None]) -> list[str]:
+    """A note of a class called -1 beside those that are counted from 0 on: many people mean that there is none."""
+    negative = {label for label in labels if label and label.startswith("-")}
+    if negative != {"-1"} or not all(label.isdigit() for label in labels - negative - {None}):
+        return []
+    return [f"-1 is a class of {shown(table)} like any other: where it means that there is none, leave the label empty"]
+
+
 def of_links(entries: Sequence[Entry], files: Mapping[str, File]) -> list[str]:
     """A note of images that are the same file in two places."""
     places = defaultdict(list)

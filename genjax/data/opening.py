@@ -40,6 +40,7 @@ _KEY_SCALES = {"L;2": 85, "L;4": 17}
 _HEAD = 2**16
 _INSTEAD = (
     (rb"(?s)....ftyp(hei|hev|mif1|msf1)", "an image of HEIC, which Pillow can't read: save it as JPEG or PNG"),
+    (rb"(?s)....ftypavi[fs]", "an image of AVIF that is cut short or damaged"),
     (rb"(?s)....ftyp", "a video or an image of a kind that Pillow can't read: save it as JPEG or PNG"),
     (rb"\s*(<\?xml[^>]*>\s*)?<svg", "a drawing of SVG, which has no pixels: save it as PNG"),
     (rb"%PDF", "a PDF and no image: save it as PNG"),

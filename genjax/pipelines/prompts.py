@@ -4,6 +4,7 @@ A prompt is never refused for its words. What is lost of one that is too long, a
 are told of, once a prompt; the empty prompt asks for nothing, which is what a model draws without a condition.
 """
 
+import json
 import logging
 import re
 from collections.abc import Sequence
@@ -106,4 +107,14 @@ def read_file(path: str | Path) -> list[str]:
     found = [line.strip() for line in lines if line.strip()]
     if not found:
         raise ValueError(f"{path} has no prompts: write one a line")
+    if _is_json(text) or _is_json(found[0]):
+        raise ValueError(f"{path} is JSON: write one prompt a line, without brackets and quotes")
     return found
+
+
+def _is_json(text: str) -> bool:
+    """Whether a text is a list or an object of JSON."""
+    try:
+        return isinstance(json.loads(text), (list, dict))
+    except (ValueError, RecursionError):
+        return False

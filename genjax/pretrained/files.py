@@ -44,6 +44,7 @@ _OTHER_FILES = (
     (rb"\s*<\?xml", "an XML text, and a file of weights is expected"),
     (rb"\s*[\[{]\s*[\"\]}]", "a JSON text, and a file of weights is expected"),
     (rb"\x80[\x02-\x05]", "a bare pickle, as PyTorch wrote before 1.6: torch.load it there and torch.save it again"),
+    (rb"GGUF", "a GGUF file, whose weights are quantized: fetch the safetensors that it was made of"),
     (rb"\x89HDF", "an HDF5 file, and safetensors or a file of PyTorch is expected"),
     (rb"\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf", "a compressed file: unpack it first"),
     (rb"\x93NUMPY", "a single numpy array, and safetensors or a file of PyTorch is expected"),

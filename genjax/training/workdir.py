@@ -22,7 +22,7 @@ from genjax.core import files
 from genjax.core.files import write_json
 from genjax.data import identity, tokenizers
 from genjax.data.tokenizers import TextTokenizer
-from genjax.training import checkpoint, optim, places
+from genjax.training import checkpoint, noted, optim, places
 from genjax.typing import DataSpec
 
 CHANGEABLE = (
@@ -105,7 +105,7 @@ def read_pipeline(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     content = read_json(path)
-    if not (isinstance(content.get("stages"), list) and content["stages"]):
+    if not noted.is_chain(content.get("stages")):
         raise ValueError(f"{path} names no stages: run launch/pipeline.py again")
     return content
 
@@ -137,10 +137,10 @@ def read_stage(workdir: Path) -> dict[str, Any]:
     path = workdir / "stage.json"
     if not path.is_file():
         return {}
-    noted = read_json(path)
-    found = noted.get("format")
+    content = read_json(path)
+    found = content.get("format")
     if type(found) is not int or found != FORMAT:
-        versions, commit = noted.get("versions"), noted.get("commit")
+        versions, commit = content.get("versions"), content.get("commit")
         version = versions.get("genjax") if isinstance(versions, dict) else None
         named = f"genjax {version}{f' (commit {commit})' if commit else ''}" if version else ""
         raise ValueError(
@@ -148,12 +148,12 @@ def read_stage(workdir: Path) -> dict[str, Any]:
             f"format {FORMAT}: use {named or 'the version that wrote it, which it does not name'}, or train anew in "
             "another folder"
         )
-    return noted
+    return content
 
 
 def read_stages(workdir: Path) -> dict[str, dict[str, Any]]:
     """The upstream stages that a run was trained on: name -> which checkpoint; none of a fresh workdir."""
-    return read_stage(workdir).get("stages", {})
+    return noted.upstream(workdir / "stage.json", read_stage(workdir).get("stages", {}))
 
 
 def read_config(workdir: Path) -> ConfigDict:
@@ -179,14 +179,7 @@ def read_config(workdir: Path) -> ConfigDict:
 
 def read_spec(workdir: Path) -> DataSpec | None:
     """What the data of a run is, as `claim` noted it; None of a fresh workdir."""
-    noted = read_stage(workdir).get("data")
-    if noted is None:
-        return None
-    try:
-        return DataSpec(**{name: tuple(value) if isinstance(value, list) else value for name, value in noted.items()})
-    except TypeError as error:
-        path = workdir / "stage.json"
-        raise ValueError(f"{path} says of the data what this version of genjax doesn't know ({error})") from None
+    return noted.data_spec(workdir / "stage.json", read_stage(workdir).get("data"))
 
 
 def _find_codes(workdir: Path, encoded: str) -> str:
@@ -254,12 +247,12 @@ def check_data(workdir: Path, found: DataSpec, accept_changed: bool = False) -> 
     Raises:
         ValueError: naming the first difference.
     """
-    noted = read_spec(workdir)
-    if noted is None:
+    before = read_spec(workdir)
+    if before is None:
         return
-    if difference := identity.compare(noted, found, contents=False):
+    if difference := identity.compare(before, found, contents=False):
         raise ValueError(f"the data is not what {workdir} was trained on: {difference}; choose another --workdir")
-    if (difference := identity.compare(noted, found)) and not accept_changed:
+    if (difference := identity.compare(before, found)) and not accept_changed:
         raise ValueError(
             f"the data is not what {workdir} was trained on: {difference}. "
             "Train on with it by --accept_changed_data, or choose another --workdir"

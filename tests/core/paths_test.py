@@ -31,13 +31,28 @@ def test_other_storage_is_refused(text):
         paths.local(text)
 
 
-@pytest.mark.parametrize(("text", "words"), [("", "empty"), (" ", "empty"), ("a\0b", "NUL"), ("file:///a/b", " /a/b$")])
+NO_PATHS = [
+    ("", "empty"),
+    (" ", "empty"),
+    ("a\0b", "NUL"),
+    ("file:///a/b", " /a/b$"),
+    ("runs/x\n", "control character"),
+    ("runs\t/x", "control character"),
+    ("C:\\runs\\x", "path of Windows"),
+    ("\\\\server\\share", "path of Windows"),
+    ("$HOME/x", "the shell has not filled in"),
+    ("${SCRATCH}", "the shell has not filled in"),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), NO_PATHS)
 def test_what_is_no_path(text, words):
     with pytest.raises(ValueError, match=words):
         paths.local(text)
 
 
 def test_colons_that_are_no_scheme():
+    assert paths.local("a$b/c") == Path("a$b/c")
     assert paths.local("run:3") == Path("run:3") and paths.local("./gs:/x") == Path("gs:/x")
 
 

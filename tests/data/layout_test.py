@@ -309,7 +309,7 @@ def test_two_names_of_one_image_with_two_labels_are_refused(tmp_path):
         ("/old/disk/1.png", r" \(is it 1.png\?\)"),
         ("C:\\pics\\1.png", r" \(is it 1.png\?\)"),
         ("1", r" \(is it 1.png\?\)"),
-        ("1.PNG", r" \(is it 1.png\?\)"),
+        ("2/1.PNG", r" \(is it 1.png\?\)"),
         ("*.png", ""),
     ],
 )
@@ -344,7 +344,7 @@ def test_images_without_a_label_are_skipped_counted_and_named(tmp_path, caplog, 
     assert source.spec.class_names == ("cat", "dog") and len(source.records) == 2
     said = capsys.readouterr().err
     assert "2 of 4 files skipped, 2 of them without a label, named above" in said
-    assert "captions (1 images have none)" in said
+    assert "captions (1 image has none)" in said
     assert "2.png (no label in metadata.csv, and others have)" in warned(caplog)
 
 
@@ -365,3 +365,25 @@ def test_stylegan_s_images_without_a_label_are_skipped(tmp_path, capsys):
     source = announce.open_data(f"folder:{tmp_path}", "all")
     assert source.spec.class_names == ("5", "7") and len(source.records) == 2
     assert "1 of 3 files skipped, 1 of them without a label" in capsys.readouterr().err
+
+
+def test_names_in_a_table_are_found_in_any_case_where_one_file_is_meant(tmp_path, caplog):
+    for name in ("1.JPeG", "2.jpg", "3.png", "3.PNG"):
+        paint(tmp_path / name, format="PNG")
+    (tmp_path / "metadata.csv").write_text("file_name,text\n1.jpeg,a\n2.JPG,b\n3.PNG,c\n3.Png,d\n")
+    records = read(tmp_path)[1]
+    assert {record["file_name"]: record["text"] for record in records} == {"1.JPeG": "a", "2.jpg": "b", "3.PNG": "c"}
+    assert "3.Png (no such file)" in warned(caplog), "it may be either"
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"), [("-1,0,1", True), ("-1,cat,dog", False), ("-1,-2,1", False), ("0,1,2", False)]
+)
+def test_a_class_called_minus_one_is_told_of(tmp_path, caplog, labels, said):
+    rows = ["file_name,label"]
+    for number, label in enumerate(labels.split(",")):
+        paint(tmp_path / f"{number}.png")
+        rows.append(f"{number}.png,{label}")
+    (tmp_path / "metadata.csv").write_text("\n".join(rows))
+    assert read(tmp_path)[0].spec.num_classes == 3
+    assert ("-1 is a class of metadata.csv like any other" in warned(caplog)) == said

@@ -238,3 +238,9 @@ def test_json_that_no_file_system_and_no_text_can_hold(tmp_path, row, message):
 def test_a_name_in_bytes_that_are_no_utf8_can_be_written_in_json(tmp_path):
     found = jsonl(tmp_path, '{"file_name": "\\udce9.png", "text": "x"}')
     assert found.rows[0].file_name == "\udce9.png"
+
+
+def test_infinity_among_numbers_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="metadata.csv: line 3: the label is -inf, and others are numbers"):
+        table(tmp_path, "file_name,label\na.png,1\nb.png,-inf\n")
+    assert table(tmp_path, "file_name,label\na.png,x\nb.png,inf\n").rows[1].label == "inf"

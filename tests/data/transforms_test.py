@@ -203,6 +203,7 @@ def broken_files() -> dict[str, tuple[bytes, str]]:
         "page.png": (b"\n <!DOCTYPE html><html>404", "is a web page"),
         "lfs.png": (b"version https://git-lfs.github.com/spec/v1\noid", "run `git lfs pull`"),
         "photo.jpg": (b"\0\0\0\x18ftypheic" + bytes(40), "is an image of HEIC, which Pillow can't read: save it as"),
+        "cut.avif": (b"\0\0\0\x20ftypavif" + bytes(40), "is an image of AVIF that is cut short or damaged"),
         "film.png": (b"\0\0\0\x18ftypisom" + bytes(40), "is a video or an image of a kind that Pillow can't read"),
         "drawing.png": (b"<?xml version='1.0'?>\n<svg/>", "is a drawing of SVG, which has no pixels: save it as PNG"),
         "archive.png": (b"PK\x03\x04rest", "is an archive and no image: unpack it"),

@@ -30,6 +30,9 @@ def test_a_file_in_any_encoding_that_it_names(tmp_path, encoding):
         ("a cat".encode("utf-16-le"), "prompts.txt holds the control character"),
         (b"\x89PNG\r\n\x1a\n\0\0", "prompts.txt is not UTF-8"),
         (b"", "has no prompts"),
+        (b'["a cat",\n "a dog"]', "prompts.txt is JSON: write one prompt a line"),
+        (b'{"text": "a cat"}\n{"text": "a dog"}\n', "prompts.txt is JSON: write one prompt a line"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "prompts.txt is a git-lfs pointer"),
         (b"\xef\xbb\xbf \n\t\n", "has no prompts"),
     ],
 )

@@ -50,6 +50,7 @@ def test_bfloat16_is_read_and_float8_is_named(tmp_path):
         (b"\xef\xbb\xbf\n  <html lang='en'>", "is a web page"),
         (b'{"error": "not found"}', "is a JSON text"),
         (b"\x80\x02", "is a bare pickle, as PyTorch wrote before 1.6"),
+        (b"GGUF\3\0\0\0", "is a GGUF file"),
         (b"\x89HDF\r\n\x1a\n", "is an HDF5 file"),
         (b"\x1f\x8b\x08rest", "is a compressed file"),
         (b"PK\x03\x04rest", "is cut short or damaged"),
