@@ -87,7 +87,16 @@ def commands(root):
                     yield Command(page, settings, words[0], words[1:])
 
 
-COMMANDS = [command for command in commands(ROOT) if command.launched]
+def launched(root):
+    """The commands that start a program of `launch/`; what several pages say is there once."""
+    found = {}
+    for command in commands(root):
+        if command.launched:
+            found.setdefault((*command.settings.items(), *command.arguments), command)
+    return list(found.values())
+
+
+COMMANDS = launched(ROOT)
 
 
 def needed(number):
@@ -176,7 +185,8 @@ class Pages:
     def __init__(self, root: Path, folder: Path):
         self._root, self._folder = root, folder
         self._ended: dict[int, tuple[int, str]] = {}
-        for name in ("picture", "other", "from", "to", "heart"):
+        named = {name for command in COMMANDS for word in command.arguments for name in re.findall(r"(\w+)\.png", word)}
+        for name in named - {"mask"}:
             values = np.random.default_rng(len(name)).integers(0, 256, (8, 8, 1), np.uint8)
             Image.fromarray(values.repeat(4, 0).repeat(4, 1)[..., 0]).save(folder / f"{name}.png")
         Image.fromarray(np.repeat(np.uint8([[255] * 16 + [0] * 16]), 32, 0)).save(folder / "mask.png")
@@ -196,7 +206,7 @@ class Pages:
         return self._ended[number]
 
     def _run(self, command: Command) -> tuple[int, str]:
-        flags = [flag.replace("/path/to/pictures", f"{self._folder}/pictures") for flag in shortened(command)]
+        flags = [re.sub(r"/path/to/\w+", f"{self._folder}/pictures", flag) for flag in shortened(command)]
         words = [sys.executable, str(self._root / "launch" / f"{command.launched}.py"), *flags]
         words = [re.sub(r"(?<=[=:])configs/", f"{self._root}/configs/", word) for word in words]
         environment = {**os.environ, **command.settings, "PYTHONPATH": str(self._root)}
