@@ -10,6 +10,10 @@ def pages(root):
     return [root / "README.md", root / "CONTRIBUTING.md", *sorted((root / "docs").rglob("*.md"))]
 
 
+def test_the_readme_is_short(root):
+    assert len((root / "README.md").read_text().split()) <= 900
+
+
 def test_links_lead_somewhere(root):
     dead = []
     for page in pages(root):
