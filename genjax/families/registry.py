@@ -1,6 +1,7 @@
 """The table of families: name -> module whose `build` makes it, imported only when asked for."""
 
 import importlib
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -54,8 +55,13 @@ def build(
         parents: interfaces of the upstream stages, by name.
 
     Raises:
-        ValueError: for an unknown name, and for settings that the family refuses.
+        ValueError: for an unknown name, and for settings that the family refuses, or that lack a field.
     """
     if name not in FAMILIES:
         raise ValueError(f"unknown family {name!r}; config.family is one of {', '.join(sorted(FAMILIES))}")
-    return importlib.import_module(FAMILIES[name]).build(model, sampling, spec, parents)
+    try:
+        return importlib.import_module(FAMILIES[name]).build(model, sampling, spec, parents)
+    except TypeError as error:  # of a network or another part that is made of a section's fields
+        if not re.search(r"__(init|new)__\(\) (missing|got an unexpected)|^missing a required argument: ", str(error)):
+            raise
+        raise ValueError(f"config.model of the family {name} doesn't fit its parts: {error}") from error

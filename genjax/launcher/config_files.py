@@ -8,7 +8,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict
 
-from genjax.core import paths
+from genjax.core import files, paths
 
 
 def read(text: str) -> ConfigDict:
@@ -27,7 +27,7 @@ def read(text: str) -> ConfigDict:
         raise ValueError(f"{path} has no variants: leave :{variant} out")
     try:
         config = get_config(variant) if colon else get_config()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(_told(path, error)) from error
     if not isinstance(config, ConfigDict):
         raise ValueError(f"get_config() of {path} returns a {type(config).__name__}: it has to return a ConfigDict")
@@ -39,17 +39,19 @@ def _load(path: Path):
     spec = importlib.util.spec_from_file_location("config_file", path)
     if path.suffix != ".py" or spec is None or spec.loader is None:
         raise ValueError(f"{path} is no config: a config is a Python file, such as configs/ddpm_digits.py")
+    if found := files.instead(files.read_head(path)):
+        raise ValueError(f"{path} is {found}")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(_told(path, error)) from error
     if not callable(getattr(module, "get_config", None)):
         raise ValueError(f"{path} has no get_config(): it is no config, but may be what configs are made of")
     return module.get_config
 
 
-def _told(path: Path, error: Exception) -> str:
+def _told(path: Path, error: BaseException) -> str:
     """Where in the file what went wrong."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}: {error.msg}"

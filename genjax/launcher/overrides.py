@@ -212,8 +212,6 @@ def _element(before: tuple, name: str) -> tuple[Callable[[Any], bool], str]:
         return _is_text, "texts"
     if before and all(isinstance(one, bool) for one in before):
         return (lambda value: isinstance(value, bool)), "True or False"
-    if before and all(isinstance(one, int) for one in before):
-        return (lambda value: isinstance(value, int) and not isinstance(value, bool)), "whole numbers"
     if all(isinstance(one, (int, float)) for one in before):
         return _is_number, "numbers"
     return (lambda value: value is not None), "values"

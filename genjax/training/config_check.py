@@ -73,9 +73,18 @@ RANGES: dict[str, Range] = {
     r"model\.(.+\.)?(beta_start|beta_end)": Range(0, 1, above=True, below=True),
     r"model\.(.+\.)?(fit_steps|kl_annealing_steps|tokenizer_size|depth|shared_dim|head_channels)": COUNT_OR_0,
     r"model\.(.+\.)?(num_\w+|\w*width|\w+_dim|\w*kernel\w*|patch_size|bottom_size|dim|interval|\w+_steps)": COUNT,
+    r"model\.(.+\.)?(attention_resolutions|depths|hidden|downs)": COUNT,
+    r"model\.(.+\.)?channel_mult": POSITIVE,
+    r"sampling\.guidance_interval": AT_LEAST_0,
     r"model\.(.+\.)?(low_res\.size|max_length|min_block|iwae_samples|mlp_ratio|feature_depth|base)": COUNT,
 }
 """Pattern of a whole field's name -> range, the first that fits. A number that none fits has only to be finite."""
+
+TEXTS = re.compile(r"family|init_from|data\.(name|split|eval_split|data_dir|crop|encoded)|stages\.\w+\.workdir")
+"""Fields that are texts in every config."""
+NUMBERS = re.compile(r"data\.(max_broken|tokenizer\.(length|vocab_size|dropout))")
+"""Fields that are numbers wherever they are."""
+INTERVAL = "sampling.guidance_interval"
 
 SECTIONS = ("family", "data", "model", "optimizer", "training", "mesh", "checkpoint", "log", "sampling", "stages")
 PATHS = re.compile(r"stages\.\w+\.workdir|init_from|data\.(name|data_dir|encoded|tokenizer\.file)")
@@ -134,10 +143,20 @@ def _check_value(name: str, value: Any) -> None:
     """A number in its range; a field that is one in every config may be nothing else."""
     if re.fullmatch(r"model\.(.+\.)?(param_)?dtype", name):
         _check_dtype(name, value)
+    if TEXTS.fullmatch(name) and not isinstance(value, str):
+        raise ValueError(f"config.{name}={value!r} must be a text")
+    if name == INTERVAL and value != () and not _is_interval(value):
+        raise ValueError(f"config.{name}={value!r} must be (low, high), or () for none")
     within = range_of(name)
     for number in value if isinstance(value, (tuple, list)) else (value,):
-        if name in REQUIRED or (isinstance(number, (int, float)) and not isinstance(number, bool)):
+        is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
+        if is_number or name in REQUIRED or NUMBERS.fullmatch(name):
             within.check(f"config.{name}", number)
+
+
+def _is_interval(value: Any) -> bool:
+    """Whether a value is (), or two numbers in their order."""
+    return isinstance(value, (tuple, list)) and len(value) in (0, 2) and list(value) == sorted(value)
 
 
 @functools.cache
@@ -150,6 +169,8 @@ def range_of(name: str) -> Range:
 def _local(name: str, text: str) -> str:
     """A field that names a file, as this machine has it; `folder:PATH` and `KIND:PATH` keep what is before the path."""
     kind, _, path = text.partition(":")
+    if name == "data.name" and text.startswith(("/", "./", "../", "~")):
+        raise ValueError(f"config.data.name={text} is a path: write folder:{text} for a folder of images")
     if name == "data.name" and kind != "folder":
         if re.match(r"\w+:/", text):
             raise ValueError(f"config.data.name={text}: write folder:/path for images on this machine")

@@ -35,7 +35,12 @@ def _config(**changed):
         ("data.read_threads", [0], [1]),
         ("data.image_size", [0, -8], [8]),
         ("data.channels", [0], [3]),
-        ("data.tokenizer.length", [0], [16]),
+        ("data.tokenizer.length", [0, "16", None], [16]),
+        ("data.tokenizer.vocab_size", [-5, "x", 300.5], [300]),
+        ("data.max_broken", [-0.1, "1%", math.nan, None], [0.5]),
+        ("model.network.channel_mult", [(0,), (1, -2), (math.nan,)], [(1, 2), (0.5, 1)]),
+        ("model.network.attention_resolutions", [(-8,), (0,)], [(), (8, 4)]),
+        ("sampling.guidance_interval", [(-1.0, 2.0)], [(), (0.0, 2.0)]),
         ("checkpoint.every", [-1], [0]),
         ("checkpoint.keep", [0, -1], [1]),
         ("log.every", [-1], [0, 10]),
@@ -109,6 +114,25 @@ def test_paths_are_of_this_machine(monkeypatch, tmp_path):
 def test_paths_elsewhere_are_refused(field, value):
     with pytest.raises(ValueError, match=f"^config.{field}={value}: "):
         config_check.check(_config(**{field: value}))
+
+
+@pytest.mark.parametrize("value", [(3.0, 1.0), (1.0,), (1.0, 2.0, 3.0), 2.0])
+def test_an_interval_has_two_ends_in_order(value):
+    with pytest.raises(ValueError, match=r"^config.sampling.guidance_interval=.* must be \(low, high\), or \(\)"):
+        config_check.check(_config(**{"sampling.guidance_interval": value}))
+
+
+@pytest.mark.parametrize("field", ["data.name", "data.split", "data.data_dir", "init_from", "family", "data.crop"])
+@pytest.mark.parametrize("value", [None, 3, True, ("a",)])
+def test_texts_are_texts(field, value):
+    with pytest.raises(ValueError, match=f"^config.{field}=.* must be a text|has no field"):
+        config_check.check(_config(**{field: value}))
+
+
+@pytest.mark.parametrize("path", ["/data/pets", "./pets", "../pets", "~/pets"])
+def test_a_path_of_images_is_told_how_it_is_written(path):
+    with pytest.raises(ValueError, match=f"config.data.name={path} is a path: write folder:{path} for a"):
+        config_check.check(_config(**{"data.name": path}))
 
 
 def test_what_is_no_config_of_a_run():
