@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from genjax.core import images, numerics, rng, tree
+from genjax.core import files, images, numerics, rng, tree
 
 KEY = jax.random.key(0)
 
@@ -124,6 +124,13 @@ def test_a_strip_of_images_stands_under_its_own_caption_also_where_that_comes_ba
     parts = [slice(start, start + length) for start in range(0, len(captions), length)]
     strips = [images.make_captioned_grid(pixels[part], captions[part], columns=1) for part in parts]
     np.testing.assert_array_equal(images.make_captioned_grid(pixels, captions, columns=1), np.concatenate(strips))
+
+
+def test_json_has_nan_only_where_it_may(tmp_path):
+    files.write_json(tmp_path / "any.json", {"x": float("nan")})
+    with pytest.raises(ValueError, match="JSON"):
+        files.write_json(tmp_path / "strict.json", {"x": float("nan")}, allow_nan=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["any.json"]
 
 
 def test_largest_is_the_maximum_and_its_gradient_goes_to_the_first():
