@@ -14,7 +14,7 @@ from genjax.families.base import Weights
 from genjax.launcher import startup
 from genjax.launcher.sampling_flags import SamplingFlags
 from genjax.metrics import report
-from genjax.pipelines import chain, encoding, evaluation, images, plan
+from genjax.pipelines import chain, encoding, evaluation, images, plan, sample_files
 from genjax.training import places
 
 CONFIG = "--config=configs/ddpm_digits.py:tiny"
@@ -133,8 +133,10 @@ def test_evaluate(run, noted, tmp_path):
     assert notes["evaluate"] == ("load", tmp_path / "w", "samples", 0, "", [], [0.0])
     assert notes["write_report"] == (tmp_path / "w" / "evaluation.json", {"held_out": 2.0})
     words = ["--likelihood=ode", "--probe_data=a", "--probe_data=b", "--probe_noise=0.5", "--probe_noise=1"]
+    held = noted(sample_files, "read", "read from the file")
     run("evaluate", *words, f"--samples={tmp_path / 's.npz'}")
-    assert notes["check"] == ("load", "ode", ["a", "b"]) and notes["samples"][1:] == ("load", tmp_path / "s.npz")
+    assert held["read"] == (tmp_path / "s.npz",) and notes["samples"][1:] == ("load", "read from the file")
+    assert notes["check"] == ("load", "ode", ["a", "b"])
     assert notes["evaluate"][4:] == ("ode", ["a", "b"], [0.5, 1.0])
     run("evaluate", "--fill_holes")
     assert notes["evaluate"][2] is None and notes["write_report"][1] == {"holes": 1.0, "held_out": 2.0}
