@@ -135,10 +135,13 @@ def test_unguided_it_sees_the_label_once_or_none_and_shows_the_way_where_it_is_a
     assert all(call.label is None for call in nets.taken())
 
 
-@pytest.mark.parametrize("variance", [None, "fixed_small", "fixed_large"])
-def test_ancestral_steps_have_the_variance_that_was_learned_or_is_asked_for(nets, variance):
+@pytest.mark.parametrize(
+    ("learned", "variance"), [(True, None), (True, "fixed_small"), (True, "fixed_large"), (False, None)]
+)
+def test_ancestral_steps_have_the_variance_that_was_learned_or_is_asked_for(nets, learned, variance):
+    """Where none was learned and none is set it is the smaller one, beta tilde."""
     sampler = {"name": "ancestral"} | ({"variance": variance} if variance else {})
-    family = build(conditional=True, learned_variance=True, draw={"sampler": sampler, "noise_scale": 0.5})
+    family = build(conditional=True, learned_variance=learned, draw={"sampler": sampler, "noise_scale": 0.5})
     found = family.sample(WEIGHTS, conditions(), KEY).images
     x = 0.5 * noise(0)
     small_of_all = []
@@ -148,7 +151,7 @@ def test_ancestral_steps_have_the_variance_that_was_learned_or_is_asked_for(nets
     for step, (cur, nxt) in enumerate(zip(TIMES[:-1], TIMES[1:])):
         x0, out = estimate(x, cur)
         small, large = small_of_all[step]
-        share = {None: (out + 1) / 2, "fixed_small": 0.0, "fixed_large": 1.0}[variance]
+        share = {None: (out + 1) / 2 if learned else 0.0, "fixed_small": 0.0, "fixed_large": 1.0}[variance]
         log_variance = share * np.log(large) + (1 - share) * np.log(small)
         r = ALPHA[cur] * SIGMA[nxt] / ALPHA[nxt] / SIGMA[cur]
         x = ALPHA[nxt] * (1 - r**2) * x0 + r * SIGMA[nxt] / SIGMA[cur] * x

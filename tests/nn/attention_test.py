@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax.nn.attention import AttentionBlock, AttentionPool, attend, split_heads
+from genjax.nn.attention import AttentionBlock, AttentionPool, CrossAttentionBlock, attend, split_heads
 
 
 def test_attend_is_softmax_attention_by_head():
@@ -45,6 +45,38 @@ def test_block_starts_as_identity():
     block = AttentionBlock(num_heads=2, num_groups=4)
     output, _ = block.init_with_output(jax.random.key(1), x)
     np.testing.assert_array_equal(output, x)
+
+
+@pytest.mark.parametrize("kind", [AttentionBlock, CrossAttentionBlock])
+def test_blocks_gather_from_the_tokens_that_are_seen(kind):
+    """By hand with one head: beside those from all pixels, or from them and a learned vector alone."""
+    rng = np.random.default_rng(0)
+    x, context = rng.standard_normal((2, 2, 3, 4), np.float32), rng.standard_normal((2, 3, 5), np.float32)
+    mask = np.array([[True, False, True], [False, False, False]])
+    block = kind(num_groups=2)
+    shapes = jax.eval_shape(block.init, jax.random.key(0), x, context, mask)
+    variables = jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape, np.float32), shapes)
+    params = variables["params"]
+
+    def dense(values, name):
+        return values @ params[name]["kernel"] + params[name]["bias"]
+
+    groups = x.reshape(2, 6, 2, 2)
+    spread = np.sqrt(groups.var((1, 3), keepdims=True) + 1e-5)
+    h = ((groups - groups.mean((1, 3), keepdims=True)) / spread).reshape(2, 6, 4)
+    h = h * params["norm"]["scale"] + params["norm"]["bias"]
+    of_text, expected = dense(context, "encoder_kv"), np.array(x)
+    for example in range(2):
+        if kind is AttentionBlock:
+            q, *rest = np.split(dense(h[example], "qkv"), 3, axis=-1)
+            others = np.concatenate(rest, axis=-1)
+        else:
+            q, others = dense(h[example], "query"), params["nothing"][None]
+        k, v = np.split(np.concatenate([of_text[example][mask[example]], others]), 2, axis=-1)
+        weights = np.exp(q @ k.T / 2)
+        gathered = weights / weights.sum(1, keepdims=True) @ v
+        expected[example] += dense(gathered, "proj_out").reshape(2, 3, 4)
+    np.testing.assert_allclose(jax.jit(block.apply)(variables, x, context, mask), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_heads_must_divide():

@@ -1,5 +1,6 @@
 """DiT: published parameter counts, patches, positions, the zero start, and what the output depends on."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from configs import dits
 from genjax.core.tree import count_params
 from genjax.nn.dit import DiT, patchify, positions, unpatchify
+from genjax.nn.embeddings import TimeEmbedding
 
 KEY = jax.random.key(0)
 PUBLISHED = {"S": 32_963_360, "B": 130_512_416, "L": 458_102_816, "XL": 675_129_632}
@@ -58,6 +60,26 @@ def test_positions_tell_every_place_from_every_other():
 def test_starts_at_zero():
     fresh = jax.jit(network().init)(KEY, *inputs())
     np.testing.assert_array_equal(jax.jit(network().apply)(fresh, *inputs()), 0.0)
+
+
+class _Reached(Exception):
+    pass
+
+
+def test_time_scale_multiplies_the_time():
+    """Seen where the time is embedded; nothing is computed beyond."""
+    x, t, label = inputs()
+    seen = []
+
+    def record(call, args, kwargs, context):
+        if isinstance(context.module, TimeEmbedding):
+            seen.append(args[0])
+            raise _Reached
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(record), pytest.raises(_Reached):
+        network(time_scale=0.25).init(KEY, x, t, label)
+    np.testing.assert_allclose(seen, [0.25 * t], rtol=1e-6)
 
 
 @pytest.mark.slow

@@ -1,10 +1,12 @@
 """The vision transformer: what its pools and times see, and what it refuses."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from genjax.nn.embeddings import TimeEmbedding
 from genjax.nn.vit import VisionTransformer
 
 KEY = jax.random.key(0)
@@ -43,6 +45,26 @@ def test_times_are_each_pictures_own(time):
     changed = jnp.abs(other - apply(t)).max(1)
     assert changed[1] > 1e-2 and changed[::2].max() < 1e-6
     assert apply(t).shape == (3, 5) and jnp.isfinite(apply(t)).all()
+
+
+class _Reached(Exception):
+    pass
+
+
+def test_time_scale_multiplies_the_time():
+    """Seen where the time is embedded; nothing is computed beyond."""
+    seen = []
+
+    def record(call, args, kwargs, context):
+        if isinstance(context.module, TimeEmbedding):
+            seen.append(args[0])
+            raise _Reached
+        return call(*args, **kwargs)
+
+    network = VisionTransformer(**SMALL, time="sinusoids", time_scale=1000.0)
+    with nn.intercept_methods(record), pytest.raises(_Reached):
+        network.init(KEY, IMAGES, jnp.array([0.1, 0.5, 1.0]))
+    np.testing.assert_allclose(seen, [[100.0, 500.0, 1000.0]], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
