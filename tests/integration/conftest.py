@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-CONFIG = "configs/ddpm_digits.py:tiny"
+CONFIG = "tests/integration/small.py"
+"""The config of most tests: whose network it is does not matter to them, and this one compiles in a moment."""
 
 
 class Programs:
@@ -50,7 +51,7 @@ class Programs:
         return output
 
     def train(self, workdir, *flags, config=CONFIG, **how):
-        """Train the tiny config."""
+        """Train the small config."""
         return self.run("train", f"--config={config}", f"--workdir={workdir}", *flags, **how)
 
 
@@ -68,7 +69,8 @@ def trained(programs, tmp_path_factory):
     return workdir
 
 
-SHORT = (
-    "--config.training.num_steps=12", "--config.checkpoint.every=4", "--config.checkpoint.keep=10",
-    "--config.log.every=1", "--config.log.eval_every=0", "--config.log.sample_every=0",
-)  # fmt: skip
+SHORT_SETTINGS = {
+    "training.num_steps": 12, "checkpoint.every": 4, "checkpoint.keep": 10,
+    "log.every": 1, "log.eval_every": 0, "log.sample_every": 0,
+}  # fmt: skip
+SHORT = tuple(f"--config.{name}={value}" for name, value in SHORT_SETTINGS.items())

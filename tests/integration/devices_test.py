@@ -7,11 +7,11 @@ import socket
 import numpy as np
 import pytest
 
-from tests.integration.conftest import SHORT
+from tests.integration.conftest import CONFIG, SHORT
 from tests.integration.resume_test import wait_for
 
-FLAGS = (*SHORT, "--config.model.network.width=32")
-"""Wide enough that there is something to shard."""
+FLAGS = (*SHORT, "--config.training.num_steps=14", "--config.checkpoint.every=12")
+UNTIL_12 = "--config.training.num_steps=12"
 
 
 def curve(workdir):
@@ -20,20 +20,33 @@ def curve(workdir):
 
 @pytest.fixture(scope="module")
 def one_device(programs, tmp_path_factory):
+    """The curve of 14 steps of one device."""
     workdir = tmp_path_factory.mktemp("devices") / "one"
     programs.train(workdir, *FLAGS)
-    return workdir
+    assert len(curve(workdir)) == 14
+    return curve(workdir)
+
+
+def check_eight_devices(programs, folder, expected, *flags, **how):
+    """Eight devices take 12 steps and one takes two more; together they give the curve of one alone."""
+    many = ("--config.mesh.data=4", "--config.mesh.fsdp=2")
+    programs.train(folder, *FLAGS, *flags, *many, UNTIL_12, devices=8, **how)
+    np.testing.assert_allclose(curve(folder), expected[:12], rtol=1e-4)
+    assert "resuming at step 12" in programs.train(folder, *FLAGS, *flags, **how)
+    np.testing.assert_allclose(curve(folder), expected, rtol=1e-4)
 
 
 def test_eight_devices_give_the_same_curve_and_their_checkpoint_restores_on_one(programs, one_device, tmp_path):
-    flags = (*FLAGS, "--config.mesh.data=4", "--config.mesh.fsdp=2")
-    programs.train(tmp_path / "w", *flags, devices=8)
-    np.testing.assert_allclose(curve(tmp_path / "w"), curve(one_device), rtol=1e-4)
-    more = "--config.training.num_steps=14"
-    assert "resuming at step 12" in programs.train(tmp_path / "w", *FLAGS, more)
-    programs.train(one_device, *FLAGS, more)
-    np.testing.assert_allclose(curve(tmp_path / "w"), curve(one_device), rtol=1e-4)
-    assert len(curve(one_device)) == 14
+    check_eight_devices(programs, tmp_path / "w", one_device)
+
+
+@pytest.mark.slow
+def test_eight_devices_give_the_same_curve_of_a_unet(programs, tmp_path):
+    """As above with convolutions, whose cuts `tests/sharding_test.py` knows without computing."""
+    unet = {"config": "configs/ddpm_digits.py:tiny"}
+    wide = "--config.model.network.width=32"  # there is something to shard
+    programs.train(tmp_path / "one", *FLAGS, wide, **unet)
+    check_eight_devices(programs, tmp_path / "w", curve(tmp_path / "one"), wide, **unet)
 
 
 def start_two(programs, *flags):
@@ -43,23 +56,22 @@ def start_two(programs, *flags):
         address = f"127.0.0.1:{free.getsockname()[1]}"
     together = ("--multihost", f"--coordinator={address}", "--num_processes=2")
     return [
-        programs.start(
-            "train", "--config=configs/ddpm_digits.py:tiny", *FLAGS, *flags, *together, f"--process_id={index}"
-        )
+        programs.start("train", f"--config={CONFIG}", *FLAGS, *flags, *together, f"--process_id={index}")
         for index in range(2)
     ]
 
 
 def test_two_processes_give_the_same_curve(programs, one_device, tmp_path):
-    processes = start_two(programs, f"--workdir={tmp_path / 'w'}")
+    processes = start_two(programs, f"--workdir={tmp_path / 'w'}", UNTIL_12)
     outputs = [process.communicate(timeout=300)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
-    np.testing.assert_allclose(curve(tmp_path / "w"), curve(one_device)[:12], rtol=1e-4)
+    np.testing.assert_allclose(curve(tmp_path / "w"), one_device[:12], rtol=1e-4)
     assert "resuming at step 12" in programs.train(tmp_path / "w", *FLAGS)
+    np.testing.assert_allclose(curve(tmp_path / "w"), one_device, rtol=1e-4)
 
 
 @pytest.mark.slow
-def test_ctrl_c_of_two_processes_saves_in_both(programs, one_device, tmp_path):
+def test_ctrl_c_of_two_processes_saves_in_both(programs, tmp_path):
     endless = ("--config.training.num_steps=100000", "--config.checkpoint.every=90000")
     processes = start_two(programs, f"--workdir={tmp_path / 'w'}", *endless)
     wait_for(processes[0], tmp_path / "w" / "metrics.jsonl")
