@@ -6,6 +6,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
+PROGRAMS = ("train", "sample", "evaluate", "pipeline", "convert", "encode", "plan")
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "genjax/__init__.py").read_text())[1]
 
 DOCS = [
@@ -18,16 +19,21 @@ DOCS = [
 ]
 TYPES = ["mypy>=2.4"]
 TEST = ["beartype>=0.23", "pytest>=9.2", "pytest-xdist>=3.8", "ruff>=0.17"]
+CONFIGS = find_packages(include=["configs", "configs.*"])
 
 setup(
-    name="genjax",
+    name="genjax-images",  # "genjax" on PyPI is another project
     version=VERSION,
     description="Every family of image generator, as pure JAX/Flax functions",
     long_description=(HERE / "README.md").read_text(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_packages(include=["genjax", "genjax.*", "configs"]),
+    # In a checkout configs/ lies at the top, installed it is a part of genjax: other projects have a "configs" too.
+    packages=[*find_packages(include=["genjax", "genjax.*"]), *(f"genjax.{name}" for name in CONFIGS)],
+    package_dir={"genjax.configs": "configs"},
+    package_data={"genjax": ["py.typed"]},
+    entry_points={"console_scripts": [f"genjax-{name} = genjax.launcher.{name}:run" for name in PROGRAMS]},
     install_requires=[
         "absl-py>=2.5",
         "array_record>=0.8.6",

@@ -11,7 +11,7 @@ With the scale 1.0 and 250 steps the paper's guided model has FID 4.59 (unguided
 
 from ml_collections import ConfigDict
 
-from configs import unets
+from genjax.configs import unets
 
 
 def get_config(variant: str = "") -> ConfigDict:

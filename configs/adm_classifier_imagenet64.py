@@ -11,7 +11,7 @@ It guides configs/adm_imagenet64.py:
 
 from ml_collections import ConfigDict
 
-from configs import unets
+from genjax.configs import unets
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -6,7 +6,7 @@
 
 from ml_collections import ConfigDict
 
-from configs import unets
+from genjax.configs import unets
 
 
 def get_config(variant: str = "") -> ConfigDict:

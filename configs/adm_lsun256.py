@@ -9,7 +9,7 @@ Horses and cats have the same setting, with 250K steps (FID 2.57) and 200K (5.57
 
 from ml_collections import ConfigDict
 
-from configs import unets
+from genjax.configs import unets
 
 
 def get_config(variant: str = "") -> ConfigDict:

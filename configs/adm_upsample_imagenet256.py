@@ -11,7 +11,7 @@ The two together, from Python:
 
 from ml_collections import ConfigDict
 
-from configs import unets
+from genjax.configs import unets
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -10,7 +10,7 @@ Attention at 32 and 16 pixels, as in the release; the paper's table adds 8.
 
 from ml_collections import ConfigDict
 
-from configs import unets
+from genjax.configs import unets
 
 
 def get_config(variant: str = "") -> ConfigDict:

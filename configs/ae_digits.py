@@ -8,7 +8,7 @@ The code has 16 numbers for 64 pixels. The variant "tiny" trains in seconds, for
 
 from ml_collections import ConfigDict
 
-from configs import autoencoders
+from genjax.configs import autoencoders
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -3,7 +3,7 @@
 
 from ml_collections import ConfigDict
 
-from configs import common
+from genjax.configs import common
 
 
 def autoencoder() -> ConfigDict:

@@ -12,7 +12,7 @@ The variant "tiny" trains in seconds on 8x8 digits, for tests, on the tokenizer 
 
 from ml_collections import ConfigDict
 
-from configs import beits, common
+from genjax.configs import beits, common
 
 STEPS_PER_EPOCH = 1_281_167 / 2048
 

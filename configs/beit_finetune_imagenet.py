@@ -12,7 +12,7 @@ digits, from scratch.
 
 from ml_collections import ConfigDict
 
-from configs import beits, common
+from genjax.configs import beits, common
 
 STEPS_PER_EPOCH = 1_281_167 / 1024
 

@@ -10,7 +10,7 @@ variant "tiny" trains in seconds, for tests.
 
 from ml_collections import ConfigDict
 
-from configs import beits, common
+from genjax.configs import beits, common
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -12,7 +12,7 @@ No labels are used. After 3,000 steps the probe of 500 labels of shapes reads 73
 
 from ml_collections import ConfigDict
 
-from configs import beits
+from genjax.configs import beits
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -10,7 +10,7 @@ pretrained one, from random weights and from pixels. The variant "tiny" trains i
 
 from ml_collections import ConfigDict
 
-from configs import beit_finetune_shapes, beit_shapes, common, pipelines, vqvae_shapes
+from genjax.configs import beit_finetune_shapes, beit_shapes, common, pipelines, vqvae_shapes
 
 
 def get_config(variant: str = "") -> ConfigDict:

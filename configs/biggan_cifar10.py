@@ -9,7 +9,7 @@ IS of 9.22 and an FID of 14.73 in DDPM's table.) The variant "tiny" trains on th
 
 from ml_collections import ConfigDict
 
-from configs import biggans, common
+from genjax.configs import biggans, common
 
 
 def get_config(variant: str = "") -> ConfigDict:

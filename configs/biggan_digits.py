@@ -12,7 +12,7 @@ The variant "tiny" trains in seconds, for tests.
 
 from ml_collections import ConfigDict
 
-from configs import biggans, common
+from genjax.configs import biggans, common
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -10,7 +10,7 @@ seconds.
 
 from ml_collections import ConfigDict
 
-from configs import biggans
+from genjax.configs import biggans
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from configs import common
+from genjax.configs import common
 
 GENERATOR_MULT = {
     32: (4, 4, 4, 4),

@@ -11,7 +11,7 @@ is told; sampling uses .1, a standard deviation of .16.
 
 from ml_collections import ConfigDict
 
-from configs import common, ddpm_digits, pipelines
+from genjax.configs import common, ddpm_digits, pipelines
 
 
 def get_config(variant: str = "") -> ConfigDict:

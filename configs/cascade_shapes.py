@@ -8,7 +8,7 @@ The scenes have captions and no classes; what is drawn is left to chance here.
 
 from ml_collections import ConfigDict
 
-from configs import cascade_digits, common, pipelines, unets
+from genjax.configs import cascade_digits, common, pipelines, unets
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -13,7 +13,7 @@ The variant "tiny" trains in seconds, for tests.
 
 from ml_collections import ConfigDict
 
-from configs import common
+from genjax.configs import common
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -10,7 +10,7 @@ whose tables have 65,536 rows though fewer tokens are in use; its recipe isn't p
 
 from ml_collections import ConfigDict
 
-from configs import clips
+from genjax.configs import clips
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -8,7 +8,7 @@ The variant "16" is for models of 16 pixels, such as GLIDE's base; "tiny" trains
 
 from ml_collections import ConfigDict
 
-from configs import clip_shapes, clips, common
+from genjax.configs import clip_shapes, clips, common
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -8,7 +8,7 @@ The variant "tiny" trains in seconds, for tests.
 
 from ml_collections import ConfigDict
 
-from configs import clips, common
+from genjax.configs import clips, common
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -8,7 +8,7 @@ The variant "tiny" trains in seconds on drawn scenes, for tests.
 
 from ml_collections import ConfigDict
 
-from configs import clips
+from genjax.configs import clips
 
 
 def get_config(variant: str = "") -> ConfigDict:

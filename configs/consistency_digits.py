@@ -14,7 +14,7 @@ run of 1,151 steps: .31 by 18 Heun steps (35 evaluations), 1.37 by 4 DDIM steps.
 
 from ml_collections import ConfigDict
 
-from configs import common, distillations, edm_digits
+from genjax.configs import common, distillations, edm_digits
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -6,7 +6,7 @@ python launch/sample.py --workdir=runs/consistency --num_samples=1000
 
 from ml_collections import ConfigDict
 
-from configs import common, consistency_digits, edm_digits, pipelines
+from genjax.configs import common, consistency_digits, edm_digits, pipelines
 
 
 def get_config(variant: str = "") -> ConfigDict:

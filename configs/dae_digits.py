@@ -7,7 +7,7 @@ Gaussian noise of standard deviation .75 in [-1, 1]. The variant "tiny" trains i
 
 from ml_collections import ConfigDict
 
-from configs import ae_digits
+from genjax.configs import ae_digits
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -7,7 +7,7 @@ The variant "tiny" trains in seconds, for tests.
 
 from ml_collections import ConfigDict
 
-from configs import common, dalle2s, unets
+from genjax.configs import common, dalle2s, unets
 
 
 def get_config(variant: str = "") -> ConfigDict:

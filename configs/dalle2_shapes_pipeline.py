@@ -10,7 +10,7 @@ tests. CLIP's embeddings of all pictures, at 32 pixels, are written once, for pr
 
 from ml_collections import ConfigDict
 
-from configs import cascade_shapes, clip_shapes, common, dalle2s, pipelines
+from genjax.configs import cascade_shapes, clip_shapes, common, dalle2s, pipelines
 
 
 def get_config(variant: str = "") -> ConfigDict:

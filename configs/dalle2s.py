@@ -7,7 +7,7 @@ launch/encode.py its embeddings of all pictures are written once, for `data.enco
 
 from ml_collections import ConfigDict
 
-from configs import common, unets
+from genjax.configs import common, unets
 
 
 def prior() -> ConfigDict:

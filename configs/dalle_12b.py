@@ -14,7 +14,7 @@ in seconds on drawn scenes.
 
 from ml_collections import ConfigDict
 
-from configs import common, dalles
+from genjax.configs import common, dalles
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -10,7 +10,7 @@ Words are whole tokens mostly; without BPE dropout, which takes them apart. The 
 
 from ml_collections import ConfigDict
 
-from configs import common, dalles
+from genjax.configs import common, dalles
 
 
 def get_config(variant: str = "") -> ConfigDict:

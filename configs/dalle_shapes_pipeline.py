@@ -8,7 +8,7 @@ The variant "tiny" trains in seconds, for tests.
 
 from ml_collections import ConfigDict
 
-from configs import dalle_shapes, pipelines, vqvae_shapes
+from genjax.configs import dalle_shapes, pipelines, vqvae_shapes
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -7,7 +7,7 @@ The variant "tiny" is for tests.
 
 from ml_collections import ConfigDict
 
-from configs import common, gans
+from genjax.configs import common, gans
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -12,7 +12,7 @@ The variant "tiny" trains in seconds, for tests.
 
 from ml_collections import ConfigDict
 
-from configs import common, gans
+from genjax.configs import common, gans
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -7,7 +7,7 @@ The variant "unconditional" is told of no labels: a classifier has to guide it (
 variant "tiny" (`--config=configs/ddpm_digits.py:tiny`) trains in seconds, for tests.
 """
 
-from configs import common
+from genjax.configs import common
 
 
 def get_config(variant: str = ""):

@@ -10,7 +10,7 @@ The paper's other sets at this size have the same setting, with flips: CelebA-HQ
 
 from ml_collections import ConfigDict
 
-from configs import unets
+from genjax.configs import unets
 
 
 def get_config(variant: str = "") -> ConfigDict:

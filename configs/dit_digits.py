@@ -8,7 +8,7 @@ As configs/ddpm_digits.py, but for the network. The variant "tiny" trains in sec
 
 from ml_collections import ConfigDict
 
-from configs import ddpm_digits, dits
+from genjax.configs import ddpm_digits, dits
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -11,7 +11,7 @@ the examples, average of .9999. No result at this setting is published.
 
 from ml_collections import ConfigDict
 
-from configs import dits
+from genjax.configs import dits
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -9,7 +9,7 @@ The variant "tiny" trains in seconds on 8x8 digits, for tests.
 
 from ml_collections import ConfigDict
 
-from configs import autoencoders, common
+from genjax.configs import autoencoders, common
 
 
 def get_config(variant: str = "") -> ConfigDict:

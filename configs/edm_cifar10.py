@@ -15,7 +15,7 @@ moving average has a constant decay after its warm-up, .9993 (a half-life of 500
 
 from ml_collections import ConfigDict
 
-from configs import common, unets
+from genjax.configs import common, unets
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -10,7 +10,7 @@ times a picture. The variant "tiny" trains in seconds, for tests.
 
 from ml_collections import ConfigDict
 
-from configs import ddpm_digits
+from genjax.configs import ddpm_digits
 
 SIGMA_DATA = 0.75
 

@@ -13,7 +13,7 @@ with a straighter flow: configs/reflow_digits.py.
 
 from ml_collections import ConfigDict
 
-from configs import common, ddpm_digits
+from genjax.configs import common, ddpm_digits
 
 
 def get_config(variant: str = "") -> ConfigDict:

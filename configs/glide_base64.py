@@ -8,7 +8,7 @@
 
 from ml_collections import ConfigDict
 
-from configs import glides
+from genjax.configs import glides
 
 
 def get_config(variant: str = "") -> ConfigDict:

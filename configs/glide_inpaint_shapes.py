@@ -11,7 +11,7 @@ Without `init_from` it starts from scratch. The variant "tiny" trains in seconds
 
 from ml_collections import ConfigDict
 
-from configs import common, glide_shapes_pipeline
+from genjax.configs import common, glide_shapes_pipeline
 
 
 def get_config(variant: str = "") -> ConfigDict:

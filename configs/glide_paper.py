@@ -9,7 +9,7 @@ which here is done from the start. The heads of the transformer's attention aren
 
 from ml_collections import ConfigDict
 
-from configs import glides
+from genjax.configs import glides
 
 
 def get_config(variant: str = "") -> ConfigDict:

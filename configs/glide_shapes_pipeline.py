@@ -9,7 +9,7 @@ seconds, for tests. `configs/glide_inpaint_shapes.py` goes on from the base.
 
 from ml_collections import ConfigDict
 
-from configs import cascade_shapes, common, glides, pipelines, unets
+from genjax.configs import cascade_shapes, common, glides, pipelines, unets
 
 
 def get_config(variant: str = "") -> ConfigDict:

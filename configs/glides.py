@@ -8,7 +8,7 @@ GPT-2's, whose files `data.tokenizer.file` has to name.
 
 from ml_collections import ConfigDict
 
-from configs import common, unets
+from genjax.configs import common, unets
 
 MULTIPLIERS = {64: (1, 2, 3, 4), 256: (1, 1, 2, 2, 4, 4)}
 """Channels of each level, by the pictures' size."""

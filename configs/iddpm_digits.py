@@ -9,7 +9,7 @@ their share of the loss. "tiny" trains in seconds, for tests.
 
 from ml_collections import ConfigDict
 
-from configs import common, ddpm_digits
+from genjax.configs import common, ddpm_digits
 
 
 def get_config(variant: str = ""):

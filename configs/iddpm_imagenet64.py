@@ -8,7 +8,7 @@ The paper's 1.5M steps give FID 19.2 and 3.57 bits/dim.
 
 from ml_collections import ConfigDict
 
-from configs import unets
+from genjax.configs import unets
 
 
 def get_config(variant: str = "") -> ConfigDict:

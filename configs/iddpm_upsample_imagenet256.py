@@ -7,7 +7,7 @@
 
 from ml_collections import ConfigDict
 
-from configs import common, unets
+from genjax.configs import common, unets
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -11,7 +11,7 @@ Efficient U-Nets, which read the text too: in a picture of 16 pixels a small sta
 
 from ml_collections import ConfigDict
 
-from configs import cascade_shapes, common, imagens, pipelines, text_minilm
+from genjax.configs import cascade_shapes, common, imagens, pipelines, text_minilm
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -9,7 +9,7 @@ The language model is that of `configs/text_t5_xxl.py`; `launch/encode.py` write
 
 from ml_collections import ConfigDict
 
-from configs import imagens
+from genjax.configs import imagens
 
 
 def get_config(variant: str = "") -> ConfigDict:

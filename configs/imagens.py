@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from configs import common, text_encoders, unets
+from genjax.configs import common, text_encoders, unets
 
 
 def imagen() -> ConfigDict:

@@ -5,7 +5,7 @@
 Variants: "conditional" on the class, and "tiny", which trains in seconds.
 """
 
-from configs import common, pixelcnnpps
+from genjax.configs import common, pixelcnnpps
 
 
 def get_config(variant: str = ""):

@@ -8,7 +8,7 @@ photographs: a uniform guess among the 17 has log2(17) = 4.09. Variants: "uncond
 in seconds.
 """
 
-from configs import common, pixelcnnpps
+from genjax.configs import common, pixelcnnpps
 
 
 def get_config(variant: str = ""):

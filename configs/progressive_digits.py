@@ -12,7 +12,7 @@ steps of any model of the digits, trains in seconds, for tests.
 
 from ml_collections import ConfigDict
 
-from configs import common, distillations, edm_digits
+from genjax.configs import common, distillations, edm_digits
 
 
 def get_config(variant: str = "") -> ConfigDict:

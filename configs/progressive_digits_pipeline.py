@@ -6,7 +6,7 @@ python launch/sample.py --workdir=runs/progressive --num_samples=1000
 
 from ml_collections import ConfigDict
 
-from configs import common, edm_digits, pipelines, progressive_digits
+from genjax.configs import common, edm_digits, pipelines, progressive_digits
 
 
 def get_config(variant: str = "") -> ConfigDict:

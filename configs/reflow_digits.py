@@ -9,7 +9,7 @@ The teacher draws new pairs of noise and digit for every batch, by 6 Heun steps.
 
 from ml_collections import ConfigDict
 
-from configs import distillations
+from genjax.configs import distillations
 
 
 def get_config(variant: str = "") -> ConfigDict:

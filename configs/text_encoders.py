@@ -6,7 +6,7 @@ names. Its data are the captions that it reads for the stages which build on it.
 
 from ml_collections import ConfigDict
 
-from configs import common
+from genjax.configs import common
 
 T5 = {
     "small": {"width": 512, "depth": 8, "num_heads": 6, "mlp_width": 1024},

@@ -9,7 +9,7 @@ The second writes the states of all captions of `captioned_shapes`, which Imagen
 
 from ml_collections import ConfigDict
 
-from configs import common, text_encoders
+from genjax.configs import common, text_encoders
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -8,7 +8,7 @@
 
 from ml_collections import ConfigDict
 
-from configs import common, text_encoders
+from genjax.configs import common, text_encoders
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -3,7 +3,7 @@ of all of them."""
 
 from ml_collections import ConfigDict
 
-from configs import common
+from genjax.configs import common
 
 
 def ddpm() -> ConfigDict:

@@ -8,7 +8,7 @@ The variant "tiny" trains in seconds, for tests.
 
 from ml_collections import ConfigDict
 
-from configs import autoencoders
+from genjax.configs import autoencoders
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -10,7 +10,7 @@ digits, for tests.
 
 from ml_collections import ConfigDict
 
-from configs import autoencoders
+from genjax.configs import autoencoders
 
 
 def get_config(variant: str = "") -> ConfigDict:

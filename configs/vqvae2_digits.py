@@ -7,7 +7,7 @@
 The variant "tiny" (`--config=configs/vqvae2_digits.py:tiny`) trains in seconds, for tests.
 """
 
-from configs import codebooks, common
+from genjax.configs import codebooks, common
 
 
 def get_config(variant: str = ""):

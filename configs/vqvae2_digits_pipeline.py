@@ -4,7 +4,7 @@ python launch/pipeline.py --config=configs/vqvae2_digits_pipeline.py --workdir=r
 python launch/sample.py --workdir=runs/vqvae2 --num_samples=1000
 """
 
-from configs import pipelines, vqvae2_digits, vqvae2_prior_digits
+from genjax.configs import pipelines, vqvae2_digits, vqvae2_prior_digits
 
 
 def get_config(variant: str = ""):

@@ -9,7 +9,7 @@ data is a folder of pictures, to be named: --config.data.name=folder:/path. The 
 digits in seconds, for tests.
 """
 
-from configs import codebooks, common
+from genjax.configs import codebooks, common
 
 
 def get_config(variant: str = ""):

@@ -10,7 +10,7 @@ The top prior has attention (PixelSNAIL), the bottom one has none (Gated PixelCN
 
 from ml_collections import ConfigDict
 
-from configs import priors
+from genjax.configs import priors
 
 
 def get_config(variant: str = "") -> ConfigDict:

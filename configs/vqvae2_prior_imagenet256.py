@@ -12,7 +12,7 @@ The variant "tiny" trains in seconds on a tiny tokenizer of the 8x8 digits.
 
 from ml_collections import ConfigDict
 
-from configs import priors
+from genjax.configs import priors
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -10,7 +10,7 @@ The variant "pixelcnn" has a Gated PixelCNN in place of the transformer. The var
 
 from ml_collections import ConfigDict
 
-from configs import common, priors
+from genjax.configs import common, priors
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -10,7 +10,7 @@ for ImageNet's 32x32 pixels (arXiv:1606.05328, section 3.2): 20 layers of 384 ch
 
 from ml_collections import ConfigDict
 
-from configs import priors
+from genjax.configs import priors
 
 
 def get_config(variant: str = "") -> ConfigDict:

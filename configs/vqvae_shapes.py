@@ -10,7 +10,7 @@ The variant "tiny" (`--config=configs/vqvae_shapes.py:tiny`) trains in seconds, 
 
 from ml_collections import ConfigDict
 
-from configs import codebooks, common
+from genjax.configs import codebooks, common
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -43,6 +43,7 @@ class Stage(NamedTuple):
         parents: interfaces of the upstream stages, by name; their weights are in `weights.frozen`.
         tokenizer: how its texts become tokens; None of a run without texts.
         folder: its workdir; None of what is made of several.
+        members: of what is made of several, these by name; see `genjax.pipelines.folders`.
     """
 
     family: Family
@@ -54,6 +55,7 @@ class Stage(NamedTuple):
     parents: Mapping[str, Any] = MappingProxyType({})
     tokenizer: TextTokenizer | None = None
     folder: Path | None = None
+    members: Mapping[str, "Stage"] = MappingProxyType({})
 
     @property
     def record(self) -> dict[str, int]:
@@ -142,7 +144,7 @@ def _check_encoded(folder: str, parents: Mapping[str, Stage]) -> None:
         raise ValueError(
             f"config.data.encoded={folder} was written by another stage (its step {made_by['step']}) than those in "
             f"config.stages ({', '.join(f'{name}: step {stage.step}' for name, stage in parents.items()) or 'none'}); "
-            "run launch/encode.py again"
+            "run genjax-encode again"
         )
 
 
@@ -215,6 +217,25 @@ def load(
     return Stage(family, weights, config, spec, int(state.step), checksum, interfaces, _tokenizer(config), folder)
 
 
+def with_sampling(stage: Stage, sampling: Mapping[str, Any]) -> Stage:
+    """The stage sampled in another way; its weights stay where they are, and nothing is read.
+
+    Args:
+        stage: one run; of what is made of several, `genjax.pipelines.folders.with_sampling`.
+        sampling: overrides of `config.sampling`.
+
+    Raises:
+        ValueError: for settings that the family refuses.
+    """
+    config = ConfigDict(stage.config.to_dict())
+    for name, value in sampling.items():
+        config.sampling[name] = value
+    family = registry.build(
+        config.family, config.model.to_dict(), config.sampling.to_dict(), stage.spec, stage.parents
+    )
+    return stage._replace(family=family, config=config)
+
+
 def _tokenizer(config: ConfigDict) -> TextTokenizer | None:
     """How the texts of a run become tokens: by the vocabulary that its workdir keeps, for which no data is needed."""
     settings = config.data.get("tokenizer")
@@ -231,7 +252,7 @@ def _restore(checkpoints: Checkpoints, folder: Path, config: ConfigDict, wanted:
         first = min(config.checkpoint.every or last, last)
         raise ValueError(
             f"{folder} holds no checkpoint yet, the first is that of step {first}: train it so far with "
-            f"launch/train.py --workdir={folder}"
+            f"genjax-train --workdir={folder}"
         )
     if step is None:
         return checkpoints.restore_newest(*wanted)

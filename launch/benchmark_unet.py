@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import torch
 
-from configs import ddpm_cifar10
+from genjax.configs import ddpm_cifar10
 from genjax.core.ranges import COUNT
 from genjax.families import registry
 from genjax.launcher import startup

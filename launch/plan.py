@@ -1,32 +1,6 @@
-"""How a config of any size would lie on many devices, without them: parameters, bytes a device, what is cut where.
+"""How a config would lie on many devices: `genjax-plan`, from a checkout. See `genjax/launcher/plan.py`."""
 
-python launch/plan.py --config=configs/dalle_12b.py --devices=256 --parent=tokenizer:configs/dvae_dalle.py
-"""
-
-from absl import flags
-from ml_collections import ConfigDict
-
-from genjax.core.ranges import COUNT
-from genjax.launcher import config_files, startup
-from genjax.launcher.flags import define_number
-from genjax.pipelines import plan
-
-_CONFIG = startup.define_config()
-_DEVICES = define_number("devices", 256, "How many devices there would be; config.mesh arranges them.", COUNT)
-_PARENT = flags.DEFINE_multi_string("parent", [], "NAME:FILE, the config of a stage that config.stages names.")
-
-
-def _read(text: str) -> tuple[str, ConfigDict]:
-    name, _, file = text.partition(":")
-    if not (name and file):
-        raise ValueError(f"--parent={text} can't be read; write NAME:FILE, as in tokenizer:configs/dvae_dalle.py")
-    return name, config_files.read(file)
-
-
-def main():
-    parents = dict(_read(text) for text in _PARENT.value)
-    print(plan.describe(plan.make(_CONFIG.value, _DEVICES.value, parents)))
-
+from genjax.launcher import plan
 
 if __name__ == "__main__":
-    startup.run(main)
+    plan.run()

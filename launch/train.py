@@ -1,25 +1,6 @@
-"""Train any family: `python launch/train.py --config=configs/ddpm_digits.py --workdir=runs/digits`.
+"""Train any family: `genjax-train`, from a checkout. See `genjax/launcher/train.py`."""
 
-Run it again to resume. Override any field: `--config.training.num_steps=1000`.
-"""
-
-from genjax import stages
-from genjax.launcher import startup
-from genjax.launcher.flags import define_accept_changed_data, define_path, define_stages
-from genjax.training import places
-
-_CONFIG = startup.define_config()
-_WORKDIR = define_path("workdir", "Folder of the run.", writes=True, required=True)
-_STAGES = define_stages()
-_ACCEPT = define_accept_changed_data()
-
-
-def main():
-    config, folder = _CONFIG.value, _WORKDIR.value
-    with places.override(_STAGES.value):
-        stages.train(config, folder, _ACCEPT.value)
-    print(f"trained to step {config.training.num_steps}: {folder}")
-
+from genjax.launcher import train
 
 if __name__ == "__main__":
-    startup.run(main)
+    train.run()

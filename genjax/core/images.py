@@ -1,5 +1,6 @@
 """Pictures at the edges: uint8 to [-1, 1] and back, resizing, grids, PNG and GIF files."""
 
+import io
 import math
 import os
 from collections.abc import Sequence
@@ -142,13 +143,20 @@ def make_film(
 
 def save_png(path: str | os.PathLike, picture: UInt8[np.ndarray, "H W 3"]) -> None:
     """Write a picture as PNG, making its folder; the file appears whole or not at all."""
-    from PIL import Image
-
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    Image.fromarray(picture).save(part, format="PNG")
+    part.write_bytes(to_png(picture))
     os.replace(part, path)
+
+
+def to_png(picture: UInt8[np.ndarray, "H W 3"]) -> bytes:
+    """The content of a PNG file."""
+    from PIL import Image
+
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, format="PNG")
+    return content.getvalue()
 
 
 def save_gif(path: str | os.PathLike, frames: UInt8[np.ndarray, "n H W 3"], fps: float = 10.0) -> None:

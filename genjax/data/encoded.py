@@ -37,7 +37,7 @@ PICTURES = ("name", "image_size", "channels")
 TEXT = "text"
 """The captions among what is written and read."""
 _BETWEEN = "\0"
-_AGAIN = "write it again with launch/encode.py --workdir=STAGE"
+_AGAIN = "write it again with genjax-encode --workdir=STAGE"
 _INT, _FLOAT = "int32", "float32"
 
 
@@ -151,7 +151,7 @@ def read_manifest(folder: str | Path) -> Manifest:
     path = Path(folder) / MANIFEST
     if not path.is_file():
         raise DatasetNotFound(
-            f"no encoded pictures in {folder}: it has no {MANIFEST}; write them with launch/encode.py --workdir=STAGE"
+            f"no encoded pictures in {folder}: it has no {MANIFEST}; write them with genjax-encode --workdir=STAGE"
         )
     try:
         manifest = Manifest(**json.loads(path.read_bytes()))

@@ -165,7 +165,7 @@ class Beside:
         if len(pictures) != len(records):
             raise ValueError(
                 f"config.data.encoded={read.encoded} holds {len(records)} examples, and {read.name!r} has "
-                f"{len(pictures)}; run launch/encode.py again"
+                f"{len(pictures)}; run genjax-encode again"
             )
         self._pictures, self._records, self._read = pictures, records, read
 
@@ -214,7 +214,7 @@ def open_split(read: Fields, split: str, training: bool) -> Examples:
     if records.manifest.has_codes and not read.keep_pictures:
         if read.tokenizer and not records.manifest.texts:
             raise ValueError(
-                f"config.data.encoded={read.encoded} was written without captions; run launch/encode.py again"
+                f"config.data.encoded={read.encoded} was written without captions; run genjax-encode again"
             )
         return records
     if training and records.manifest.of_pictures and (read.flip or read.crop == "random"):

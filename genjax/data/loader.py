@@ -298,8 +298,13 @@ def _read_many(prepared: Examples, tokenizer: TextTokenizer | None, indices: ran
         return [with_tokens(first_caption(record), tokenizer) for record in pool.map(prepared.__getitem__, indices)]
 
 
-def load_arrays(settings: Settings, split: str = "") -> dict[str, np.ndarray]:
+def load_arrays(settings: Settings, split: str = "", count: int = 0) -> dict[str, np.ndarray]:
     """A whole split in memory, in its own order, without augmentation.
+
+    Args:
+        settings: `config.data`.
+        split: the split; "" for `eval_split`.
+        count: the first so many examples only; 0 for all.
 
     Returns:
         `image` uint8 [n, h, w, c]; `label` int32 [n], `text` str objects [n] and `tokens` int32 [n, s] as in
@@ -308,4 +313,5 @@ def load_arrays(settings: Settings, split: str = "") -> dict[str, np.ndarray]:
     read = read_fields(settings)
     source = open_source(read, split or read.eval_split)
     prepared = Prepared(source, read, training=False)
-    return stack(_read_many(prepared, tokenizer_of(read), range(len(prepared))))
+    kept = range(min(count or len(prepared), len(prepared)))
+    return stack(_read_many(prepared, tokenizer_of(read), kept))

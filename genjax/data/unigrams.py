@@ -17,9 +17,7 @@ class SentencePieceVocabulary:
         try:
             from sentencepiece import SentencePieceProcessor
         except ImportError as error:
-            raise ValueError(
-                "the t5 vocabulary needs sentencepiece: pip install -e '.[text]' in genjax's checkout"
-            ) from error
+            raise ValueError("the t5 vocabulary needs sentencepiece: pip install sentencepiece") from error
         self._model = model
         self._processor = SentencePieceProcessor(model_proto=model)
         self.size = self._processor.get_piece_size()

@@ -1,1 +1,1 @@
-"""What every program in `launch/` starts with, and the flags by which people say what they want."""
+"""The programs, what each of them starts with, and the flags by which people say what they want."""

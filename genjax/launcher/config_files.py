@@ -1,27 +1,31 @@
-"""Config files, `FILE.py` or `FILE.py:variant`, with all that can be wrong with them told in one line."""
+"""Configs, as people name them: `NAME` of those that come with genjax, or `FILE.py`; either with `:variant`.
 
+All that can be wrong with one is told in one line.
+"""
+
+import difflib
 import importlib.util
 import inspect
+import re
 import traceback
 from pathlib import Path
 
 from absl import flags
 from ml_collections import ConfigDict
 
+import genjax.configs
 from genjax.core import files, paths
 
 
 def read(text: str) -> ConfigDict:
-    """What `get_config()` of a file returns, `get_config(variant)` of `FILE.py:variant`.
+    """What `get_config()` of a config returns, `get_config(variant)` of `NAME:variant` or `FILE.py:variant`.
 
     Raises:
-        ValueError: for a file that isn't there, isn't Python, fails, or has no `get_config`; or for a variant that it
-            hasn't.
+        ValueError: for a file or a name that isn't there, a file that isn't Python, fails, or has no `get_config`; or
+            for a variant that it hasn't.
     """
     name, colon, variant = text.partition(":")
-    path = paths.local(text if variant.startswith("/") else name)
-    if not path.is_file():
-        raise ValueError(f"there is no config file {path}; the ones that come with genjax are in configs/")
+    path = find(text if variant.startswith("/") else name)
     get_config = _load(path)
     if colon and not inspect.signature(get_config).parameters:
         raise ValueError(f"{path} has no variants: leave :{variant} out")
@@ -32,6 +36,31 @@ def read(text: str) -> ConfigDict:
     if not isinstance(config, ConfigDict):
         raise ValueError(f"get_config() of {path} returns a {type(config).__name__}: it has to return a ConfigDict")
     return config
+
+
+def names() -> list[str]:
+    """Names of the configs that come with genjax."""
+    files = sorted(path for folder in genjax.configs.__path__ for path in Path(folder).glob("*.py"))
+    return [path.stem for path in files if "\ndef get_config(" in path.read_text(encoding="utf-8")]
+
+
+def find(name: str) -> Path:
+    """The file of a config: the path itself, or that of the packaged config of this name.
+
+    Raises:
+        ValueError: if there is neither; names packaged ones that are near.
+    """
+    path = paths.local(name)
+    if path.is_file():
+        return path
+    if re.fullmatch(r"\w+", name):
+        packaged = [Path(folder) / f"{name}.py" for folder in genjax.configs.__path__]
+        if there := [file for file in packaged if file.is_file()]:
+            return there[0]
+    known = names()
+    close = difflib.get_close_matches(path.stem, known, n=5)
+    named = f"named {' or '.join(close)}" if close else f"with these names: {', '.join(known)}"
+    raise ValueError(f"there is no config file {path}; genjax comes with configs {named} (write the name alone)")
 
 
 def _load(path: Path):

@@ -77,6 +77,28 @@ def apply(config: ConfigDict, overrides: Sequence[Override]) -> None:
             section[name] = value
 
 
+def set_field(config: ConfigDict, field: str, value: Any) -> None:
+    """Set one field of a config to a value of Python.
+
+    Args:
+        config: is changed.
+        field: its whole name, "training.num_steps".
+        value: of the kind that the field has; a list does for a tuple, a whole number for a number.
+
+    Raises:
+        ValueError: for a field that there isn't, or a value of another kind.
+    """
+    try:
+        section, name = _locate(config, field)
+    except ValueError as error:
+        raise ValueError(str(error).replace("--config.", "config.")) from None
+    before = section[name]
+    try:
+        section[name] = tuple(value) if isinstance(before, tuple) and isinstance(value, list) else value
+    except TypeError:
+        raise ValueError(f"config.{field}={value!r} must be {_kind(before)}") from None
+
+
 def _locate(config: ConfigDict, field: str) -> tuple[ConfigDict, str]:
     """The section of a field, and its name there."""
     section, above = config, "config"

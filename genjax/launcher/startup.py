@@ -1,4 +1,4 @@
-"""What every program in `launch/` starts with: devices, caches, and errors that a person can read.
+"""What every program starts with: devices, caches, and errors that a person can read.
 
 A mistake of the person at the keyboard is a `ValueError` or an `OSError` anywhere in the code. Here it becomes one line
 and exit code 1; with `--traceback`, the whole way. Any other exception is a mistake of ours, and shows its traceback.
@@ -8,7 +8,6 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from logging import WARNING, LogRecord
 from pathlib import Path
 
 import jax
@@ -39,13 +38,24 @@ _PROCESS_ID = define_number("process_id", None, "With --multihost: which of them
 
 
 def define_config():
-    """The flags `--config=FILE[:variant]` and `--config.field=value`; unknown fields and wrong types are errors."""
-    usage = "Config file, e.g. configs/ddpm_digits.py; --config.FIELD=VALUE overrides one of its fields."
+    """The flag `--config=NAME[:variant]`, or `--config=FILE[:variant]`, and `--config.field=value`.
+
+    Unknown names, fields and wrong types are errors.
+    """
+    usage = "Name of a config that comes with genjax, or a file, NAME:VARIANT; --config.FIELD=VALUE sets a field."
     return flags.DEFINE(config_files.Parser(), "config", None, usage, required=True)
 
 
 def run(main: Callable[[], None]) -> None:
-    """Parse the flags, set jax up, call `main`, and end the program with its errors told in one line."""
+    """Parse the flags, set jax up, call `main`, and end the program with its errors told in one line.
+
+    `--help` shows the docstring of main's module, and all flags of genjax.
+    """
+    sys.modules["__main__"].__doc__ = sys.modules[main.__module__].__doc__
+    for module, defined in flags.FLAGS.flags_by_module_dict().items():
+        if module.startswith("genjax."):
+            for flag in defined:
+                flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     app.run(lambda argv: _call(main, argv), flags_parser=parse)
 
 
@@ -54,7 +64,6 @@ def _call(main: Callable[[], None], argv: Sequence[str]) -> None:
         fail(f"unexpected arguments {argv[1:]}; flags start with --")
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
-        logging.get_absl_logger().addFilter(_matters)
     try:
         keep_compiled()
         _start_devices()
@@ -75,11 +84,6 @@ def _call(main: Callable[[], None], argv: Sequence[str]) -> None:
             fail(f"out of memory: make the batch smaller or the model ({error})")
         traceback.print_exc()
         fail(f"unexpected {type(error).__name__}, a mistake in genjax: please report it with the lines above")
-
-
-def _matters(record: LogRecord) -> bool:
-    """Whether a line of a log is for people: orbax warns of what it is told to do."""
-    return record.levelno > WARNING or "orbax" not in record.pathname
 
 
 def keep_compiled() -> None:

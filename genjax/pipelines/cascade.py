@@ -52,7 +52,7 @@ def load(
     """A cascade as one stage.
 
     Args:
-        folder: of a chain (`launch/pipeline.py`), or the workdirs, the base's first.
+        folder: of a chain (`genjax-pipeline`), or the workdirs, the base's first.
         mesh: where the weights go; by default all devices, replicated.
         sampling: overrides of `config.sampling`, of every stage that has such a field; "trajectory" of the last alone.
 
@@ -61,23 +61,41 @@ def load(
     """
     if isinstance(folder, (str, Path)):
         if not is_cascade(folder):
-            raise ValueError(f"{folder} is not the folder of a cascade; train one with launch/pipeline.py")
+            raise ValueError(f"{folder} is not the folder of a cascade; train one with genjax-pipeline")
         pipeline = workdir.read_pipeline(Path(folder))
         names = pipeline.get("cascade") or pipeline["stages"]
         folder = [places.member(Path(folder), name) for name in names]
     folders = {Path(one).name: Path(one) for one in folder}
     if not folders or len(folders) < len(folder):
         raise ValueError(f"the workdirs of a cascade need names of their own, not {[str(one) for one in folder]}")
-    known = {name: workdir.read_config(workdir.locate(one)).sampling for name, one in folders.items()}
-    unknown = sorted(field for field in sampling if not any(field in fields for fields in known.values()))
+    return with_sampling(join({name: stages.load(one, mesh) for name, one in folders.items()}), sampling)
+
+
+def with_sampling(stage: Stage, sampling: Mapping[str, Any]) -> Stage:
+    """The cascade sampled in another way; its weights stay where they are.
+
+    Args:
+        stage: as `load` gives it.
+        sampling: overrides of `config.sampling`, as those of `load`.
+
+    Raises:
+        ValueError: for an override that no stage knows.
+    """
+    known = {field for member in stage.members.values() for field in member.config.sampling}
+    unknown = sorted(sampling.keys() - known)
     if unknown:
-        raise ValueError(f"no stage of the cascade has config.sampling.{unknown[0]}")
-    loaded, last = {}, list(folders)[-1]
-    for name, one in folders.items():
-        overrides = {"trajectory": False, **sampling} if name == last else {**sampling, "trajectory": False}
-        chosen = {field: value for field, value in overrides.items() if field in known[name]}
-        loaded[name] = stages.load(one, mesh, chosen)
-    return join(loaded)
+        raise ValueError(f"no stage of the cascade has config.sampling.{unknown[0]}, but {sorted(known)}")
+    return join(override(stage.members, sampling))
+
+
+def override(members: Mapping[str, Stage], sampling: Mapping[str, Any]) -> dict[str, Stage]:
+    """Stages, by name, with overrides of those fields of `config.sampling` that they have; "trajectory" of the last."""
+    changed, last = {}, list(members)[-1]
+    for name, stage in members.items():
+        wanted = {"trajectory": False, **sampling} if name == last else {**sampling, "trajectory": False}
+        chosen = {field: value for field, value in wanted.items() if field in stage.config.sampling}
+        changed[name] = stages.with_sampling(stage, chosen)
+    return changed
 
 
 def join(members: Mapping[str, Stage]) -> Stage:
@@ -123,7 +141,9 @@ def join(members: Mapping[str, Stage]) -> Stage:
     family = last.family._replace(players=(), sample=sample, evaluate=evaluate, interface=interface, reconstruct=None)
     weights = Weights({}, (), {name: stage.weights for name, stage in members.items()})
     checksum = sum(stage.checksum for stage in members.values()) % 2**32
-    return last._replace(family=family, weights=weights, config=config, checksum=checksum, tokenizer=tokenizer)
+    return last._replace(
+        family=family, weights=weights, config=config, checksum=checksum, tokenizer=tokenizer, members=members
+    )
 
 
 def text_tokenizer(members: Mapping[str, Stage]) -> TextTokenizer | None:

@@ -74,7 +74,7 @@ def load(
     """Prior, decoder and upsamplers as one stage.
 
     Args:
-        folder: of a chain (`launch/pipeline.py`), or the workdirs, in this order.
+        folder: of a chain (`genjax-pipeline`), or the workdirs, in this order.
         mesh: where the weights go; by default all devices, replicated.
         sampling: overrides of `config.sampling` of the decoder and of upsamplers that have such a field.
 
@@ -83,19 +83,28 @@ def load(
     """
     if isinstance(folder, (str, Path)):
         if not is_dalle2(folder):
-            raise ValueError(f"{folder} is not the folder of a DALL-E 2; train one with launch/pipeline.py")
+            raise ValueError(f"{folder} is not the folder of a DALL-E 2; train one with genjax-pipeline")
         pipeline = workdir.read_pipeline(Path(folder))
         folder = [places.member(Path(folder), name) for name in pipeline["cascade"]]
     if len(folder) < 2:
         raise ValueError(f"a DALL-E 2 is made of a prior, a decoder and perhaps upsamplers, not of {len(folder)} runs")
-    prior, *rest = (Path(one) for one in folder)
-    loaded = {}
-    for place, one in enumerate(rest):
-        known = workdir.read_config(workdir.locate(one)).sampling
-        overrides = sampling if place == len(rest) - 1 else {**sampling, "trajectory": False}
-        chosen = {field: value for field, value in overrides.items() if field in known}
-        loaded[DECODER if place == 0 else one.name] = stages.load(one, mesh, chosen)
-    return join(stages.load(prior, mesh), loaded.pop(DECODER), loaded)
+    prior, decoder, *rest = (Path(one) for one in folder)
+    upsamplers = {one.name: stages.load(one, mesh) for one in rest}
+    return with_sampling(join(stages.load(prior, mesh), stages.load(decoder, mesh), upsamplers), sampling)
+
+
+def with_sampling(stage: Stage, sampling: Mapping[str, Any]) -> Stage:
+    """The whole sampled in another way; its weights stay where they are.
+
+    Args:
+        stage: as `load` gives it.
+        sampling: overrides of `config.sampling`, as those of `load`.
+
+    Raises:
+        ValueError: for settings that a family refuses.
+    """
+    rest = cascade.override({name: one for name, one in stage.members.items() if name != PRIOR}, sampling)
+    return join(stage.members[PRIOR], rest.pop(DECODER), rest)
 
 
 def join(prior: Stage, decoder: Stage, upsamplers: Mapping[str, Stage] = MappingProxyType({})) -> Stage:
@@ -104,13 +113,13 @@ def join(prior: Stage, decoder: Stage, upsamplers: Mapping[str, Stage] = Mapping
     Raises:
         ValueError: if they don't fit together.
     """
-    base = _join_prior(prior, decoder)
+    base, members = _join_prior(prior, decoder), {PRIOR: prior, DECODER: decoder, **upsamplers}
     if not upsamplers:
-        return base
+        return base._replace(members=members)
     joined = cascade.join({DECODER: base, **upsamplers})
     config = ConfigDict(joined.config.to_dict())
     config.family = KIND
-    return joined._replace(config=config, parents=base.parents)
+    return joined._replace(config=config, parents=base.parents, members=members)
 
 
 def _join_prior(prior: Stage, decoder: Stage) -> Stage:

@@ -22,11 +22,12 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from genjax import sharding
+from genjax.core import images as images_lib
 from genjax.data import encoded, loader
-from genjax.families.base import ImageTextEncoder, TextEncoder, Tokenizer, Weights
+from genjax.families.base import EvaluateFn, FeatureExtractor, ImageTextEncoder, TextEncoder, Tokenizer, Weights
 from genjax.stages import Stage
 from genjax.training import evaluators, generate
-from genjax.typing import Array, Batch
+from genjax.typing import Array, Batch, PyTree
 
 FOLDER = "encoded"
 """Where it lies in the workdir of the stage that encodes, unless said otherwise."""
@@ -116,6 +117,44 @@ def encoder(interface: Any, family: str, dtype: str = "float32") -> Callable[[We
             "of a tokenizer, such as that of configs/vqvae_digits.py, of a CLIP or of a language model"
         )
     return functions[type(interface)]
+
+
+def encoders(interface: Any) -> dict[str, Callable[..., PyTree]]:
+    """What a stage encodes, uint8 "images" and tokens of "texts" -> (weights, arrays, key) -> features [b, ...].
+
+    Args:
+        interface: of the stage: a `Tokenizer`, an `ImageTextEncoder`, a `TextEncoder` or a `FeatureExtractor`; others
+            encode nothing.
+    """
+
+    def clean(weights, images):
+        t = None if interface.schedule is None else jnp.zeros(len(images))
+        return interface.encode_image(weights, images, t)
+
+    def of_images(encode):
+        return lambda weights, pixels, key: encode(weights, images_lib.from_uint8(pixels))
+
+    def of_texts(encode):
+        return lambda weights, tokens, key: encode(weights, tokens)
+
+    if isinstance(interface, Tokenizer):
+        return {"images": of_images(interface.encode)}
+    if isinstance(interface, ImageTextEncoder):
+        return {"images": of_images(clean), "texts": of_texts(interface.encode_text)}
+    if isinstance(interface, TextEncoder):
+        return {"texts": of_texts(interface.encode)}
+    if isinstance(interface, FeatureExtractor):
+        return {"images": of_images(interface.features)}
+    return {}
+
+
+def of_pixels(evaluate: EvaluateFn) -> EvaluateFn:
+    """A family's `evaluate`, of uint8 images."""
+
+    def function(weights, batch, key):
+        return dict(evaluate(weights, {**batch, "image": images_lib.from_uint8(batch["image"])}, key))
+
+    return function
 
 
 def _is_there(folder: Path, splits: Sequence[str], pictures: Mapping[str, Any], stage: Stage, dtype: str) -> bool:

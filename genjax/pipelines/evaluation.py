@@ -121,7 +121,7 @@ def check(stage: Stage, likelihood: str = "", probe_data: Sequence[str] = ()) ->
         ValueError: as `evaluate`.
     """
     interface = stage.family.interface
-    _with_likelihood(stage, likelihood)
+    with_likelihood(stage, likelihood)
     if probe_data and not isinstance(interface, (FeatureExtractor, ImageTextEncoder)):
         raise ValueError(f"a run of the family {stage.config.family!r} gives no features to probe")
     for data in probe_data:
@@ -144,7 +144,7 @@ def held_out(stage: Stage, seed: int = 0, likelihood: str = "") -> dict[str, flo
     Raises:
         ValueError: for a likelihood that the family hasn't.
     """
-    family = _with_likelihood(stage, likelihood)
+    family = with_likelihood(stage, likelihood)
     mesh, settings = sharding.make_mesh(), _pictures(stage)
     batches = loader.eval_batches(
         settings, settings["eval_split"], settings["batch_size"], jax.process_index(), jax.process_count()
@@ -152,8 +152,12 @@ def held_out(stage: Stage, seed: int = 0, likelihood: str = "") -> dict[str, flo
     return evaluators.make_evaluate(family, mesh)(stage.weights, batches, jax.random.key(seed))
 
 
-def _with_likelihood(stage: Stage, likelihood: str) -> Family:
-    """The family, evaluated by one of its costly likelihoods; as it is for ""."""
+def with_likelihood(stage: Stage, likelihood: str) -> Family:
+    """The family, evaluated by one of its costly likelihoods; as it is for "".
+
+    Raises:
+        ValueError: for a likelihood that the family hasn't.
+    """
     known = getattr(stage.family.interface, "likelihoods", {})
     if likelihood and likelihood not in known:
         raise ValueError(f"no likelihood {likelihood!r}; this model has {sorted(known) or 'none'}")
@@ -180,7 +184,12 @@ def _probe(stage: Stage, name: str, noises: Sequence[float], seed: int) -> dict[
 
 def held_out_images(stage: Stage) -> np.ndarray:
     """The pictures of the held-out split, uint8."""
-    return loader.load_arrays(_pictures(stage), stage.config.data.eval_split)["image"]
+    return held_out_arrays(stage)["image"]
+
+
+def held_out_arrays(stage: Stage, count: int = 0) -> dict[str, np.ndarray]:
+    """The first so many examples of the held-out split, or all; see `loader.load_arrays`."""
+    return loader.load_arrays(_pictures(stage), stage.config.data.eval_split, count)
 
 
 def _pictures(stage: Stage) -> dict[str, Any]:

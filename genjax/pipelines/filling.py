@@ -1,6 +1,6 @@
 """How well a text model fills holes: scenes of `captioned_shapes` lose one of two objects, and it puts it back.
 
-    python launch/evaluate.py --workdir=runs/glide_inpaint --fill_holes --num_samples=300
+    genjax-evaluate --workdir=runs/glide_inpaint --fill_holes --num_samples=300
 
 A held-out picture of two objects is read (`genjax.metrics.scene_reader`); a square about one of them, in turn the one
 that the caption names first and second, is erased; and the model, which is given the rest and the caption, fills it.

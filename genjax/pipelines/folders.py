@@ -13,8 +13,8 @@ from genjax.pipelines import cascade, dalle2
 from genjax.stages import Stage
 from genjax.training import workdir
 
-KINDS = {cascade.KIND: cascade.load, dalle2.KIND: dalle2.load}
-"""`config.sampling` of chains that are more than their last stage -> how these are loaded."""
+KINDS = {cascade.KIND: cascade, dalle2.KIND: dalle2}
+"""`config.sampling` of chains that are more than their last stage -> what loads these."""
 
 
 def load(
@@ -23,7 +23,7 @@ def load(
     """The stage in a folder.
 
     Args:
-        folder: a workdir, or the folder of a chain (`launch/pipeline.py`).
+        folder: a workdir, or the folder of a chain (`genjax-pipeline`).
         mesh: where the weights go; by default all devices, replicated.
         sampling: overrides of `config.sampling`.
 
@@ -32,4 +32,17 @@ def load(
     """
     folder = paths.local(folder)
     kind = workdir.read_pipeline(folder).get("sampling", "")
-    return KINDS.get(kind, stages.load)(folder, mesh, sampling)
+    return KINDS.get(kind, stages).load(folder, mesh, sampling)
+
+
+def with_sampling(stage: Stage, sampling: Mapping[str, Any]) -> Stage:
+    """What `load` gave, sampled in another way; weights stay where they are, and nothing is read.
+
+    Args:
+        stage: a run, or a chain as one stage.
+        sampling: overrides of `config.sampling`.
+
+    Raises:
+        ValueError: for settings that it refuses.
+    """
+    return KINDS.get(stage.config.family, stages).with_sampling(stage, sampling)

@@ -5,7 +5,7 @@ published evaluators read; for text models also `prompts`. `samples.png` is a gr
 prompts, and `trajectory.gif` the way from noise to image.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,6 +52,7 @@ def draw(
     seed: int = 0,
     mesh: Mesh | None = None,
     conditions: Mapping[str, np.ndarray] | None = None,
+    program: Callable[..., generate.Pictures] | None = None,
 ) -> Drawn:
     """Sample `count` pictures, in batches of `config.sampling.batch_size`, with a progress bar.
 
@@ -66,6 +67,7 @@ def draw(
         seed: of the noise.
         mesh: devices; by default all.
         conditions: what else is asked of the stage's `sample`, arrays [count, ...]; see `pipelines.editing`.
+        program: `generate.make_generate` of the stage's family, kept from before, which compiles once for all calls.
 
     Raises:
         ValueError: for a stage that draws no pictures, a label, an option or a seed that there isn't, or a prompt to a
@@ -93,9 +95,9 @@ def draw(
     texts = None if "tokens" in (conditions or {}) else prompts_lib.for_pictures(stage, count, prompts)
     if texts is not None:
         asked["tokens"] = prompts_lib.tokens(stage.tokenizer, texts)
-    mesh = mesh or sharding.make_mesh()
+    program = program or generate.make_generate(stage.family, mesh or sharding.make_mesh())
     with tqdm(total=count, unit="image", disable=jax.process_index() != 0) as bar:
-        pictures = generate.make_generate(stage.family, mesh)(
+        pictures = program(
             stage.weights,
             {"index": np.arange(count, dtype=np.int32), **asked, **(conditions or {})},
             shared,
@@ -106,8 +108,21 @@ def draw(
     return Drawn(pictures.images, labels, pictures.trajectory, texts)
 
 
-def reconstruct(stage: Stage, images: np.ndarray, seed: int = 0, mesh: Mesh | None = None) -> np.ndarray:
+def reconstruct(
+    stage: Stage,
+    images: np.ndarray,
+    seed: int = 0,
+    mesh: Mesh | None = None,
+    program: Callable[..., np.ndarray] | None = None,
+) -> np.ndarray:
     """What a stage that encodes and decodes makes of pictures, uint8 [n, h, w, c] in and out.
+
+    Args:
+        stage: one whose family has a `reconstruct`.
+        images: uint8 [n, h, w, c].
+        seed: of random numbers in it.
+        mesh: devices; by default all.
+        program: `generate.make_reconstruct` of the stage's family, kept from before.
 
     Raises:
         ValueError: for a stage that doesn't, or pictures of another shape.
@@ -118,8 +133,8 @@ def reconstruct(stage: Stage, images: np.ndarray, seed: int = 0, mesh: Mesh | No
         )
     if images.shape[1:] != stage.spec.image_shape:
         raise ValueError(f"pictures of {images.shape[1:]} are no pictures of {stage.spec.image_shape}")
-    run = generate.make_reconstruct(stage.family, mesh or sharding.make_mesh())
-    return run(stage.weights, images, jax.random.key(seed), stage.config.data.batch_size)
+    program = program or generate.make_reconstruct(stage.family, mesh or sharding.make_mesh())
+    return program(stage.weights, images, jax.random.key(seed), stage.config.data.batch_size)
 
 
 def pairs(stage: Stage, images: np.ndarray, seed: int = 0) -> Drawn:

@@ -1,4 +1,4 @@
-"""Public checkpoints by name: `KIND:PATH` -> parameters of a family, for `config.init_from` and `launch/convert.py`.
+"""Public checkpoints by name: `KIND:PATH` -> parameters of a family, for `config.init_from` and `genjax-convert`.
 
 PATH is a file or a folder, see `genjax.pretrained.files`; `KIND:PATH#NAME` takes the weights called NAME of a file that
 holds several, such as "model" beside "ema". `minilm:` alone is the checkpoint of the installed package.

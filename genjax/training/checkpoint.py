@@ -23,6 +23,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from logging import WARNING
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,6 +40,9 @@ from genjax.training.finite import NotFiniteError
 from genjax.training.processes import lead, worst
 from genjax.training.state import TrainState
 from genjax.typing import Array, PyTree
+
+# Of orbax's log errors alone are for people: it warns of what it is told to do.
+logging.get_absl_logger().addFilter(lambda record: record.levelno > WARNING or "orbax" not in record.pathname)
 
 RECORD, STATE = "record", "state"
 ALL = TrainState._fields

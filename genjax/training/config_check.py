@@ -118,13 +118,13 @@ def _expect_run(config: ConfigDict) -> None:
     if is_chain(config):
         raise ValueError(
             f"this config is of a chain of runs ({', '.join(config.order)}), not of one: train it by "
-            "launch/pipeline.py, with the same --config and --workdir"
+            "genjax-pipeline, with the same --config and --workdir"
         )
     missing = [name for name in SECTIONS if name not in config] or [
         name for name in REQUIRED if name not in dict(_leaves(config.to_dict()))
     ]
     if missing:
-        raise ValueError(f"the config has no field {missing[0]}: let it start from configs.common.base()")
+        raise ValueError(f"the config has no field {missing[0]}: let it start from genjax.configs.common.base()")
 
 
 def _check_dtype(name: str, value: Any) -> None:

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 
 from genjax import sharding
 from genjax.core import images as images_lib
 from genjax.families import base_options
 from genjax.families.base import Family, ImageSampler, SuperResolver, Weights
-from genjax.typing import Key
+from genjax.typing import Key, PyTree
 
 
 class Pictures(NamedTuple):
@@ -98,12 +98,7 @@ def make_generate(family: Family, mesh: Mesh) -> Callable[..., Pictures]:
         parts = []
         for start in range(0, count, batch_size):
             chosen = np.minimum(np.arange(start, start + batch_size), count - 1)
-            conditions = {
-                name: jax.make_array_from_callback(
-                    (batch_size, *v.shape[1:]), place, lambda at, v=v, chosen=chosen: v[chosen][at]
-                )
-                for name, v in each.items()
-            }
+            conditions = {name: _placed(values[chosen], place) for name, values in each.items()}
             images, trajectory = jax.device_get(jitted(weights, conditions | scalars, key))
             kept = min(batch_size, count - start)
             parts.append((images[:kept], None if trajectory is None else trajectory[:, :kept]))
@@ -121,16 +116,33 @@ def make_reconstruct(family: Family, mesh: Mesh) -> Callable[..., np.ndarray]:
     def reconstruct(weights, images, key):
         return images_lib.to_uint8(family.reconstruct(weights, images_lib.from_uint8(images), key))
 
-    jitted = jax.jit(reconstruct, out_shardings=sharding.replicated(mesh))
+    return make_batched(reconstruct, mesh)
+
+
+def make_batched(function: Callable[[Weights, PyTree, Key], PyTree], mesh: Mesh) -> Callable[..., PyTree]:
+    """The function (weights, arrays [n, ...], key, batch_size) -> what `function` makes of them, [n, ...] on the host.
+
+    The last batch is filled up with the last example and cut, so that there is one compilation for a batch size.
+
+    Args:
+        function: (weights, a batch of the arrays, key) -> arrays with an entry for each example.
+        mesh: devices.
+    """
+    jitted = jax.jit(function, out_shardings=sharding.replicated(mesh))
     place = sharding.batch_sharding(mesh)
 
-    def run(weights: Weights, images: np.ndarray, key: Key, batch_size: int) -> np.ndarray:
-        count, batch_size = len(images), fit_batch_size(len(images), batch_size, mesh)
-        parts = []
+    def run(weights: Weights, arrays: PyTree, key: Key, batch_size: int) -> PyTree:
+        count = len(jax.tree.leaves(arrays)[0])
+        batch_size, parts = fit_batch_size(count, batch_size, mesh), []
         for start in range(0, count, batch_size):
-            batch = images[np.minimum(np.arange(start, start + batch_size), count - 1)]
-            batch = jax.make_array_from_callback(batch.shape, place, lambda at, batch=batch: batch[at])
+            chosen = np.minimum(np.arange(start, start + batch_size), count - 1)
+            batch = jax.tree.map(lambda values, at=chosen: _placed(values[at], place), arrays)
             parts.append(jax.device_get(jitted(weights, batch, key)))
-        return np.concatenate(parts)[:count]
+        return jax.tree.map(lambda *pieces: np.concatenate(pieces)[:count], *parts)
 
     return run
+
+
+def _placed(values: np.ndarray, place: NamedSharding) -> jax.Array:
+    """Values that every process has as a global array, cut over the devices."""
+    return jax.make_array_from_callback(values.shape, place, lambda at: values[at])

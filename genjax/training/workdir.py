@@ -106,7 +106,7 @@ def read_pipeline(folder: Path) -> dict[str, Any]:
         return {}
     content = read_json(path)
     if not noted.is_chain(content.get("stages")):
-        raise ValueError(f"{path} names no stages: run launch/pipeline.py again")
+        raise ValueError(f"{path} names no stages: run genjax-pipeline again")
     return content
 
 
@@ -166,7 +166,7 @@ def read_config(workdir: Path) -> ConfigDict:
     path = workdir / "config.json"
     if not path.is_file():
         inside = sorted(inner.parent.name for inner in workdir.glob("*/config.json"))[:5]
-        way = f"name one of those in it ({', '.join(inside)})" if inside else "train one with launch/train.py"
+        way = f"name one of those in it ({', '.join(inside)})" if inside else "train one with genjax-train"
         raise ValueError(f"{workdir} is not a workdir of genjax: it has no config.json; {way}")
     content = read_json(path)
     if not isinstance(content.get("family"), str) or not all(isinstance(content.get(part), dict) for part in PARTS):

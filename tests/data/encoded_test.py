@@ -62,7 +62,7 @@ def test_what_does_not_fit_is_refused(codes, tmp_path):
         encoded.Records(folder, "test", SETTINGS)
     with pytest.raises(ValueError, match="holds codes of .*'image_size': 8.* asks for .*'image_size': 16"):
         encoded.Records(folder, "train", SETTINGS | {"image_size": 16})
-    with pytest.raises(ValueError, match="no encoded pictures in .*nothing.*launch/encode.py"):
+    with pytest.raises(ValueError, match="no encoded pictures in .*nothing.*genjax-encode"):
         encoded.Records(tmp_path / "nothing", "train", SETTINGS)
 
 
@@ -140,7 +140,7 @@ def test_texts_are_kept_beside_codes_and_become_tokens(captioned):
     (first, *_) = loader.eval_batches(settings, batch_size=12)
     assert first["text"].tolist() == [texts[0] for texts in captions]
     write(settings["encoded"], settings, {"codes_0": np.arange(12, dtype=np.int32)[:, None]}, "all")
-    with pytest.raises(ValueError, match="was written without captions; run launch/encode.py again"):
+    with pytest.raises(ValueError, match="was written without captions; run genjax-encode again"):
         loader.train_iterator(settings, 0)
 
 
@@ -213,7 +213,7 @@ def test_pictures_can_be_kept_with_their_codes(captioned):
 )
 def test_a_manifest_that_is_not_whole_is_named(tmp_path, content):
     (tmp_path / "manifest.json").write_bytes(content)
-    with pytest.raises(ValueError, match=r"manifest.json is cut or altered .*: write it again with launch/encode.py"):
+    with pytest.raises(ValueError, match=r"manifest.json is cut or altered .*: write it again with genjax-encode"):
         encoded.read_manifest(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""What the flags of each program of `launch/` come to: the program runs in this process, and notes whom it calls."""
+"""What the flags of each program come to: the program runs in this process, and notes whom it calls."""
 
 import importlib.util
 import sys
@@ -35,7 +35,7 @@ def run(monkeypatch, root, tmp_path):
         loaded += 1
         there.clear()
         there.update({name: before[name] for name in everywhere if name in before})
-        spec = importlib.util.spec_from_file_location(f"{program}_{loaded}", root / "launch" / f"{program}.py")
+        spec = importlib.util.spec_from_file_location(f"{program}_{loaded}", root / "genjax" / "launcher" / f"{program}.py")
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         folder = [] if program == "plan" else [f"--workdir={tmp_path / 'w'}"]

@@ -57,5 +57,5 @@ def test_a_run_outside_the_chain_has_to_be_there(tmp_path):
 
 
 def test_the_config_of_one_run_is_no_chain(tmp_path):
-    with pytest.raises(ValueError, match="of one run, not of a chain: train it by launch/train.py"):
+    with pytest.raises(ValueError, match="of one run, not of a chain: train it by genjax-train"):
         chain.run(ddpm_digits.get_config("tiny"), tmp_path)
