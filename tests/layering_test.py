@@ -13,7 +13,8 @@ FLOORS = {
     "families": 3, "metrics": 3, "pretrained": 3,
     "training": 4,
     "stages": 5, "pipelines": 5,
-    "launcher": 6,
+    "api": 6, "launcher": 6, "__main__": 6,
+    "configs": 0,  # imports nothing of genjax
 }  # fmt: skip
 ROOMS_ALONE = {"diffusion", "autoregressive", "losses", "sharding", "data"}
 

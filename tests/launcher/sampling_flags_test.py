@@ -55,7 +55,7 @@ def test_a_split_of_captions_is_refused_where_none_are_drawn():
 def test_only_prompts_are_reranked():
     with (
         _asked(rerank="runs/clip:8"),
-        pytest.raises(ValueError, match="--rerank needs a model that reads text"),
+        pytest.raises(ValueError, match="^rerank needs a model that reads text"),
     ):
         SAMPLING.draw(_stage(text_length=0))
 
