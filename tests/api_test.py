@@ -69,7 +69,7 @@ def test_configs_by_name_with_fields():
         ("ddpm_digits", {"nothing.x": 3}, "unknown config field config.nothing.x: config has .*training"),
         ("ddpm_digits", {"seed.x": 3}, "config.seed.x: config.seed is a whole number, not a section"),
         ("ddpm_digits", {"training.num_steps": "many"}, "config.training.num_steps='many' must be a whole number"),
-        ("ddpm_digits", {"training": 3}, "config.training=3 must be"),
+        ("ddpm_digits", {"training": 3}, "config.training=3 must be a section with .*num_steps"),
     ],
 )
 def test_configs_that_are_not_there(name, fields, words):

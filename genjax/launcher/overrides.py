@@ -96,7 +96,8 @@ def set_field(config: ConfigDict, field: str, value: Any) -> None:
     try:
         section[name] = tuple(value) if isinstance(before, tuple) and isinstance(value, list) else value
     except TypeError:
-        raise ValueError(f"config.{field}={value!r} must be {_kind(before)}") from None
+        kind = f"a section with {', '.join(before)}" if isinstance(before, ConfigDict) else _kind(before)
+        raise ValueError(f"config.{field}={value!r} must be {kind}") from None
 
 
 def _locate(config: ConfigDict, field: str) -> tuple[ConfigDict, str]:
