@@ -159,6 +159,7 @@ class Run:
     def _prepared(self, request: requests.SampleRequest):
         """The stage with the sampler of a request, and its compiled function; both are kept."""
         if request.compiled not in self._samplers:
+            requests.check_named(request)
             stage = requests.prepare(self.stage, request)
             drawing = isinstance(stage.family.interface, ImageSampler)
             program = generate.make_generate(stage.family, self._mesh) if drawing else None

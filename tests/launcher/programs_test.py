@@ -35,7 +35,8 @@ def run(monkeypatch, root, tmp_path):
         loaded += 1
         there.clear()
         there.update({name: before[name] for name in everywhere if name in before})
-        spec = importlib.util.spec_from_file_location(f"{program}_{loaded}", root / "genjax" / "launcher" / f"{program}.py")
+        path = root / "genjax" / "launcher" / f"{program}.py"
+        spec = importlib.util.spec_from_file_location(f"{program}_{loaded}", path)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         folder = [] if program == "plan" else [f"--workdir={tmp_path / 'w'}"]
