@@ -62,4 +62,4 @@ def _check_run(folder: Any) -> None:
     workdir.read_config(place)
     steps = place / "checkpoints"
     if not (steps.is_dir() and any(child.name.isdigit() for child in steps.iterdir())):
-        raise ValueError(f"{place} holds no checkpoint yet; train it with launch/train.py --workdir={place}")
+        raise ValueError(f"{place} holds no checkpoint yet; train it with genjax-train --workdir={place}")
