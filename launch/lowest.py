@@ -23,7 +23,7 @@ def lowest(setup: str) -> list[str]:
             if match := REQUIREMENT.fullmatch(node.value):
                 name, version = match[1], match[2]
                 if found.setdefault(name, version) != version:
-                    raise ValueError(f"setup.py asks for {name}>={found[name]} and for {name}>={version}: keep one")
+                    raise ValueError(f"setup.py requires {name}>={found[name]} and {name}>={version}: keep one")
     return [f"{name}=={version}" for name, version in sorted(found.items())]
 
 

@@ -18,7 +18,7 @@ def test_bounds_become_pins(lowest):
 
 
 def test_two_bounds_of_one_package_are_refused(lowest):
-    with pytest.raises(ValueError, match="jax>=0.10.2 and for jax>=0.11"):
+    with pytest.raises(ValueError, match="jax>=0.10.2 and jax>=0.11"):
         lowest('["jax>=0.10.2", "jax>=0.11"]')
 
 
