@@ -68,6 +68,6 @@ numpy.save("own.npy", genjax.load("runs/a").sample(4))
     np.testing.assert_array_equal(np.load(tmp_path / "own.npy"), there)
 
     told = run([train, "--config=configs/ddpm_digit.py", "--workdir=b"], tmp_path, code=1, **where)
-    assert "error: there is no config file configs/ddpm_digit.py; genjax comes with configs named ddpm_digits" in told
+    assert "there is no config file configs/ddpm_digit.py; genjax comes with configs named ddpm_digits" in told
     told = run([sys.executable, "-m", "genjax", "tarin"], tmp_path, code=1, **where)
     assert "no program 'tarin'" in told and "train, sample" in told

@@ -128,7 +128,6 @@ def test_evaluate(run, noted, tmp_path):
         noted(SamplingFlags, name, {"holes": 1.0} if name == "fill_holes" else name)
     for name in ("check", "evaluate", "format_result"):
         noted(evaluation, name, {"held_out": 2.0} if name == "evaluate" else name)
-    noted(sample_files, "read", "found")
     notes = noted(report, "write_report")
     run("evaluate")
     assert notes["check"] == ("load", "", []) and notes["samples"][1:] == ("load", None)
