@@ -57,5 +57,5 @@ def test_what_is_no_image_is_not_shown(tmp_path):
 
 
 def test_an_evaluation_is_read_as_words():
-    found = Evaluation({"held_out": {"bits_per_dim": 3.25}, "left_out": {}, "notes": []})
+    found = Evaluation({"step": 2, "held_out": {"bits_per_dim": 3.25}, "left_out": {}, "notes": []})
     assert found["held_out"]["bits_per_dim"] == 3.25 and "bits_per_dim 3.25" in repr(found) == str(found)
