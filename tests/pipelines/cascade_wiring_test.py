@@ -133,10 +133,21 @@ def test_the_way_there_is_of_the_last_stage_alone_and_options_go_to_those_that_h
     """A trajectory that is asked for costs memory at every stage, and only the last one's is shown."""
     known = {"prior": {}, "base": {"eta": 0.0, "trajectory": True}, "large": {"trajectory": True, "aug_level": 0.0}}
     given = {}
-    monkeypatch.setattr(whole.workdir, "locate", lambda folder: folder)
-    monkeypatch.setattr(whole.workdir, "read_config", lambda folder: ConfigDict({"sampling": known[folder.name]}))
-    monkeypatch.setattr(whole.stages, "load", lambda folder, mesh, given_to=None: given.update({folder.name: given_to}))
-    monkeypatch.setattr(whole, "join", lambda *parts: Stage(None, None, None, None, 0))
+
+    def load(folder, mesh):
+        return Stage(None, None, ConfigDict({"name": folder.name, "sampling": known[folder.name]}), None, 0)
+
+    def with_sampling(stage, sampling):
+        given[stage.config.name] = sampling
+        return stage
+
+    def join(*parts):
+        members = parts[0] if whole is cascade else {dalle2.PRIOR: parts[0], dalle2.DECODER: parts[1], **parts[2]}
+        return Stage(None, None, None, None, 0, members=members)
+
+    monkeypatch.setattr(whole.stages, "load", load)
+    monkeypatch.setattr(whole.stages, "with_sampling", with_sampling)
+    monkeypatch.setattr(whole, "join", join)
     folders = ["runs/prior"] * (whole is dalle2) + ["runs/base", "runs/large"]
     for asked in (True, False):
         whole.load(folders, sampling={"trajectory": asked, "eta": 0.5, "aug_level": 0.1})

@@ -138,7 +138,7 @@ def test_a_path_of_images_is_told_how_it_is_written(path):
 def test_what_is_no_config_of_a_run():
     with pytest.raises(ValueError, match="of a chain of runs .tokenizer, prior., .* genjax-pipeline"):
         config_check.check(vqvae_digits_pipeline.get_config("tiny"))
-    with pytest.raises(ValueError, match="no field family: let it start from configs.common.base"):
+    with pytest.raises(ValueError, match="no field family: let it start from genjax.configs.common.base"):
         config_check.check(ConfigDict({"seed": 0}))
     config = _config()
     del config.log.num_samples
