@@ -11,7 +11,7 @@ from genjax import sharding
 from genjax.families import registry
 from genjax.families.base import ImageTextEncoder, TextEncoder, Weights
 from genjax.typing import DataSpec
-from tests.families import losses
+from tests.families import losses, perturbed
 
 SPEC = DataSpec((32, 32, 3), has_text=True, text_length=6, vocab_size=40)
 KEY = jax.random.key(0)
@@ -31,10 +31,7 @@ def batch(count=8):
 
 def made(family):
     """Weights with nothing left at zero, so that every input matters."""
-    params, extra = jax.jit(family.init)(KEY, batch(1))
-    noise = np.random.default_rng(0)
-    noisy = jax.tree.map(lambda leaf: leaf + 0.1 * noise.standard_normal(leaf.shape, np.float32), params)
-    return Weights(noisy, extra, {})
+    return perturbed.weights(family, batch(1))
 
 
 @pytest.fixture(scope="module")

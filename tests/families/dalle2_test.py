@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from genjax.families import dalle2, registry
-from genjax.families.base import Weights
 from genjax.nn.clip_conditioning import CaptionStates, ClipConditioning, ClipTold
 from genjax.nn.glide_text import GlideText
 from genjax.nn.unet import UNet
-from tests.families import losses, toy_clip
+from tests.families import losses, perturbed, toy_clip
 from tests.families.toy_clip import CLIP, DIM, FROZEN, SPEC
 
 KEY = jax.random.key(0)
@@ -35,10 +34,7 @@ def build(source="own", spec=SPEC, **model):
 def shaken(source="own"):
     """(family, weights with nothing left at zero)"""
     family = build(source)
-    params, extra = jax.jit(family.init)(KEY, toy_clip.batch(1))
-    noise = np.random.default_rng(0)
-    params = jax.tree.map(lambda leaf: leaf + 0.2 * noise.standard_normal(leaf.shape, np.float32), params)
-    return family, Weights(params, extra, FROZEN)
+    return family, perturbed.weights(family, toy_clip.batch(1), scale=0.2, frozen=FROZEN)
 
 
 @pytest.fixture(scope="module", params=["own", "clip"])

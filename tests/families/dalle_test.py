@@ -15,7 +15,7 @@ from genjax.families.base import ImageSampler, Tokenizer, Weights
 from genjax.training import optim, step
 from genjax.training import state as state_lib
 from genjax.typing import DataSpec
-from tests.families import losses
+from tests.families import losses, perturbed
 
 S, V, K = 5, 9, 6
 SPEC = DataSpec((8, 8, 1), has_text=True, text_length=S, vocab_size=V)
@@ -65,10 +65,7 @@ def family():
 @pytest.fixture(scope="module")
 def weights(family):
     """Parameters with noise, so that everything matters."""
-    params = jax.jit(family.init)(KEY, batch(1))[0]
-    noise = np.random.default_rng(0)
-    noisy = jax.tree.map(lambda leaf: leaf + 0.1 * noise.standard_normal(leaf.shape, np.float32), params)
-    return Weights(noisy, (), FROZEN)
+    return perturbed.weights(family, batch(1), frozen=FROZEN)
 
 
 @pytest.fixture(scope="module")

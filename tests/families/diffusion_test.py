@@ -12,7 +12,7 @@ from genjax.families import registry
 from genjax.families.base import Weights
 from genjax.training import generate
 from genjax.typing import DataSpec
-from tests.families import losses
+from tests.families import losses, perturbed
 
 SPEC = DataSpec((8, 8, 1), num_classes=10)
 KEY = jax.random.key(0)
@@ -20,6 +20,7 @@ KEY = jax.random.key(0)
 
 def build(spec=SPEC, sampling=(), **model):
     config = ddpm_digits.get_config("tiny")
+    config.model.network.update(channel_mult=(1,), attention_resolutions=(8,))
     config.model.update(model)
     config.sampling.update(dict(sampling))
     return registry.build(config.family, config.model.to_dict(), config.sampling.to_dict(), spec)
@@ -30,13 +31,9 @@ def batch(count=8):
     return {"image": image, "label": jnp.arange(count) % 10}
 
 
-def random_params(family, key=KEY):
-    """Parameters with nothing left at zero, so that every input matters."""
-    params, extra = jax.jit(family.init)(key, batch(1))
-    leaves, treedef = jax.tree.flatten(params)
-    noise = np.random.default_rng(0)
-    noisy = [leaf + 0.1 * noise.standard_normal(leaf.shape, np.float32) for leaf in leaves]
-    return jax.tree.unflatten(treedef, noisy), extra
+def random_params(family):
+    params, extra, _ = perturbed.weights(family, batch(1))
+    return params, extra
 
 
 def sample(family, weights, conditions):

@@ -15,7 +15,7 @@ from genjax.diffusion.denoisers import Prediction
 from genjax.families import registry
 from genjax.families.base import Distillable, ImageSampler, Weights
 from genjax.typing import DataSpec
-from tests.families import losses
+from tests.families import losses, perturbed
 from tests.families.recorder import keys_equal, stream
 from tests.families.recorder import unrolled as unrolled
 
@@ -39,10 +39,7 @@ def make_teacher(module=edm_digits):
     dits.network(config, width=8, depth=1, num_heads=1)
     config.sampling.update(sampler={"name": "ddim"}, num_steps="karras4", trajectory=False)
     family = registry.build(config.family, config.model.to_dict(), config.sampling.to_dict(), SPEC)
-    params, extra = jax.jit(family.init)(KEY, batch(1))
-    noise = np.random.default_rng(0)
-    noisy = jax.tree.map(lambda leaf: leaf + 0.1 * noise.standard_normal(leaf.shape, np.float32), params)
-    return family, Weights(noisy, extra, {})
+    return family, perturbed.weights(family, batch(1))
 
 
 def make_toy(schedule):

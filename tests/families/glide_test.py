@@ -11,7 +11,7 @@ from genjax.families.base import Weights
 from genjax.nn.embeddings import sinusoids
 from genjax.nn.glide_text import GlideText
 from genjax.typing import DataSpec
-from tests.families import losses
+from tests.families import losses, perturbed
 
 KEY = jax.random.key(0)
 SPEC = DataSpec((8, 8, 3), has_text=True, text_length=5, vocab_size=12)
@@ -39,10 +39,7 @@ def batch(count=2):
 
 def weights_of(family):
     """Weights with nothing left at zero, so that every path carries something."""
-    params, extra = jax.jit(family.init)(KEY, batch())
-    noise = np.random.default_rng(0)
-    params = jax.tree.map(lambda leaf: leaf + 0.2 * noise.standard_normal(leaf.shape, np.float32), params)
-    return Weights(params, extra, {})
+    return perturbed.weights(family, batch())
 
 
 def gradient_of(family, weights):

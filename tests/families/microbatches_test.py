@@ -37,6 +37,7 @@ from tests.families import (
     code_prior_test,
     dalle_test,
     distillation_test,
+    perturbed,
     toy_clip,
 )
 
@@ -115,9 +116,7 @@ def alike(monkeypatch):
 def check(case):
     family, batch, frozen = case()
     assert not any(player.batch_coupled for player in family.players)
-    params, extra = jax.jit(family.init)(KEY, batch)
-    noise = np.random.default_rng(0)
-    params = jax.tree.map(lambda x: x + 0.1 * noise.standard_normal(x.shape, np.float32), params)
+    params, extra, _ = perturbed.weights(family, batch)
     for player in family.players:
         others = {name: value for name, value in params.items() if name != player.name}
         inputs = LossInputs(others, extra, frozen, batch, KEY, jnp.int32(50))

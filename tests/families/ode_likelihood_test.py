@@ -14,6 +14,7 @@ from genjax.families import base_diffusion_model as pieces
 from genjax.families import base_diffusion_sampling, registry
 from genjax.families.base import Weights
 from genjax.typing import DataSpec
+from tests.families import perturbed
 
 KEY = jax.random.key(0)
 BATCH = {"image": jax.random.uniform(KEY, (2, 8, 8, 1), minval=-1, maxval=1), "label": jnp.asarray([3, 7])}
@@ -25,9 +26,7 @@ def make_family(config):
     family = registry.build(
         config.family, config.model.to_dict(), config.sampling.to_dict(), DataSpec((8, 8, 1), num_classes=10)
     )
-    params, _ = jax.jit(family.init)(KEY, BATCH)
-    noise = np.random.default_rng(0)
-    return family, jax.tree.map(lambda x: x + 0.1 * noise.standard_normal(x.shape, np.float32), params)
+    return family, perturbed.weights(family, BATCH).params
 
 
 def by_reverse_derivatives(denoise, levels, x0, key):

@@ -9,7 +9,7 @@ from configs import adm_classifier_imagenet64, biggan_digits, clip_noisy_shapes,
 from genjax.diffusion import time_samplers
 from genjax.families.base import Weights
 from genjax.typing import DataSpec
-from tests.families import clip_prior_test, toy_clip
+from tests.families import clip_prior_test, perturbed, toy_clip
 from tests.families.microbatches_test import build, images
 
 KEY = jax.random.key(0)
@@ -37,11 +37,8 @@ DEAR = {
 def check(case):
     """Whether values of five examples are others among eight that are present; those among padding may not be."""
     family, batch, frozen = case()
-    params, extra = jax.jit(family.init)(KEY, batch)
-    noise = np.random.default_rng(0)
-    params = jax.tree.map(lambda x: x + 0.1 * noise.standard_normal(x.shape, np.float32), params)
     evaluate = jax.jit(family.evaluate)
-    weights = Weights(params, extra, frozen)
+    weights = perturbed.weights(family, batch, frozen=frozen)
     alone = evaluate(weights, jax.tree.map(lambda x: x[:5], batch), KEY)
     among = evaluate(weights, batch | {"present": jnp.arange(8) < 5}, KEY)
     full = evaluate(weights, batch, KEY)

@@ -19,10 +19,11 @@ from genjax.training.state import TrainState
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """(workdir, numbers of traces) of a tiny run."""
+    """The workdir of a tiny run."""
     folder = tmp_path_factory.mktemp("loop")
     config = ddpm_digits.get_config("tiny")
     config.data.data_dir = str(folder / "data")
+    config.model.network.update(channel_mult=(1,), attention_resolutions=(), width=32)  # wide enough to shard
     config.mesh.data, config.mesh.fsdp = 4, 2
     config.training.microbatches = 2
     config.log.update(eval_every=10, sample_every=10)
