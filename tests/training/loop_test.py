@@ -23,7 +23,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("loop")
     config = ddpm_digits.get_config("tiny")
     config.data.data_dir = str(folder / "data")
-    config.model.network.update(channel_mult=(1,), attention_resolutions=(), width=32)  # wide enough to shard
+    config.model.network.update(channel_mult=(1,), attention_resolutions=())
     config.mesh.data, config.mesh.fsdp = 4, 2
     config.training.microbatches = 2
     config.log.update(eval_every=10, sample_every=10)
