@@ -1,4 +1,4 @@
-"""ADM-U: ImageNet's pictures enlarged from 64 to 256 pixels, class-conditional, 312M parameters (arXiv:2105.05233).
+"""ADM-U: ImageNet's images upsampled from 64 to 256 pixels, class-conditional, 312M parameters (arXiv:2105.05233).
 
 After a guided ADM of 64 pixels FID 3.94.
 
@@ -9,9 +9,8 @@ The two together, from Python:
 `genjax.pipelines.cascade.load(["runs/adm_imagenet64", "runs/adm_upsample_imagenet256"])`.
 """
 
+from genjax.configs.recipes import unets
 from ml_collections import ConfigDict
-
-from genjax.configs import unets
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -1,4 +1,4 @@
-"""ADM-U: ImageNet's pictures enlarged from 128 to 512 pixels, class-conditional, 309M parameters (arXiv:2105.05233).
+"""ADM-U: ImageNet's images upsampled from 128 to 512 pixels, class-conditional, 309M parameters (arXiv:2105.05233).
 
 After a guided ADM of 128 pixels FID 3.85.
 
@@ -8,9 +8,8 @@ After a guided ADM of 128 pixels FID 3.85.
 Attention at 32 and 16 pixels, as in the release; the paper's table adds 8.
 """
 
+from genjax.configs.recipes import unets
 from ml_collections import ConfigDict
-
-from genjax.configs import unets
 
 
 def get_config(variant: str = "") -> ConfigDict:

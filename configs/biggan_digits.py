@@ -3,16 +3,15 @@
     python launch/train.py --config=configs/biggan_digits.py --workdir=runs/biggan_digits
     python launch/sample.py --workdir=runs/biggan_digits --num_samples=1000
 
-With 1,352 training pictures the discriminator would learn them by heart: it sees them, and generated ones, with a
+With 1,352 training images the discriminator would learn them by heart: it sees them, and generated ones, with a
 square cut out (DiffAugment; moving them too leaves samples out of place), and R1 keeps its gradient at the real ones
 small. Learning rates fall along half cosines.
 
 The variant "tiny" trains in seconds, for tests.
 """
 
+from genjax.configs.recipes import biggans, common
 from ml_collections import ConfigDict
-
-from genjax.configs import biggans, common
 
 
 def get_config(variant: str = "") -> ConfigDict:

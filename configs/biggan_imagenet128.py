@@ -3,14 +3,13 @@
     python launch/train.py --config=configs/biggan_imagenet128.py --workdir=runs/biggan_imagenet128
     python launch/sample.py --workdir=runs/biggan_imagenet128 --truncation=0.5
 
-The paper's: batches of 2048 pictures, two discriminator steps for one of the generator, learning rates 2e-4 and 5e-5,
+The paper's: batches of 2048 images, two discriminator steps for one of the generator, learning rates 2e-4 and 5e-5,
 moving averages of .9999. A step here is one of the discriminator's. The variant "tiny" trains on the 8x8 digits in
 seconds.
 """
 
+from genjax.configs.recipes import biggans
 from ml_collections import ConfigDict
-
-from genjax.configs import biggans
 
 
 def get_config(variant: str = "") -> ConfigDict:

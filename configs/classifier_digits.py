@@ -5,15 +5,14 @@
     python launch/sample.py --workdir=runs/ddpm_unconditional --sampler=ddim --num_steps=ddim25 \\
         --guide=classifier:runs/classifier_digits:3.0
 
-So 99% of 500 samples are the digit that was asked for, at a recall of .74. Not with the default 25
+So 99% of 500 samples are the digit that was requested, at a recall of .74. Not with the default 25
 steps, which begin where the cosine schedule has no signal: see `genjax.pipelines.guides.classifier`.
 
 The variant "tiny" trains in seconds, for tests.
 """
 
+from genjax.configs.recipes import common
 from ml_collections import ConfigDict
-
-from genjax.configs import common
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -6,9 +6,8 @@
 The variant "tiny" trains in seconds on drawn scenes, for tests.
 """
 
+from genjax.configs.recipes import clips
 from ml_collections import ConfigDict
-
-from genjax.configs import clips
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -2,15 +2,17 @@
 
     python launch/pipeline.py --config=configs/dalle2_shapes_pipeline.py --workdir=runs/dalle2
     python launch/sample.py   --workdir=runs/dalle2 --prompt "a large red heart in the top left"
-    python launch/sample.py   --workdir=runs/dalle2 --variations=picture.png:1
+    python launch/sample.py   --workdir=runs/dalle2 --variations=image.png:1
 
 The variant "ar" has the autoregressive prior instead of the diffusion prior; "tiny" and "ar_tiny" train in seconds, for
-tests. CLIP's embeddings of all pictures, at 32 pixels, are written once, for prior and decoder.
+tests. CLIP's embeddings of all images, at 32 pixels, are written once, for prior and decoder.
 """
 
+from genjax.configs.recipes import common, dalle2s, pipelines
 from ml_collections import ConfigDict
 
-from genjax.configs import cascade_shapes, clip_shapes, common, dalle2s, pipelines
+from genjax.configs import cascade_shapes_pipeline as cascade_shapes
+from genjax.configs import clip_shapes
 
 
 def get_config(variant: str = "") -> ConfigDict:
@@ -21,7 +23,7 @@ def get_config(variant: str = "") -> ConfigDict:
         "clip": clip_shapes.get_config(size),
         "prior": ar_prior(size) if variant.startswith("ar") else prior(size),
         "decoder": decoder(size),
-        "up32": cascade_shapes.upsampler(32, size),  # told nothing but the small picture
+        "up32": cascade_shapes.upsampler(32, size),  # conditioned on nothing but the low-resolution image
     }
     sampled = ("prior", "decoder", "up32")
     return pipelines.chain(stages, encode=("clip",), samples=16 if size else 64, sampling="dalle2", cascade=sampled)

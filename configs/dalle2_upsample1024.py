@@ -1,12 +1,11 @@
 """unCLIP's second upsampler at the paper's size (arXiv:2204.06125, table 3): 256 to 1024 pixels, 280M parameters.
 
-Small pictures are degraded in training as by BSRGAN, and DDIM draws in 15 steps. The variant "tiny" trains in seconds,
-for tests.
+Low-resolution images are degraded in training as by BSRGAN, and DDIM draws in 15 steps. The variant "tiny" trains in
+seconds, for tests.
 """
 
+from genjax.configs.recipes import common, dalle2s
 from ml_collections import ConfigDict
-
-from genjax.configs import common, dalle2s
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -1,12 +1,11 @@
 """unCLIP's first upsampler at the paper's size (arXiv:2204.06125, table 3): 64 to 256 pixels, 730M parameters.
 
-Small pictures are blurred in training, x_t has a cosine schedule, and DDIM draws in 27 steps. The variant "tiny" trains
-in seconds, for tests.
+Low-resolution images are blurred in training, x_t has a cosine schedule, and DDIM draws in 27 steps. The variant
+"tiny" trains in seconds, for tests.
 """
 
+from genjax.configs.recipes import common, dalle2s
 from ml_collections import ConfigDict
-
-from genjax.configs import common, dalle2s
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -5,9 +5,8 @@
 The variant "tiny" is for tests.
 """
 
+from genjax.configs.recipes import common, gans
 from ml_collections import ConfigDict
-
-from genjax.configs import common, gans
 
 
 def get_config(variant: str = "") -> ConfigDict:
@@ -20,7 +19,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model.generator.width = config.model.discriminator.width = 128
     config.model.noise = "uniform"
     config.sampling.update(batch_size=512, standing_passes=8)  # each batch measures its statistics on 1,024 more
-    config.training.num_steps = 40_000  # 25 times over the 162,770 pictures, with 128 in a batch
+    config.training.num_steps = 40_000  # 25 times over the 162,770 images, with 128 in a batch
 
     if variant == "tiny":
         config = gans.tiny(config)

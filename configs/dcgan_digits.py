@@ -3,16 +3,16 @@
     python launch/train.py --config=configs/dcgan_digits.py --workdir=runs/dcgan_digits
     python launch/sample.py --workdir=runs/dcgan_digits --num_samples=1000
 
-The discriminator has no batch norm, for the sake of R1 (see configs/gans.py), and sees pictures moved by up to a pixel:
-the Frechet distance is 2.3 times the floor, precision .77 and recall .80. With the augmentation and R1 of
-configs/gans.py alone they are 2.9, .81 and .87: fewer shifted digits, and a discriminator that begins to overfit.
+The discriminator has no batch norm, for the sake of R1 (see configs/recipes/gans.py), and sees images moved by up to
+a pixel: the Frechet distance is 2.3 times the floor, precision .77 and recall .80. With the augmentation and R1 of
+configs/recipes/gans.py alone they are 2.9, .81 and .87: fewer shifted digits, and a discriminator that begins to
+overfit.
 
 The variant "tiny" trains in seconds, for tests.
 """
 
+from genjax.configs.recipes import common, gans
 from ml_collections import ConfigDict
-
-from genjax.configs import common, gans
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -3,11 +3,11 @@
     python launch/train.py --config=configs/ddpm_digits.py --workdir=runs/ddpm_digits
     python launch/sample.py --workdir=runs/ddpm_digits --num_samples=1000
 
-The variant "unconditional" is told of no labels: a classifier has to guide it (configs/classifier_digits.py). The
+The variant "unconditional" has no labels: a classifier has to guide it (configs/classifier_digits.py). The
 variant "tiny" (`--config=configs/ddpm_digits.py:tiny`) trains in seconds, for tests.
 """
 
-from genjax.configs import common
+from genjax.configs.recipes import common
 
 
 def get_config(variant: str = ""):

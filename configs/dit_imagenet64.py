@@ -4,14 +4,13 @@
     python launch/sample.py --workdir=runs/dit_imagenet64 --guidance_scale=1.5
 
 In pixel space, which the paper (arXiv:2212.09748) is not: its networks see the latents of an autoencoder, 32 x 32 x 4
-for pictures of 256 pixels. Patches of 4 pixels give as many tokens, 256, from 64 x 64 x 3 pixels, so a step costs the
+for images of 256 pixels. Patches of 4 pixels give as many tokens, 256, from 64 x 64 x 3 pixels, so a step costs the
 same. All else is the paper's: linear schedule, learned variance, Adam at 1e-4, batches of 256, labels dropped in 10% of
 the examples, average of .9999. No result at this setting is published.
 """
 
+from genjax.configs.recipes import dits
 from ml_collections import ConfigDict
-
-from genjax.configs import dits
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -1,15 +1,14 @@
 """DALL-E's discrete variational autoencoder (arXiv:2102.12092, appendix A.2; coders as released).
 
-256x256 pictures in colour become a grid of 32x32 codes out of 8192. AdamW, weight decay 1e-4, batches of 512, three
+256x256 images in colour become a grid of 32x32 codes out of 8192. AdamW, weight decay 1e-4, batches of 512, three
 million steps, moving average .999; temperature, KL weight and learning rate along half cosines, the last over the first
-1.2 million steps. The paper's pictures from the internet aren't public: ImageNet stands in for them.
+1.2 million steps. The paper's images from the internet aren't public: ImageNet stands in for them.
 
 The variant "tiny" trains in seconds on 8x8 digits, for tests.
 """
 
+from genjax.configs.recipes import autoencoders, common
 from ml_collections import ConfigDict
-
-from genjax.configs import autoencoders, common
 
 
 def get_config(variant: str = "") -> ConfigDict:

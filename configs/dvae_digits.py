@@ -2,13 +2,12 @@
 
     python launch/train.py --config=configs/dvae_digits.py --workdir=runs/dvae_digits
 
-It draws no pictures of its own: a prior over its codes has to be learned. The variant "tiny" trains in seconds, for
+It draws no images of its own: a prior over its codes has to be learned. The variant "tiny" trains in seconds, for
 tests.
 """
 
+from genjax.configs.recipes import autoencoders
 from ml_collections import ConfigDict
-
-from genjax.configs import autoencoders
 
 
 def get_config(variant: str = "") -> ConfigDict:

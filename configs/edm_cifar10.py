@@ -4,18 +4,17 @@
     python launch/train.py --config=configs/edm_cifar10.py:tiny --workdir=runs/tiny      # seconds, on a CPU
 
 As in the paper: preconditioning and weighting with sigma_data .5, log sigma
-~ N(-1.2, 1.2^2), batches of 512, 200 million pictures, Adam at 1e-3 after a warm-up over 10 million pictures, dropout
+~ N(-1.2, 1.2^2), batches of 512, 200 million images, Adam at 1e-3 after a warm-up over 10 million images, dropout
 .13, Karras' grid of 18 levels from 80 to .002, deterministic Heun steps.
 
 What differs: the network is the U-Net of ADM with 128 channels a level of (2, 2, 2), 4 blocks a level and attention at
 16 pixels, where the paper's DDPM++ adds rescaled skip connections and resampling filters (56M parameters there, 61M
 here); the augmentation by geometric transformations, with its conditioning of the network, is only a flip here; the
-moving average has a constant decay after its warm-up, .9993 (a half-life of 500,000 pictures).
+moving average has a constant decay after its warm-up, .9993 (a half-life of 500,000 images).
 """
 
+from genjax.configs.recipes import common, unets
 from ml_collections import ConfigDict
-
-from genjax.configs import common, unets
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -5,7 +5,7 @@
 
 The network and its training are those of configs/ddpm_digits.py. The digits have a standard deviation of .75, where the
 paper's data have .5, and the mean of log sigma is moved along: -1.2 + log(.75 / .5). 18 Heun steps call the network 35
-times a picture. The variant "tiny" trains in seconds, for tests.
+times an image. The variant "tiny" trains in seconds, for tests.
 """
 
 from ml_collections import ConfigDict

@@ -4,15 +4,14 @@
     python launch/sample.py --workdir=runs/gan_digits --num_samples=1000
 
 Networks and loss are those of configs/gan_mnist.py but smaller and without dropout; what makes them work on 1,352
-pictures is newer: Adam, R1, differentiable augmentation, a moving average (configs/gans.py). The Frechet distance is
-1.6 times the floor, precision .87 and recall .77.
+images is newer: Adam, R1, differentiable augmentation, a moving average (configs/recipes/gans.py). The Frechet
+distance is 1.6 times the floor, precision .87 and recall .77.
 
 The variant "tiny" trains in seconds, for tests.
 """
 
+from genjax.configs.recipes import common, gans
 from ml_collections import ConfigDict
-
-from genjax.configs import common, gans
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -5,9 +5,8 @@
 The variant "tiny" is for tests.
 """
 
+from genjax.configs.recipes import common, gans
 from ml_collections import ConfigDict
-
-from genjax.configs import common, gans
 
 
 def get_config(variant: str = "") -> ConfigDict:
@@ -17,7 +16,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.data.name = "mnist"
     config.data.image_size = 28
     config.data.channels = 1
-    config.training.num_steps = 150_000  # 250 times over the 60,000 pictures
+    config.training.num_steps = 150_000  # 250 times over the 60,000 images
     config.training.ema.decay = 0.0
     config.checkpoint.every = 5_000
 

@@ -2,16 +2,17 @@
 
     python launch/train.py --config=configs/glide_inpaint_shapes.py --workdir=runs/glide_inpaint \
         --config.init_from=runs/glide/base
-    python launch/sample.py --workdir=runs/glide_inpaint --inpaint=PICTURE:MASK \
+    python launch/sample.py --workdir=runs/glide_inpaint --inpaint=IMAGE:MASK \
         --prompt "a small blue star on the right"
     python launch/evaluate.py --workdir=runs/glide_inpaint --fill_holes --num_samples=300
 
 Without `init_from` it starts from scratch. The variant "tiny" trains in seconds.
 """
 
+from genjax.configs.recipes import common
 from ml_collections import ConfigDict
 
-from genjax.configs import common, glide_shapes_pipeline
+from genjax.configs import glide_shapes_pipeline
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -1,15 +1,14 @@
 """GLIDE's base model at the size of the paper (arXiv:2112.10741, section 4): 3,554,414,086 parameters.
 
 ADM's U-Net for 64 pixels with 512 channels, 2.3 billion parameters, and a transformer of 24 blocks of 2048 features,
-1.2 billion. Trained for 2.5 million steps of 2048 pictures; then fine-tuned with a fifth of the captions left out,
+1.2 billion. Trained for 2.5 million steps of 2048 images; then fine-tuned with a fifth of the captions dropped,
 which here is done from the start. The heads of the transformer's attention aren't published: 64 features each.
 
     python launch/plan.py --config=configs/glide_paper.py --config.data.tokenizer.file=DIR/vocab.json
 """
 
+from genjax.configs.recipes import glides
 from ml_collections import ConfigDict
-
-from genjax.configs import glides
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -7,9 +7,10 @@ Both are small U-Nets over patches of 2x2 pixels, which takes a quarter of the w
 seconds, for tests. `configs/glide_inpaint_shapes.py` goes on from the base.
 """
 
+from genjax.configs.recipes import common, glides, pipelines, unets
 from ml_collections import ConfigDict
 
-from genjax.configs import cascade_shapes, common, glides, pipelines, unets
+from genjax.configs import cascade_shapes_pipeline as cascade_shapes
 
 
 def get_config(variant: str = "") -> ConfigDict:
@@ -28,14 +29,14 @@ def base(variant: str = "") -> ConfigDict:
 
 
 def upsampler(variant: str = "") -> ConfigDict:
-    """The config of the stage that enlarges scenes from 16 to 32 pixels; `variant` is "" or "tiny"."""
+    """The config of the stage that upsamples scenes from 16 to 32 pixels; `variant` is "" or "tiny"."""
     config = _stage(32, batch_size=16)
     unets.network(
         config, width=32, channel_mult=(1, 2), num_res_blocks=1, attention_resolutions=(8,), num_heads=4,
         adaptive_norm=True, num_groups=8, patch_size=2,
     )  # fmt: skip
     config.model.low_res = common.low_res(16)
-    cascade_shapes.enlarge(config)
+    cascade_shapes.upsample(config)
     config.model.time_sampler.name = "stratified"
     config.model.text.update(width=64, depth=2, num_heads=4, dropout=0.0)
     config.optimizer.model.learning_rate = 1e-3

@@ -8,9 +8,8 @@
     a CPU
 """
 
+from genjax.configs.recipes import unets
 from ml_collections import ConfigDict
-
-from genjax.configs import unets
 
 
 def get_config(variant: str = "") -> ConfigDict:

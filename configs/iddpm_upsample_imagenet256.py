@@ -1,13 +1,12 @@
-"""Improved DDPM that enlarges ImageNet's pictures from 64 to 256 pixels, class-conditional, 280M parameters
+"""Improved DDPM that upsamples ImageNet's images from 64 to 256 pixels, class-conditional, 280M parameters
 (arXiv:2102.09672). With its model of 64 pixels FID 12.3.
 
     python launch/train.py --config=configs/iddpm_upsample_imagenet256.py --workdir=runs/iddpm_upsample_imagenet256
     python launch/train.py --config=configs/iddpm_upsample_imagenet256.py:tiny --workdir=runs/tiny  # seconds, on a CPU
 """
 
+from genjax.configs.recipes import common, unets
 from ml_collections import ConfigDict
-
-from genjax.configs import common, unets
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -5,17 +5,19 @@
     python launch/sample.py   --workdir=runs/imagen --prompt "a large red heart in the top left"
 
 The language model is all-MiniLM-L6-v2, whose real weights the package holds; its states of all captions are written
-once. The base is a U-Net over patches of 2x2 pixels, with text in all of its attention; the two models that enlarge are
-Efficient U-Nets, which read the text too: in a picture of 16 pixels a small star has four.
+once. The base is a U-Net over patches of 2x2 pixels, with text in all of its attention; the two models that upsample
+are Efficient U-Nets, which read the text too: in an image of 16 pixels a small star has four.
 """
 
+from genjax.configs.recipes import common, imagens, pipelines
 from ml_collections import ConfigDict
 
-from genjax.configs import cascade_shapes, common, imagens, pipelines, text_minilm
+from genjax.configs import cascade_shapes_pipeline as cascade_shapes
+from genjax.configs import text_minilm
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    """The config; `variant` is "" or "tiny": half the pictures' sizes, and a language model that knows nothing."""
+    """The config; `variant` is "" or "tiny": half the images' sizes, and a language model that knows nothing."""
     common.expect_variant(variant)
     return pipelines.cascade(
         {"base": base(variant), "up32": upsampler(32, variant), "up64": upsampler(64, variant)},
@@ -36,7 +38,7 @@ def base(variant: str = "") -> ConfigDict:
 
 
 def upsampler(image_size: int, variant: str = "") -> ConfigDict:
-    """The config of the stage that enlarges scenes to `image_size` from half of that; `variant` is "" or "tiny"."""
+    """The config of the stage that upsamples scenes to `image_size` from half of that; `variant` is "" or "tiny"."""
     config = _stage(image_size, batch_size=16)
     last = image_size == 64
     imagens.efficient_network(
@@ -50,7 +52,7 @@ def upsampler(image_size: int, variant: str = "") -> ConfigDict:
         time_scale=1000.0,
     )
     config.model.low_res = common.low_res(image_size // 2)
-    cascade_shapes.enlarge(config)
+    cascade_shapes.upsample(config)
     config.training.num_steps = 1_500
     config.sampling.num_steps = "10"
     return imagens.tiny(config, image_size // 2) if variant == "tiny" else config

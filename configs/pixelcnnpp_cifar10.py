@@ -5,7 +5,7 @@
 Variants: "conditional" on the class, and "tiny", which trains in seconds.
 """
 
-from genjax.configs import common, pixelcnnpps
+from genjax.configs.recipes import common, pixelcnnpps
 
 
 def get_config(variant: str = ""):
@@ -15,7 +15,7 @@ def get_config(variant: str = ""):
     config.data.name = "cifar10"
     config.data.batch_size = 128  # the released code: 16 on each of 8 GPUs
     config.model.conditional = variant == "conditional"
-    config.training.num_steps = 2_000_000  # 5,000 epochs, the most that the released code asks for
+    config.training.num_steps = 2_000_000  # 5,000 epochs, the most that the released code trains for
     config.checkpoint.every = 10_000
     config.log.update(sample_every=10_000, eval_every=10_000)
     return pixelcnnpps.tiny(config) if variant == "tiny" else config

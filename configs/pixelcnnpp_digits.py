@@ -3,12 +3,12 @@
     python launch/train.py --config=configs/pixelcnnpp_digits.py --workdir=runs/pixelcnnpp_digits
     python launch/sample.py --workdir=runs/pixelcnnpp_digits --num_samples=1000
 
-The pictures have 17 of the 256 levels, 16 or so apart, so bits/dim here, over all 256, can't be compared with those of
+The images have 17 of the 256 levels, 16 or so apart, so bits/dim here, over all 256, can't be compared with those of
 photographs: a uniform guess among the 17 has log2(17) = 4.09. Variants: "unconditional", and "tiny", which trains
 in seconds.
 """
 
-from genjax.configs import common, pixelcnnpps
+from genjax.configs.recipes import common, pixelcnnpps
 
 
 def get_config(variant: str = ""):

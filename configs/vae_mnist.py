@@ -1,5 +1,5 @@
 """Kingma & Welling's variational autoencoder of MNIST (arXiv:1312.6114, section 5): one hidden layer of 500 tanh units
-each way, minibatches of 100, one draw a picture, 20 latent numbers (one of the paper's five sizes), black-and-white
+each way, minibatches of 100, one draw an image, 20 latent numbers (one of the paper's five sizes), black-and-white
 pixels.
 
     python launch/train.py --config=configs/vae_mnist.py --workdir=runs/vae_mnist
@@ -8,9 +8,8 @@ Deviations: Adam in place of Adagrad, and those of `genjax.families.vae`. The va
 digits, for tests.
 """
 
+from genjax.configs.recipes import autoencoders
 from ml_collections import ConfigDict
-
-from genjax.configs import autoencoders
 
 
 def get_config(variant: str = "") -> ConfigDict:

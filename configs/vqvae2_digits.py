@@ -1,4 +1,4 @@
-"""VQ-VAE-2 on scikit-learn's 8x8 digits: 2x2 codes at the top, 4x4 below. Priors over them draw the pictures.
+"""VQ-VAE-2 on scikit-learn's 8x8 digits: 2x2 codes at the top, 4x4 below. Priors over them draw the images.
 
     python launch/train.py --config=configs/vqvae2_digits.py --workdir=runs/vqvae2_digits
     python launch/train.py --config=configs/vqvae2_prior_digits.py --workdir=runs/vqvae2_prior_digits \
@@ -7,7 +7,7 @@
 The variant "tiny" (`--config=configs/vqvae2_digits.py:tiny`) trains in seconds, for tests.
 """
 
-from genjax.configs import codebooks, common
+from genjax.configs.recipes import codebooks, common
 
 
 def get_config(variant: str = ""):

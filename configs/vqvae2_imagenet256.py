@@ -4,12 +4,12 @@
 Adam at 3e-4 is that of Sonnet's example. This is the first of three stages: configs/vqvae2_prior_imagenet256.py has the
 priors of the two levels.
 
-The variant "1024" is the tokenizer of the paper's faces: pictures of 1024x1024 on 32x32, 64x64 and 128x128 codes. Its
-data is a folder of pictures, to be named: --config.data.name=folder:/path. The variant "tiny" trains on 8x8
+The variant "1024" is the tokenizer of the paper's faces: images of 1024x1024 on 32x32, 64x64 and 128x128 codes. Its
+data is a folder of images, to be named: --config.data.name=folder:/path. The variant "tiny" trains on 8x8
 digits in seconds, for tests.
 """
 
-from genjax.configs import codebooks, common
+from genjax.configs.recipes import codebooks, common
 
 
 def get_config(variant: str = ""):

@@ -8,9 +8,8 @@ The top prior has attention (PixelSNAIL), the bottom one has none (Gated PixelCN
 (`--config=configs/vqvae2_prior_digits.py:tiny`) trains in seconds, for tests.
 """
 
+from genjax.configs.recipes import priors
 from ml_collections import ConfigDict
-
-from genjax.configs import priors
 
 
 def get_config(variant: str = "") -> ConfigDict:
@@ -31,6 +30,6 @@ def get_config(variant: str = "") -> ConfigDict:
     config.training.ema.decay = 0.99
     config.checkpoint.every = 500
     config.log.update(every=50, sample_every=500, eval_every=250, num_samples=100)
-    config.sampling.guidance_scale = 1.2  # more of the asked digit, for a little less variety
+    config.sampling.guidance_scale = 1.2  # more of the requested digit, for a little less variety
     config.sampling.batch_size = 250
     return priors.select(config, variant)

@@ -7,7 +7,7 @@ Sonnet's unit, pixels in [0, 1] (it trains on [-0.5, 0.5], of the same variance)
 The variant "tiny" trains on 8x8 digits in seconds, for tests.
 """
 
-from genjax.configs import codebooks, common
+from genjax.configs.recipes import codebooks, common
 
 
 def get_config(variant: str = ""):

@@ -1,4 +1,4 @@
-"""VQ-VAE on scikit-learn's 8x8 digits: 4x4 codes out of 64. A prior over them draws the pictures.
+"""VQ-VAE on scikit-learn's 8x8 digits: 4x4 codes out of 64. A prior over them draws the images.
 
     python launch/train.py --config=configs/vqvae_digits.py --workdir=runs/vqvae_digits
     python launch/train.py --config=configs/vqvae_prior_digits.py --workdir=runs/vqvae_prior_digits \
@@ -7,7 +7,7 @@
 The variant "tiny" (`--config=configs/vqvae_digits.py:tiny`) trains in seconds, for tests.
 """
 
-from genjax.configs import codebooks, common
+from genjax.configs.recipes import codebooks, common
 
 
 def get_config(variant: str = ""):

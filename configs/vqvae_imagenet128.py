@@ -8,7 +8,7 @@ its appendix, which later work uses. The squared error is plain, for want of the
 The variant "tiny" trains on 8x8 digits in seconds, for tests.
 """
 
-from genjax.configs import codebooks, common
+from genjax.configs.recipes import codebooks, common
 
 
 def get_config(variant: str = ""):

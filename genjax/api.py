@@ -21,16 +21,16 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from genjax import sharding, stages
+from genjax import generate, sharding, stages
 from genjax.core import paths
-from genjax.families.base import ImageSampler
+from genjax.families.interfaces import generates
 from genjax.launcher import config_files
 from genjax.launcher import overrides as overrides_lib
 from genjax.pipelines import chain, encoding, evaluation, folders, requests, sample_files
-from genjax.pipelines import images as images_pipeline
 from genjax.pipelines import prompts as prompts_lib
+from genjax.pipelines import sampling as images_pipeline
 from genjax.pipelines.shown import Evaluation, Images
-from genjax.training import config_check, generate
+from genjax.training import config_check
 from genjax.typing import PyTree
 
 COUNT = 16
@@ -95,14 +95,14 @@ class Run:
     def __init__(self, workdir: str | Path):
         self.folder = paths.local(workdir)
         self._mesh = sharding.make_mesh()
-        self._samplers: dict[tuple, tuple[stages.Stage, Callable[..., generate.Pictures] | None]] = {}
+        self._samplers: dict[tuple, tuple[stages.Stage, Callable[..., generate.ImageSet] | None]] = {}
         self._programs: dict[str, Callable[..., PyTree]] = {}
 
     def __repr__(self) -> str:
         stage = self.stage
         return (
             f"Run({str(self.folder)!r}): {stage.config.family} on {stage.config.data.name}, step {stage.step}; "
-            f"options of sampling: {', '.join(getattr(stage.family.interface, 'options', ())) or 'none'}"
+            f"options of sampling: {', '.join(stage.family.interface.options) or 'none'}"
         )
 
     @cached_property
@@ -144,7 +144,7 @@ class Run:
             keep: share of the drawn images that a classifier keeps.
             rerank: "WORKDIR:N", a CLIP that keeps one of N images of a prompt.
             settings: scalar options, guidance_scale, truncation, temperature, top_k, ...; or an edit, as
-                `inpaint="picture.png:mask.png"` (`genjax.pipelines.requests.EDITS`).
+                `inpaint="image.png:mask.png"` (`genjax.pipelines.requests.EDITS`).
 
         Raises:
             ValueError: for a label, an option, a sampler or another setting that there isn't; names those there are.
@@ -161,7 +161,7 @@ class Run:
         if request.compiled not in self._samplers:
             requests.check_named(request)
             stage = requests.prepare(self.stage, request)
-            drawing = isinstance(stage.family.interface, ImageSampler)
+            drawing = generates(stage.family.interface)
             program = generate.make_generate(stage.family, self._mesh) if drawing else None
             self._samplers[request.compiled] = stage, program
         return self._samplers[request.compiled]
@@ -243,7 +243,7 @@ class Run:
             ValueError: for a model without a likelihood, an unknown kind, or labels that are missing.
         """
         stage, _ = self._prepared(_request(num_steps=num_steps))
-        kind = kind or ("ode" if "ode" in getattr(stage.family.interface, "likelihoods", {}) else "")
+        kind = kind or ("ode" if "ode" in stage.family.interface.likelihoods else "")
         evaluate = evaluation.with_likelihood(stage, kind).evaluate
         if images is None:
             found = evaluation.held_out(stage, seed, kind)
@@ -282,7 +282,7 @@ class Run:
         if samples is not None:
             pixels = sample_files.to_images(np.asarray(samples))
             drawn = images_pipeline.Drawn(pixels, getattr(samples, "labels", None), None)
-        elif isinstance(stage.family.interface, ImageSampler):
+        elif generates(stage.family.interface):
             drawn = requests.draw(stage, request, program)
         return Evaluation(evaluation.evaluate(stage, self.folder, drawn, 0, likelihood, probe_data))
 
@@ -297,12 +297,12 @@ class Run:
         """Labels and tokens of images, as far as the model needs them."""
         interface, found = self.stage.family.interface, {}
         for name, needed, value in (
-            ("label", getattr(interface, "num_classes", 0), label),
-            ("prompts", getattr(interface, "text_length", 0), prompts),
+            ("label", interface.num_classes, label),
+            ("prompts", interface.text_length, prompts),
         ):
             if needed and value is None:
                 raise ValueError(f"this model is conditional: set {name}, one for all images or one for each")
-            values = [value] * count if np.ndim(value) == 0 else list(value)
+            values: list[Any] = [value] * count if np.ndim(value) == 0 else list(value)
             if needed and len(values) != count:
                 raise ValueError(f"{len(values)} of {name} for {count} images: set one, or one for each")
             if needed and name == "label":

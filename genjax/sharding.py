@@ -67,7 +67,7 @@ def _mesh_shape(data: int, fsdp: int, tensor: int, num_devices: int) -> tuple[in
             f"config.mesh data={data}, fsdp={fsdp}, tensor={tensor} doesn't fit {num_devices} devices; "
             "the product must equal their number (one axis may be -1)"
         )
-    return tuple(shape)
+    return shape[0], shape[1], shape[2]
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

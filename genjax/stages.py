@@ -22,7 +22,8 @@ from genjax.core import paths
 from genjax.data import encoded, loader, tokenizers
 from genjax.data.tokenizers import TextTokenizer
 from genjax.families import registry
-from genjax.families.base import Family, Weights
+from genjax.families.base import Family
+from genjax.families.interfaces import Weights
 from genjax.pretrained import registry as pretrained
 from genjax.training import config_check, loop, pins, places, workdir
 from genjax.training import state as state_lib
@@ -36,7 +37,7 @@ class Stage(NamedTuple):
     Attributes:
         family: its pure functions.
         weights: what to call them with.
-        config: what it was trained with, with the overrides that were asked for.
+        config: what it was trained with, with the overrides that were requested.
         spec: shape and classes of its data.
         step: the step of the checkpoint.
         checksum: of the weights, uint32: what tells them from any others; 0 of those that come from no checkpoint.
@@ -71,7 +72,7 @@ def build(
     Args:
         config: of the run.
         parents: the upstream stages that `config.stages` names.
-        spec: what the data is; by default the data is asked.
+        spec: what the data is; by default the data is requested.
 
     Raises:
         ValueError: for an unknown family or settings that it refuses, or data that isn't there.

@@ -58,13 +58,13 @@ __all__ = [
 
 
 class DataSpec(NamedTuple):
-    """What a network has to know of a dataset: shapes and classes, no pictures.
+    """What a network has to know of a dataset: shapes and classes, no images.
 
     Attributes:
-        image_shape: (height, width, channels) of one picture as the loader yields it.
+        image_shape: (height, width, channels) of one image as the loader yields it.
         num_classes: number of classes, 0 for unlabelled data.
         class_names: their names, in the order of the labels.
-        num_examples: pictures in the training split, 0 where unknown.
+        num_examples: images in the training split, 0 where unknown.
         has_text: whether examples carry captions.
         text_length: tokens of a caption in a batch, 0 where captions aren't tokenized.
         vocab_size: tokens are 0..vocab_size-1.

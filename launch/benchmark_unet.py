@@ -22,7 +22,7 @@ from genjax.launcher.flags import define_number
 from genjax.training import optim, state, step
 from genjax.typing import DataSpec
 
-_BATCH = define_number("batch_size", 8, "Pictures in a step.", COUNT)
+_BATCH = define_number("batch_size", 8, "Images in a step.", COUNT)
 
 
 def genjax_step(image):

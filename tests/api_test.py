@@ -10,7 +10,7 @@ from PIL import Image
 
 import genjax
 from genjax import stages
-from genjax.pipelines import images as images_pipeline
+from genjax.pipelines import sampling as images_pipeline
 from genjax.pipelines.shown import Images
 
 TINY = {
@@ -104,7 +104,7 @@ def test_weights_are_read_once_and_programs_compiled_once(workdir, monkeypatch):
             compiled.append(1)
             return family.interface.sample(weights, conditions, key)
 
-        return family._replace(sample=sample, interface=family.interface._replace(sample=sample))
+        return family._replace(interface=family.interface._replace(sample=sample))
 
     monkeypatch.setattr(stages.registry, "build", counted)
     for label, seed, scale in (("3", 0, 2.0), (5, 1, 2.0), (None, 2, 3.5)):
@@ -140,8 +140,8 @@ def test_what_cannot_be_sampled_is_said(run, settings, words):
 
 
 def test_edits_have_names(run, tmp_path):
-    Image.fromarray(np.full((8, 8), 200, np.uint8)).save(tmp_path / "picture.png")
-    drawn = run.sample(2, label=1, sdedit=f"{tmp_path / 'picture.png'}:0.5")
+    Image.fromarray(np.full((8, 8), 200, np.uint8)).save(tmp_path / "image.png")
+    drawn = run.sample(2, label=1, sdedit=f"{tmp_path / 'image.png'}:0.5")
     assert drawn.shape == (2, 8, 8, 1)
 
 

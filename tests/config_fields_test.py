@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from configs import common, pipelines
+from configs.recipes import common, pipelines
 
 ROOT = Path(__file__).parents[1]
 REPLAY, LOADER, OPTIM = "tests/training/replay_test.py", "tests/data/loader_test.py", "tests/training/optim_test.py"
@@ -24,7 +24,7 @@ EVALUATION = f"{REPLAY}::test_evaluation_is_of_the_whole_held_out_split_by_the_a
 BASE = {
     "family": "tests/training/workdir_test.py::test_a_claimed_workdir_gives_its_config_back",
     "seed": f"{REPLAY}::test_another_seed_is_another_run",
-    "init_from": "tests/integration/init_from_test.py::test_init_from_takes_the_averages_and_is_not_asked_twice",
+    "init_from": "tests/integration/init_from_test.py::test_init_from_takes_the_averages_and_is_not_requested_twice",
     "stages": f"{CHAIN}::test_a_trained_prior_keeps_to_its_tokenizer",
     "model": CENSUS,
     "sampling": CENSUS,
@@ -36,13 +36,13 @@ BASE = {
     "data.image_size": f"{LOADER}::test_describe",
     "data.channels": f"{LOADER}::test_describe",
     "data.crop": f"{LOADER}::test_crops_flips_and_captions_change_from_epoch_to_epoch",
-    "data.flip": f"{LOADER}::test_flip_is_off_unless_asked",
+    "data.flip": f"{LOADER}::test_flip_is_off_unless_requested",
     "data.batch_size": f"{LOADER}::test_the_global_batch_is_the_same_for_any_number_of_processes",
     "data.num_workers": f"{LOADER}::test_worker_processes_give_the_same_batches_and_end",
     "data.read_threads": f"{LOADER}::test_reading_ahead_is_by_as_many_threads_as_the_settings_say",
     "data.tokenizer": f"{LOADER}::test_captions_become_tokens_in_every_way_of_reading",
-    "data.encoded": "tests/data/encoded_test.py::test_the_loader_gives_codes_instead_of_pictures",
-    "data.keep_pictures": "tests/data/encoded_test.py::test_pictures_can_be_kept_with_their_codes",
+    "data.encoded": "tests/data/encoded_test.py::test_the_loader_gives_codes_instead_of_images",
+    "data.keep_images": "tests/data/encoded_test.py::test_images_can_be_kept_with_their_codes",
     "data.max_broken": "tests/data/broken_test.py",
     "training.num_steps": METRICS,
     "training.microbatches": f"{STEP}::test_pieces_of_a_batch_have_keys_of_their_own_and_every_nth_example",
@@ -63,7 +63,7 @@ BASE = {
     "log.eval_every": EVALUATION,
     "log.num_samples": GRIDS,
 }  # fmt: skip
-"""Field of `configs.common.base()` -> the test that fails when its value goes nowhere."""
+"""Field of `configs.recipes.common.base()` -> the test that fails when its value goes nowhere."""
 
 OPTIMIZER = {
     "name": f"{OPTIM}::test_refusals",
@@ -80,7 +80,7 @@ OPTIMIZER = {
     "clip_norm": ADAM,
     "layer_decay": f"{OPTIM}::test_lower_layers_learn_slower",
 }
-"""Field of `configs.common.adam()` -> its test."""
+"""Field of `configs.recipes.common.adam()` -> its test."""
 
 TOKENIZER = {
     "name": f"{TOKENIZERS}::test_wrong_settings_are_one_clear_line",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from configs import common
+from configs.recipes import common
 from genjax.training import config_check
 
 FILES = sorted(path.stem for path in (Path(__file__).parents[1] / "configs").glob("[a-z]*_*.py"))

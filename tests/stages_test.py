@@ -6,11 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import common
+from configs.recipes import common
 from genjax import sharding, stages
 from genjax.families import registry
-from genjax.families.base import Family, ImageSampler, LossOutputs, Player, Samples
-from genjax.families.base_terms import same
+from genjax.families.base import Family, LossOutputs, Player
+from genjax.families.interfaces import ImageSampler, Samples
+from genjax.families.terms import same
 from genjax.training.checkpoint import Checkpoints
 
 
@@ -28,7 +29,7 @@ def build(name, model, sampling, spec, parents):
         return {"model": {"w": jnp.float32(model["start"])}}, jnp.zeros((), jnp.int32)
 
     interface = ImageSampler(sample, spec.image_shape, sampling.get("classes", 0), {"parents": float(len(parents))})
-    return Family(init, (Player("model", loss),), sample, None, interface)
+    return Family(init, (Player("model", loss),), None, interface)
 
 
 @pytest.fixture(autouse=True)
@@ -118,11 +119,11 @@ def test_parents_that_are_missing_or_others_are_named(data_dir, tmp_path):
 
 @pytest.mark.parametrize(("due", "looked"), [({}, 0), ({"eval_every": 9}, 1), ({"sample_every": 9}, 1)])
 def test_held_out_data_has_to_be_there_where_it_is_shown_or_measured(data_dir, tmp_path, monkeypatch, due, looked):
-    config, asked = settings(data_dir, start=2.0, num_steps=0), []
+    config, requested = settings(data_dir, start=2.0, num_steps=0), []
     config.log.update(due)
-    monkeypatch.setattr(stages.loader, "check_eval_split", asked.append)
+    monkeypatch.setattr(stages.loader, "check_eval_split", requested.append)
     stages.train(config, tmp_path / "w")
-    assert len(asked) == looked
+    assert len(requested) == looked
 
 
 def test_a_run_starts_from_the_averages_of_another(data_dir, tmp_path):

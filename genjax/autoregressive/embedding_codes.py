@@ -7,8 +7,8 @@ falling eigenvalues, lambda, and m their mean, the code of dimension k of z is t
 
 falls, of `num_codes` even ones over [-1, 1]; beyond are the outermost. Back, a code is the middle of its bucket.
 
-`Buckets` cuts a number in the same way, and keeps count: the dot product of the embeddings of a picture and of its
-caption, which the prior is told. Sampling asks for one of the upper half of those that training saw.
+`Buckets` cuts a number in the same way, and keeps count: the dot product of the embeddings of an image and of its
+caption, on which the prior is conditioned. Sampling requests one of the upper half of those that training saw.
 
 Deviation: the paper doesn't say how its buckets are cut; here evenly, over `span` standard deviations to either side.
 """

@@ -4,8 +4,9 @@ Filters take logits [.., k] to logits in which tokens that are out of the questi
 traced: another temperature or another k is not another program. Each has a neutral value, at which it changes nothing:
 
     temperature 1    softmax(logits / T); 0 = the most likely token, the lower one of equals
-    top_k       0    the k likeliest tokens, ties by the lower token (arXiv:1805.04833)
-    top_p       1    the nucleus: the likeliest tokens up to the one with which their mass reaches p (arXiv:1904.09751)
+    top_k       0    the k most likely tokens, ties by the lower token (arXiv:1805.04833)
+    top_p       1    the nucleus: the most likely tokens up to the one with which their mass reaches p
+        (arXiv:1904.09751)
 
 In this order where more than one is given: the nucleus is that of the tempered, cut distribution.
 """
@@ -35,7 +36,7 @@ def keep_top_k(logits: Float[Array, "*b k"], top_k: Scalar) -> Float[Array, "*b 
 
 
 def keep_top_p(logits: Float[Array, "*b k"], top_p: Scalar) -> Float[Array, "*b k"]:
-    """The least set of likeliest tokens whose chances sum to `top_p` at least; never empty. All where it is 1."""
+    """The least set of most likely tokens whose chances sum to `top_p` at least; never empty. All where it is 1."""
     ranks = _ranks(logits)
     chances = -jnp.sort(-jax.nn.softmax(logits, axis=-1), axis=-1)
     likelier = jnp.take_along_axis(jnp.cumsum(chances, axis=-1) - chances, ranks, axis=-1)
@@ -54,7 +55,7 @@ def filter_logits(
     top_k: Scalar | None = None,
     top_p: Scalar | None = None,
 ) -> Float[Array, "*b k"]:
-    """Temperature, then the k likeliest, then the nucleus; None leaves a filter out, with its work."""
+    """Temperature, then the k most likely, then the nucleus; None leaves a filter out, with its work."""
     if temperature is not None:
         logits = temper(logits, temperature)
     if top_k is not None:

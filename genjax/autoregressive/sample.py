@@ -2,7 +2,7 @@
 
     x_t ~ p(x_t | x_<t) = softmax(filters(logits_t)),   logits_t, cache = step(cache, x_(t-1), t)
 
-`step` is all that is asked of a network. What it remembers (keys and values, rows of features) is its cache, any
+`step` is all that is requested of a network. What it remembers (keys and values, rows of features) is its cache, any
 pytree; `uncached` makes a step of a network that remembers nothing.
 
 Each sequence draws its token at position t by `fold_in(its own key, t)`: it doesn't depend on the other sequences, nor
@@ -30,7 +30,7 @@ StepFn = Callable[[PyTree, Tokens, Int[Array, ""]], tuple[Float[Array, "b k"], P
 
 
 class Known(NamedTuple):
-    """Tokens that are given, as for the completion of pictures.
+    """Tokens that are given, as for the completion of images.
 
     Attributes:
         tokens: of every position that will be decoded; read where `mask` is true.

@@ -1,4 +1,4 @@
-"""Pictures at the edges: uint8 to [-1, 1] and back, resizing, grids, PNG and GIF files."""
+"""Images at the edges: uint8 to [-1, 1] and back, resizing, grids, PNG and GIF files."""
 
 import io
 import math
@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax.typing import Array, Float, UInt8
+from genjax.typing import Array, Float, Key, UInt8
 
+BIN_WIDTH = 2 / 255
+"""Of an 8-bit pixel, in [-1, 1]."""
 _SHOWN = 240
 """Characters of a caption that are drawn above its images."""
 
@@ -26,8 +28,13 @@ def to_uint8(images: Float[Array, "..."]) -> UInt8[Array, "..."]:
     return jnp.clip(jnp.round((images.astype(jnp.float32) + 1.0) * 127.5), 0, 255).astype(jnp.uint8)
 
 
+def dequantize(images: Float[Array, "b ..."], key: Key) -> Float[Array, "b ..."]:
+    """8-bit images in [-1, 1] with uniform noise over their bins, +-1/255, for densities of continuous images."""
+    return images + jax.random.uniform(key, images.shape, images.dtype, -BIN_WIDTH / 2, BIN_WIDTH / 2)
+
+
 def resize(
-    images: Float[Array, "b h w c"], size: tuple[int, int], method: str = "bilinear", antialias: bool = False
+    images: Float[Array, "b h w c"], size: tuple[int, ...], method: str = "bilinear", antialias: bool = False
 ) -> Float[Array, "b h2 w2 c"]:
     """Images at another size, (height, width).
 
@@ -52,22 +59,22 @@ def resize(
 def make_grid(
     pixels: UInt8[np.ndarray, "n h w c"], columns: int | None = None, pad: int = 1, scale: int | None = None
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """Pictures side by side in one RGB picture, row by row, on white.
+    """Images side by side in one RGB image, row by row, on white.
 
     Args:
-        pixels: uint8 pictures with 1 or 3 channels.
-        columns: pictures a row; by default the grid is about square.
-        pad: white pixels between pictures, before scaling.
-        scale: whole factor by which each pixel is repeated; by default pictures under 64 pixels high are
-            enlarged to about that, so that a person can see them.
+        pixels: uint8 images with 1 or 3 channels.
+        columns: images a row; by default the grid is about square.
+        pad: white pixels between images, before scaling.
+        scale: whole factor by which each pixel is repeated; by default images under 64 pixels high are
+            upsampled to about that, so that a person can see them.
     """
     n, h, w, c = pixels.shape
     columns = columns or math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
     grid = np.full((rows * (h + pad) + pad, columns * (w + pad) + pad, 3), 255, np.uint8)
-    for index, picture in enumerate(pixels):
+    for index, image in enumerate(pixels):
         y, x = (index // columns) * (h + pad) + pad, (index % columns) * (w + pad) + pad
-        grid[y : y + h, x : x + w] = np.broadcast_to(picture, (h, w, 3)) if c == 1 else picture[..., :3]
+        grid[y : y + h, x : x + w] = np.broadcast_to(image, (h, w, 3)) if c == 1 else image[..., :3]
     scale = scale or max(1, 48 // h)
     return grid.repeat(scale, axis=0).repeat(scale, axis=1)
 
@@ -75,13 +82,13 @@ def make_grid(
 def make_captioned_grid(
     pixels: UInt8[np.ndarray, "n h w c"], captions: Sequence[str], columns: int | None = None, width: int = 128
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """Pictures with their captions, on white: pictures in a row that have the same caption share it, above them.
+    """Images with their captions, on white: images in a row that have the same caption share it, above them.
 
     Args:
-        pixels: uint8 pictures with 1 or 3 channels.
+        pixels: uint8 images with 1 or 3 channels.
         captions: of each.
         columns: strips side by side; by default the grid is about square.
-        width: pixels that a picture is at least wide, so that a person can read its caption.
+        width: pixels that an image is at least wide, so that a person can read its caption.
     """
     n, h, w, _ = pixels.shape
     starts = [index for index in range(n) if not index or captions[index] != captions[index - 1]]
@@ -130,45 +137,45 @@ def _write(text: str, width: int) -> UInt8[np.ndarray, "h w 3"]:
 def make_film(
     trajectory: UInt8[np.ndarray, "t n h w c"], columns: int | None = None, shown: int = 40
 ) -> UInt8[np.ndarray, "t H W 3"]:
-    """A grid for each step of a trajectory, of the first pictures only: noise makes large files.
+    """A grid for each step of a trajectory, of the first images only: noise makes large files.
 
     Args:
-        trajectory: uint8 pictures, step by step.
-        columns: pictures a row; by default the grid is about square.
-        shown: pictures in a frame, at most.
+        trajectory: uint8 images, step by step.
+        columns: images a row; by default the grid is about square.
+        shown: images in a frame, at most.
     """
     scale = max(1, 32 // trajectory.shape[2])
     return np.stack([make_grid(frame[:shown], columns, scale=scale) for frame in trajectory])
 
 
-def save_png(path: str | os.PathLike, picture: UInt8[np.ndarray, "H W 3"]) -> None:
-    """Write a picture as PNG, making its folder; the file appears whole or not at all."""
+def save_png(path: str | os.PathLike, image: UInt8[np.ndarray, "H W 3"]) -> None:
+    """Write an image as PNG, making its folder; the file appears whole or not at all."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    part.write_bytes(to_png(picture))
+    part.write_bytes(to_png(image))
     os.replace(part, path)
 
 
-def to_png(picture: UInt8[np.ndarray, "H W 3"]) -> bytes:
+def to_png(image: UInt8[np.ndarray, "H W 3"]) -> bytes:
     """The content of a PNG file."""
     from PIL import Image
 
     content = io.BytesIO()
-    Image.fromarray(picture).save(content, format="PNG")
+    Image.fromarray(image).save(content, format="PNG")
     return content.getvalue()
 
 
 def save_gif(path: str | os.PathLike, frames: UInt8[np.ndarray, "n H W 3"], fps: float = 10.0) -> None:
-    """Write pictures as a looping GIF that rests for a second and a half on the last frame."""
+    """Write images as a looping GIF that rests for a second and a half on the last frame."""
     from PIL import Image
 
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    pictures = [Image.fromarray(frame) for frame in frames]
-    durations = [int(1000 / fps)] * (len(pictures) - 1) + [1500]
+    images = [Image.fromarray(frame) for frame in frames]
+    durations = [int(1000 / fps)] * (len(images) - 1) + [1500]
     part = path.with_name(path.name + ".part")
-    pictures[0].save(
-        part, format="GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0
+    images[0].save(
+        part, format="GIF", save_all=True, append_images=images[1:], duration=durations, loop=0
     )
     os.replace(part, path)

@@ -24,7 +24,7 @@ class Moments(NamedTuple):
         scatter: sum of the products of their deviations from it.
     """
 
-    count: Float[Array, ""]
+    count: Float[Array, ""]  # type: ignore[assignment]  # tuple.count
     mean: Float[Array, " d"]
     scatter: Float[Array, "d d"]
 

@@ -1,5 +1,6 @@
 """Paths as people write them: `~` is their home, other machines' storage is refused, and what can't be written to is
-known before anything is computed."""
+known before anything is computed.
+"""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Which numbers an argument may have, said once: checked where it is read, and told in the same words everywhere."""
+"""Which numbers an argument may have, said once: checked where it is read, with the same words everywhere."""
 
 import math
 from typing import Any, NamedTuple
@@ -11,8 +11,8 @@ class Range(NamedTuple):
 
     Attributes:
         low, high: its ends, which belong to it unless said otherwise.
-        above: whether `low` itself is left out.
-        below: whether `high` itself is left out.
+        above: whether `low` itself is excluded.
+        below: whether `high` itself is excluded.
         whole: whether only whole numbers belong to it.
         also: numbers outside that belong to it as well.
     """

@@ -9,7 +9,7 @@ import zlib
 
 import jax
 
-from genjax.typing import Array, Int, Key, PyTree
+from genjax.typing import Array, Float, Int, Key, PyTree
 
 
 def stream(key: Key, name: str, step: int | Int[Array, ""] = 0) -> Key:
@@ -26,6 +26,11 @@ def stream(key: Key, name: str, step: int | Int[Array, ""] = 0) -> Key:
 def of_samples(key: Key, index: Int[Array, " b"]) -> Key:
     """The key [b] of each sample, by its number alone: its noise doesn't depend on the batch that it is drawn in."""
     return jax.vmap(lambda number: jax.random.fold_in(key, number))(index)
+
+
+def normal_of_samples(key: Key, index: Int[Array, " b"], shape: tuple[int, ...]) -> Float[Array, "b ..."]:
+    """Standard normal noise [b, *shape] by the number of each sample, as of `of_samples`."""
+    return jax.vmap(lambda own: jax.random.normal(own, shape))(of_samples(key, index))
 
 
 def split_like(key: Key, tree: PyTree) -> PyTree:

@@ -1,4 +1,4 @@
-"""Floor 1: pictures, labels and captions from disk to batches, in numpy.
+"""Floor 1: images, labels and captions from disk to batches, in numpy.
 
 The only room that knows TFDS and grain.
 """

@@ -59,7 +59,7 @@ def say_encoded(folder: str, manifest: Manifest) -> None:
         return
     _SAID.add(key)
     counts = ", ".join(f"{split} {count}" for split, count in sorted(manifest.counts.items(), reverse=True))
-    images, size, step = manifest.pictures, manifest.pictures["image_size"], manifest.stage.get("step", "?")
+    images, size, step = manifest.images, manifest.images["image_size"], manifest.stage.get("step", "?")
     fields = ", ".join(sorted(manifest.fields)) + (", captions" if manifest.texts else "")
     print(
         f"encoded {folder}: {fields}; {counts}; of {images['name']} at {size}x{size}, by step {step}",
@@ -119,11 +119,11 @@ def _sizes(about: About, size: int) -> str:
     smallest, largest = min(by_shorter[0]), min(by_shorter[-1])
     smaller = sum(min(sides) < size for sides in by_shorter)
     if smallest < size < largest:
-        what = f", {smaller} enlarged and {sum(min(s) > size for s in by_shorter)} shrunk to {size}x{size}"
+        what = f", {smaller} upsampled and {sum(min(s) > size for s in by_shorter)} shrunk to {size}x{size}"
     elif smallest == largest == size:
         what = "" if all(width == height for width, height in by_shorter) else f", cropped to {size}x{size}"
     else:
-        what = f", {'enlarged' if smaller else 'shrunk'} to {size}x{size}"
+        what = f", {'upsampled' if smaller else 'shrunk'} to {size}x{size}"
     return f"images {' to '.join(ends)}{what}"
 
 
@@ -136,7 +136,7 @@ def _warn_sizes(about: About, size: int) -> None:
     if small:
         log.warning(
             "%s: %d of %d images have half of config.data.image_size=%d pixels on their shorter side, or less, and are "
-            "enlarged",
+            "upsampled",
             about.title,
             small,
             total,

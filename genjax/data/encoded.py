@@ -1,19 +1,19 @@
-"""Pictures and captions that a stage has already encoded: arrays of fixed shape, kept as ArrayRecord.
+"""Images and captions that a stage has already encoded: arrays of fixed shape, kept as ArrayRecord.
 
 A folder holds `SPLIT-PROCESS-of-PROCESSES.array_record` files and, once everything is written, `manifest.json`: the
-fields of a record with their shapes and types, how many there are in each split, what pictures were encoded, and by
+fields of a record with their shapes and types, how many there are in each split, what images were encoded, and by
 which checkpoint of which stage. A record is the bytes of its fields one after the other, as numpy lays out a structured
 array, so it is read without parsing. What follows them are the captions, which are kept as they are: a stage that reads
 them makes its own tokens of them.
 
 Fields and what they mean to who trains on them:
 
-    codes_0, codes_1, ..       of a tokenizer; they stand for the picture
-    image_embed, text_embed    of a CLIP; they come beside the picture, at whatever size
-    text_states, text_pooled   of a frozen language model; they come beside the picture
-    label                      of the picture, where it has one
+    codes_0, codes_1, ..       of a tokenizer; they stand for the image
+    image_embed, text_embed    of a CLIP; they come beside the image, at whatever size
+    text_states, text_pooled   of a frozen language model; they come beside the image
+    label                      of the image, where it has one
 
-Pictures are encoded as they are evaluated: cropped at the centre, without flips. Of several captions all are kept
+Images are encoded as they are evaluated: cropped at the centre, without flips. Of several captions all are kept
 beside codes, and only the first, which is the one that was read, beside what was made of a text. Numbers of less than
 32 bits come back as float32, exactly as they were rounded.
 """
@@ -32,8 +32,8 @@ from genjax.core.files import write_json
 from genjax.data.records import DatasetNotFound, Record
 
 MANIFEST = "manifest.json"
-PICTURES = ("name", "image_size", "channels")
-"""The fields of `config.data` that say which pictures were encoded."""
+IMAGES = ("name", "image_size", "channels")
+"""The fields of `config.data` that say which images were encoded."""
 TEXT = "text"
 """The captions among what is written and read."""
 _BETWEEN = "\0"
@@ -47,7 +47,7 @@ class Manifest(NamedTuple):
     Attributes:
         fields: name -> shape of each array of a record.
         counts: split -> number of records.
-        pictures: which pictures: fields `PICTURES` of `config.data`.
+        images: which images: fields `IMAGES` of `config.data`.
         stage: which checkpoint encoded them: {"step": ..., "checksum": ...}.
         processes: number of files a split.
         dtypes: name -> float32, float16 or bfloat16, of the fields that aren't int32.
@@ -57,7 +57,7 @@ class Manifest(NamedTuple):
 
     fields: Mapping[str, list[int]]
     counts: Mapping[str, int]
-    pictures: Mapping[str, Any]
+    images: Mapping[str, Any]
     stage: Mapping[str, int]
     processes: int = 1
     dtypes: Mapping[str, str] = MappingProxyType({})
@@ -76,12 +76,12 @@ class Manifest(NamedTuple):
 
     @property
     def has_codes(self) -> bool:
-        """Whether the records stand for the pictures; else they come beside them."""
+        """Whether the records stand for the images; else they come beside them."""
         return any(name.startswith("codes_") for name in self.fields)
 
     @property
-    def of_pictures(self) -> bool:
-        """Whether anything in them was made of a picture."""
+    def of_images(self) -> bool:
+        """Whether anything in them was made of an image."""
         return self.has_codes or any(name.startswith("image_") for name in self.fields)
 
     @property
@@ -98,9 +98,9 @@ def describe(batch: Mapping[str, Any]) -> Manifest:
     return Manifest(shapes, {}, {}, {}, dtypes=dtypes, texts=TEXT in batch)
 
 
-def pictures_of(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Which pictures `config.data` names."""
-    return {name: settings[name] for name in PICTURES}
+def images_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Which images `config.data` names."""
+    return {name: settings[name] for name in IMAGES}
 
 
 def write_split(
@@ -151,7 +151,7 @@ def read_manifest(folder: str | Path) -> Manifest:
     path = Path(folder) / MANIFEST
     if not path.is_file():
         raise DatasetNotFound(
-            f"no encoded pictures in {folder}: it has no {MANIFEST}; write them with genjax-encode --workdir=STAGE"
+            f"no encoded images in {folder}: it has no {MANIFEST}; write them with genjax-encode --workdir=STAGE"
         )
     try:
         manifest = Manifest(**json.loads(path.read_bytes()))
@@ -167,8 +167,8 @@ def _check_manifest(manifest: Manifest) -> None:
     if not all(type(number) is int and number >= 0 for number in numbers) or not manifest.processes:
         raise ValueError("it has counts that are none")
     np.dtype(manifest.dtype)
-    if manifest.of_pictures:
-        pictures_of(manifest.pictures)
+    if manifest.of_images:
+        images_of(manifest.images)
 
 
 class Records:
@@ -177,12 +177,12 @@ class Records:
     Args:
         folder: the folder.
         split: one of its splits.
-        settings: `config.data`: has to name the pictures that were encoded. What was made of captions alone, only
+        settings: `config.data`: has to name the images that were encoded. What was made of captions alone, only
             their number and their words have to fit, which is for the reader to check.
 
     Raises:
         DatasetNotFound: if there are none.
-        ValueError: for other pictures, a split that wasn't encoded, or files that are damaged.
+        ValueError: for other images, a split that wasn't encoded, or files that are damaged.
     """
 
     def __init__(self, folder: str | Path, split: str, settings: Mapping[str, Any]):
@@ -191,10 +191,10 @@ class Records:
         self.manifest = manifest = read_manifest(folder)
         if split not in manifest.counts:
             raise ValueError(f"{folder} has the splits {sorted(manifest.counts)}, not {split!r}")
-        wanted, found = pictures_of(settings), dict(manifest.pictures)
-        told = PICTURES if manifest.has_codes else ("name",)
-        if manifest.of_pictures and any(_moved(wanted[name]) != _moved(found[name]) for name in told):
-            raise ValueError(f"config.data.encoded={folder} holds codes of {found}, and config.data asks for {wanted}")
+        wanted, found = images_of(settings), dict(manifest.images)
+        compared = IMAGES if manifest.has_codes else ("name",)
+        if manifest.of_images and any(_moved(wanted[name]) != _moved(found[name]) for name in compared):
+            raise ValueError(f"config.data.encoded={folder} holds codes of {found}, and config.data describes {wanted}")
         self._dtype = manifest.dtype
         paths = [_path(Path(folder), split, index, manifest.processes) for index in range(manifest.processes)]
         try:
@@ -216,7 +216,7 @@ class Records:
     def __getitem__(self, index: int) -> Record:
         contents = self._source[int(self._places[index])]
         record = np.frombuffer(contents, self._dtype, count=1)[0]
-        read = {name: _wide(record[name]) for name in self._dtype.names}
+        read: dict[str, Any] = {name: _wide(record[name]) for name in self._dtype.names}
         if self.manifest.texts:
             captions = tuple(contents[self._dtype.itemsize :].decode().split(_BETWEEN))
             read[TEXT] = captions if len(captions) > 1 else captions[0]

@@ -1,4 +1,4 @@
-"""Examples one by one: what `config.data` says of them, pictures, captions, what was encoded of both, chance.
+"""Examples one by one: what `config.data` says of them, images, captions, what was encoded of both, chance.
 
 The loader makes batches of them; its head says what the fields of `config.data` are.
 """
@@ -45,7 +45,7 @@ class Fields(NamedTuple):
     read_threads: int = 2
     tokenizer: Mapping[str, Any] = MappingProxyType({})
     encoded: str = ""
-    keep_pictures: bool = False
+    keep_images: bool = False
     max_broken: float = 0.01
 
 
@@ -109,7 +109,7 @@ def open_source(read: Fields, split: str) -> sources.Source:
 class Prepared:
     """Records after everything that isn't random: channels, and centre crop unless a random one follows.
 
-    Small training data, if the whole of it fits into 256 MiB, is kept in memory once prepared: no picture is
+    Small training data, if the whole of it fits into 256 MiB, is kept in memory once prepared: no image is
     decoded twice.
     """
 
@@ -150,7 +150,7 @@ class Prepared:
 
     def blank(self) -> dict[str, Any]:
         """An example that stands for nothing."""
-        blank = {"image": np.zeros((self._size, self._size, self._channels), np.uint8)}
+        blank: dict[str, Any] = {"image": np.zeros((self._size, self._size, self._channels), np.uint8)}
         if self._spec.num_classes:
             blank["label"] = 0
         if self._spec.has_text:
@@ -159,32 +159,32 @@ class Prepared:
 
 
 class Beside:
-    """Pictures, and beside them what was encoded of the same examples."""
+    """Images, and beside them what was encoded of the same examples."""
 
-    def __init__(self, pictures: Prepared, records: encoded.Records, read: Fields):
-        if len(pictures) != len(records):
+    def __init__(self, images: Prepared, records: encoded.Records, read: Fields):
+        if len(images) != len(records):
             raise ValueError(
                 f"config.data.encoded={read.encoded} holds {len(records)} examples, and {read.name!r} has "
-                f"{len(pictures)}; run genjax-encode again"
+                f"{len(images)}; run genjax-encode again"
             )
-        self._pictures, self._records, self._read = pictures, records, read
+        self._images, self._records, self._read = images, records, read
 
     def __len__(self) -> int:
-        return len(self._pictures)
+        return len(self._images)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        index, picture = self._pictures.fetch(index)
+        index, image = self._images.fetch(index)
         record = self._records[index]
-        if not set(_all_captions(record)) <= set(_all_captions(picture)):
+        if not set(_all_captions(record)) <= set(_all_captions(image)):
             raise ValueError(
                 f"config.data.encoded={self._read.encoded} holds other captions than {self._read.name!r}: "
-                f"example {index} has {picture.get('text')!r}, not {record['text']!r}"
+                f"example {index} has {image.get('text')!r}, not {record['text']!r}"
             )
-        return picture | record
+        return image | record
 
     def blank(self) -> dict[str, Any]:
         """An example that stands for nothing."""
-        return self._pictures.blank() | self._records.blank()
+        return self._images.blank() | self._records.blank()
 
 
 def _all_captions(record: Mapping[str, Any]) -> tuple[str, ...]:
@@ -197,10 +197,10 @@ Examples = Prepared | encoded.Records | Beside
 
 
 def open_split(read: Fields, split: str, training: bool) -> Examples:
-    """The examples of a split, from pictures or as they were encoded, or both.
+    """The examples of a split, from images or as they were encoded, or both.
 
     Raises:
-        ValueError: for a split that there isn't, or encoded data that fits neither the pictures nor the settings.
+        ValueError: for a split that there isn't, or encoded data that fits neither the images nor the settings.
     """
     if not read.encoded:
         return Prepared(open_source(read, split), read, training)
@@ -211,15 +211,15 @@ def open_split(read: Fields, split: str, training: bool) -> Examples:
             f"config.data.tokenizer.dropout={read.tokenizer['dropout']} gives other tokens than those that "
             "config.data.encoded was made of; set one of the two to nothing"
         )
-    if records.manifest.has_codes and not read.keep_pictures:
+    if records.manifest.has_codes and not read.keep_images:
         if read.tokenizer and not records.manifest.texts:
             raise ValueError(
                 f"config.data.encoded={read.encoded} was written without captions; run genjax-encode again"
             )
         return records
-    if training and records.manifest.of_pictures and (read.flip or read.crop == "random"):
+    if training and records.manifest.of_images and (read.flip or read.crop == "random"):
         raise ValueError(
-            f"config.data.encoded={read.encoded} was made of pictures without flips and random crops; set "
+            f"config.data.encoded={read.encoded} was made of images without flips and random crops; set "
             "config.data.flip=False and crop='center'"
         )
     return Beside(Prepared(open_source(read, split), read, training), records, read)
@@ -233,6 +233,7 @@ class Augment:
         self._tokenizer = tokenizer
 
     def __call__(self, record: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        """The example with its captions as tokens."""
         augmented = dict(record)
         if "image" in record and self._crop:
             augmented["image"] = transforms.random_crop(augmented["image"], self._size, rng)

@@ -8,7 +8,7 @@ Layouts, found by looking:
     /path/1.jpg, /path/1.txt           a caption beside the image (.txt or .caption), in either layout above; several
                                        lines are several captions
     /path/metadata.csv                 or .tsv, .jsonl, .parquet: one row for each image, see `genjax.data.metadata`.
-                                       Images that it doesn't name are left out. In a class folder it gives captions
+                                       Images that it doesn't name are skipped. In a class folder it gives captions
     /path/dataset.json                 the labels of StyleGAN's dataset_tool, whose subfolders are no classes; -1 and
                                        null are missing labels
 
@@ -237,7 +237,7 @@ def _fingerprint(parts: dict[str, list[Entry]]) -> tuple[str, ...]:
 
 
 class FolderRecords:
-    """Images of a folder, decoded when asked for: `image`, `file_name`, `label` and `text` where known.
+    """Images of a folder, decoded when requested: `image`, `file_name`, `label` and `text` where known.
 
     Args:
         entries: the images.

@@ -155,7 +155,7 @@ class _Reader:
         return self._tables[name]
 
     def _listed(self, prefix: str, images: list[File], path: str, table: metadata.Table) -> list[Entry]:
-        """The images that a table names; the others are left out, and counted."""
+        """The images that a table names; the others are skipped, and counted."""
         merged: dict[str, Entry] = {}
         labelled = any(row.label is not None for row in table.rows)
         if table.labelled and not labelled:
@@ -197,9 +197,9 @@ class _Reader:
             return File(name, -1, 0)
 
     def _find(self, prefix: str, file_name: str) -> str:
-        """A row's image below the folder, the same however it is written: `\\` is understood as `/`, spaces around a
-        name are left out, small and capital letters are the same where one file alone is meant, and the whole path is
-        as good as a relative one, where that is the file that is there."""
+        r"""A row's image below the folder, the same however it is written: `\` is understood as `/`, spaces around a
+        name are dropped, and the whole path is as good as a relative one, where that is the file that is there.
+        """
         root = os.path.abspath(self._root) + "/"
         for one in (file_name, file_name.replace("\\", "/"), file_name.strip(), file_name.replace("\\", "/").strip()):
             written = os.path.join(root, prefix, one)
@@ -283,8 +283,8 @@ class _Reader:
                     "class, would be missing: allow reading it, or move it elsewhere"
                 )
             self._skipped[name] = f"folder can't be read: {reason}"
-        empty = {name: None for name in self._listing.folders if name not in used}
-        empty = [name for name in empty if os.path.dirname(name) not in empty]
+        unused = {name: None for name in self._listing.folders if name not in used}
+        empty = [name for name in unused if os.path.dirname(name) not in unused]
         if empty:
             what = "folder holds" if len(empty) == 1 else "folders hold"
             self._notes.append(f"{len(empty)} {what} no images, and no class is made of that: {listed(empty, _FEW)}")

@@ -13,15 +13,15 @@ processes or of workers.
 `settings` is `config.data`, a mapping; the fields read here, with their defaults:
 
     name, split="train", eval_split="test", data_dir=""
-    image_size, channels=3     pictures are cropped to a square and resized to image_size, made grey or RGB
+    image_size, channels=3     images are cropped to a square and resized to image_size, made grey or RGB
     crop="center"              or "random": see `genjax.data.transforms`
-    flip=False                 mirror half of the training pictures; wrong for digits, and for captions with left/right
+    flip=False                 mirror half of the training images; wrong for digits, and for captions with left/right
     batch_size                 the global batch of all processes
     num_workers=0              worker processes that read ahead; 0 reads in threads of this process
     tokenizer={}               how captions become tokens, see `genjax.data.tokenizers`; empty: they don't
-    encoded=""                 a folder of `genjax.data.encoded`: its codes instead of the pictures, or its embeddings
+    encoded=""                 a folder of `genjax.data.encoded`: its codes instead of the images, or its embeddings
                                beside them
-    keep_pictures=False        with codes, the pictures too
+    keep_images=False        with codes, the images too
     max_broken=0.01            the share of images that may turn out to be broken while they are read: each is skipped,
                                counted and named, and above it the run ends
 """
@@ -123,7 +123,7 @@ def text_tokenizer(settings: Settings) -> TextTokenizer | None:
 
 
 def captions(settings: Settings, split: str = "", count: int = 0) -> list[tuple[str, ...]]:
-    """The captions of each example of a split, one or several, in its order; no picture is decoded.
+    """The captions of each example of a split, one or several, in its order; no image is decoded.
 
     Args:
         settings: `config.data`.
@@ -169,7 +169,7 @@ def train_iterator(settings: Settings, seed: int, process_index: int = 0, proces
     if read.batch_size > size:
         raise ValueError(
             f"config.data.batch_size {read.batch_size} is larger than the {size} examples of {read.name!r} "
-            f"split {read.split!r}, so a batch would hold a picture twice: set config.data.batch_size to "
+            f"split {read.split!r}, so a batch would hold an image twice: set config.data.batch_size to "
             f"{size} or less"
         )
     dataset = (
@@ -271,7 +271,7 @@ def eval_batches(
 
     Yields:
         Batches as in training, and `mask` float32 [b]: 1 for an example, 0 for padding in the last batch
-        (black pictures with label 0 and no text).
+        (black images with label 0 and no text).
     """
     read = read_fields(settings)
     total = batch_size or read.batch_size

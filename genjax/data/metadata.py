@@ -207,7 +207,7 @@ def _check_fields(path: str, line: int, fields: list[str], columns: list[str], s
 
 def _read_jsonl(path: str) -> _Raw:
     columns: dict[str, None] = {}
-    rows = []
+    rows: list[tuple[int, dict[str, Any]]] = []
     for line, text in enumerate(re.split(r"\r\n|\n|\r", read_text(path)), start=1):
         if not text.strip():
             continue
@@ -268,7 +268,7 @@ def _normal(name: str) -> str:
 
 
 def _texts(path: str, line: int, value: Any) -> tuple[str, ...]:
-    """One caption, several, or none: missing ones are left out."""
+    """One caption, several, or none: missing ones are skipped."""
     texts = []
     for one in value if isinstance(value, list) else [value]:
         if _is_missing(one):

@@ -1,6 +1,6 @@
 """Image files, opened as their camera was held, with errors that name them.
 
-with upright("photo.jpg") as picture:     # a loaded PIL image, whatever its metadata holds
+with upright("photo.jpg") as image:     # a loaded PIL image, whatever its metadata holds
     ...
 """
 
@@ -53,40 +53,40 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # `_
 
 
 @contextlib.contextmanager
-def upright(picture: bytes | str | os.PathLike | Image.Image, name: str = "") -> Iterator[Image.Image]:
+def upright(image: bytes | str | os.PathLike | Image.Image, name: str = "") -> Iterator[Image.Image]:
     """An image, loaded, as its camera was held; of an animation the first frame.
 
     Args:
-        picture: encoded bytes, a path, or an open PIL image.
+        image: encoded bytes, a path, or an open PIL image.
         name: what errors call it; by default its path.
 
     Raises:
         OSError: bytes that are no image, or one that is broken or cut short; also for what fails within the block.
             Names the image, in one line.
     """
-    name = name or _name(picture)
-    with _named(name, picture):
-        if isinstance(picture, Image.Image):
-            yield _upright(picture)
+    name = name or _name(image)
+    with _named(name, image):
+        if isinstance(image, Image.Image):
+            yield _upright(image)
             return
-        with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as opened:
+        with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image) as opened:
             if opened.width * opened.height > (Image.MAX_IMAGE_PIXELS or math.inf):
                 _say_large(name, opened.width, opened.height)
             yield _upright(opened)
 
 
-def _name(picture: bytes | str | os.PathLike | Image.Image) -> str:
+def _name(image: bytes | str | os.PathLike | Image.Image) -> str:
     """What errors call an image: its path where it has one, in characters that can be printed on a line."""
-    if isinstance(picture, bytes):
-        return f"an image of {len(picture)} bytes"
-    if isinstance(picture, Image.Image):
-        picture = getattr(picture, "filename", "") or "an image"
-    characters = os.fsdecode(picture)
+    if isinstance(image, bytes):
+        return f"an image of {len(image)} bytes"
+    if isinstance(image, Image.Image):
+        image = getattr(image, "filename", "") or "an image"
+    characters = os.fsdecode(image)
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in characters)
 
 
 @contextlib.contextmanager
-def _named(name: str, picture: bytes | str | os.PathLike | Image.Image) -> Iterator[None]:
+def _named(name: str, image: bytes | str | os.PathLike | Image.Image) -> Iterator[None]:
     """Every error of Pillow's decoders, which are of many kinds, as an OSError that names the image in one line.
 
     What the operating system says keeps its number and kind, for these files may be whole.
@@ -94,7 +94,7 @@ def _named(name: str, picture: bytes | str | os.PathLike | Image.Image) -> Itera
     try:
         yield
     except UnidentifiedImageError as error:
-        raise OSError(f"{name} is {_what_instead(picture)}") from error
+        raise OSError(f"{name} is {_what_instead(image)}") from error
     except Image.DecompressionBombError as error:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
         raise OSError(f"{name} has more than {limit} million pixels: make it smaller") from error
@@ -109,11 +109,11 @@ def _named(name: str, picture: bytes | str | os.PathLike | Image.Image) -> Itera
         raise OSError(f"{name} can't be decoded: {reason}") from error
 
 
-def _what_instead(picture: bytes | str | os.PathLike | Image.Image) -> str:
+def _what_instead(image: bytes | str | os.PathLike | Image.Image) -> str:
     """What bytes are that Pillow doesn't know: what people most often have in place of an image."""
-    if isinstance(picture, Image.Image):
+    if isinstance(image, Image.Image):
         return "no image"
-    head = picture[:_HEAD] if isinstance(picture, bytes) else _read_head(picture)
+    head = image[:_HEAD] if isinstance(image, bytes) else _read_head(image)
     known = next((said for pattern, said in _INSTEAD if re.match(pattern, head)), "no image that Pillow can read")
     return files.instead(head[: files.HEAD]) or known
 
@@ -131,25 +131,25 @@ def _say_large(name: str, width: int, height: int) -> None:
     )
 
 
-def _upright(picture: Image.Image) -> Image.Image:
+def _upright(image: Image.Image) -> Image.Image:
     """An image as its camera was held. Nothing but the orientation is read of its metadata."""
-    if not picture.width or not picture.height:
-        raise OSError(f"it has {picture.width}x{picture.height} pixels")
-    key, raw = picture.info.get("transparency"), _raw_mode(picture)
-    picture.load()
+    if not image.width or not image.height:
+        raise OSError(f"it has {image.width}x{image.height} pixels")
+    key, raw = image.info.get("transparency"), _raw_mode(image)
+    image.load()
     if raw in _KEY_SCALES and isinstance(key, int):
-        picture.info["transparency"] = key * _KEY_SCALES[raw]  # Pillow scales the pixels but not their key.
+        image.info["transparency"] = key * _KEY_SCALES[raw]  # Pillow scales the pixels but not their key.
     elif raw == "RGB;16B" and isinstance(key, tuple):
-        picture.info["transparency"] = tuple(value >> 8 for value in key)
+        image.info["transparency"] = tuple(value >> 8 for value in key)
     try:
-        turn = _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation))
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
     except Exception:  # Pillow's parsers raise many kinds of exceptions on broken metadata.
         turn = None
-    return picture if turn is None else picture.transpose(turn)
+    return image if turn is None else image.transpose(turn)
 
 
-def _raw_mode(picture: Image.Image) -> str:
+def _raw_mode(image: Image.Image) -> str:
     """How the pixels of a PNG are packed in its file, "" of other images or once it is loaded."""
-    tiles = getattr(picture, "tile", None) if picture.format == "PNG" else None
+    tiles = getattr(image, "tile", None) if image.format == "PNG" else None
     args = tiles[0].args if tiles else ""
     return args if isinstance(args, str) else str(args[0]) if args else ""

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import PIL
@@ -84,7 +84,7 @@ def scan(root: str, paths: Sequence[str]) -> list[Look]:
             looks[number] = seen
     if time.monotonic() - start > _KEPT_AFTER:
         index.keep({path: (stamp, seen) for path, stamp, seen in zip(paths, stamps, looks) if not seen.passing})
-    unseen = {"decoded": False, "broken": "", "dark": False}
+    unseen: dict[str, Any] = {"decoded": False, "broken": "", "dark": False}
     return [seen if number in chosen else seen._replace(**unseen) for number, seen in enumerate(looks)]
 
 
@@ -101,8 +101,8 @@ def look_at(path: str, decode: bool) -> Look:
     try:
         pixels = transforms.decode(path, "it")
     except Exception as error:
-        field = "broken" if look.width else "problem"
-        return look._replace(decoded=True, passing=_passes(error), **{field: _why(error)})
+        unread: dict[str, Any] = {"broken" if look.width else "problem": _why(error)}
+        return look._replace(decoded=True, passing=_passes(error), **unread)
     return look._replace(decoded=True, dark=bool(0 < pixels.max() < DARK))
 
 
@@ -130,7 +130,8 @@ def _stamp(path: str) -> tuple[int, int]:
 
 def cache_folder() -> Path | None:
     """Where programs keep what they can make again: `$XDG_CACHE_HOME/genjax` or `~/.cache/genjax`; None of a person
-    without a home."""
+    without a home.
+    """
     home = os.environ.get("XDG_CACHE_HOME", "")
     root = home if os.path.isabs(home) else os.path.join(os.path.expanduser("~"), ".cache")
     return Path(root, "genjax") if os.path.isabs(root) else None

@@ -1,17 +1,17 @@
-"""One name, one source: embedded datasets, any TFDS dataset, or a folder of a person's own pictures.
+"""One name, one source: embedded datasets, any TFDS dataset, or a folder of a person's own images.
 
 `open_source(name, split)` understands
 
     "digits", "captioned_shapes/32", "captioned_shapes/64"     built on first use, in seconds, with no network
     "mnist", "imagenet_resized/64x64", "coco_captions:1.1.0"   any TFDS dataset, prepared in the data folder
-    "folder:/path/to/pictures"                                 see `genjax.data.folder`
+    "folder:/path/to/images"                                 see `genjax.data.folder`
 
 The data folder is `data_dir`, or else `$TFDS_DATA_DIR`, or else `~/tensorflow_datasets`, as in TFDS itself.
 Prepared data is found by its place there (`name/config/version`), so the code that prepared it need not be
 present.
 
-No TensorFlow: records are read as ArrayRecord, and pictures are decoded by `genjax.data.transforms.decode`.
-Nothing touches the network unless asked, by `download=True` or the environment variable `GENJAX_DOWNLOAD=1`:
+No TensorFlow: records are read as ArrayRecord, and images are decoded by `genjax.data.transforms.decode`.
+Nothing touches the network unless requested, by `download=True` or the environment variable `GENJAX_DOWNLOAD=1`:
 offline, TFDS would retry for minutes.
 """
 
@@ -92,7 +92,7 @@ def _from_registry(wanted: preparation.Name, split: str, root: str) -> Source:
             f"dataset {wanted.dataset!r} isn't in {root} and TFDS knows no such name"
             + (f"; is it {' or '.join(map(repr, close))}?" if close else "")
             + "; config.data.data_dir or TFDS_DATA_DIR says where prepared data lies, "
-            "'folder:/path' reads your own pictures"
+            "'folder:/path' reads your own images"
         )
     try:
         # Constructing some builders fails without TensorFlow; reading unprepared data always fails.
@@ -117,7 +117,7 @@ def _open_prepared(name: str, place, split: str) -> Source:
     try:
         builder = tfds.builder_from_directory(place)
         features = builder.info.features
-    except Exception as error:  # of several kinds, for files that are cut, altered or left out
+    except Exception as error:  # of several kinds, for files that are cut, altered or missing
         raise _damaged(name, place, error) from error
     base = re.split(r"[\[+]", split)[0]
     if base != "all" and base not in builder.info.splits:
@@ -188,7 +188,7 @@ def _source(name: str, split: str, info, data, parse_text=None) -> Source:
 
 
 def _image_key(name: str, features) -> str:
-    """The field with the picture: `image` if there is one, else the only picture field."""
+    """The field with the image: `image` if there is one, else the only image field."""
     import tensorflow_datasets as tfds
 
     images = [key for key, feature in features.items() if type(feature) is tfds.features.Image]
@@ -225,7 +225,7 @@ def _text_key(features) -> str:
 
 
 class _TfdsRecords:
-    """TFDS examples as records: picture decoded here, class as int, captions as str, the rest as it comes.
+    """TFDS examples as records: image decoded here, class as int, captions as str, the rest as it comes.
 
     An example that can't be read or decoded, or whose class is -1, as TFDS writes one that isn't known, is broken.
     """
@@ -254,7 +254,7 @@ class _TfdsRecords:
         return record
 
     def captions(self, indices: Sequence[int]) -> list[tuple[str, ...]]:
-        """The captions of examples, without their pictures: where it can be, only this field is parsed."""
+        """The captions of examples, without their images: where it can be, only this field is parsed."""
         if not self._text:
             return [() for _ in indices]
         found = []

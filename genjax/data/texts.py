@@ -38,18 +38,18 @@ def read_text(path: str) -> str:
     except UnicodeDecodeError as error:
         line = contents[: error.start].count(b"\n") + 1
         raise ValueError(f"{shown(path)} is not {encoding.upper()} (line {line}): save it as UTF-8") from error
-    found = CONTROL.search(text)
-    if found:
-        line = text.count("\n", 0, found.start()) + 1
+    control = CONTROL.search(text)
+    if control:
+        line = text.count("\n", 0, control.start()) + 1
         raise ValueError(
-            f"{shown(path)} holds the control character {found[0]!r} (line {line}), so it is no text, or text in an "
+            f"{shown(path)} holds the control character {control[0]!r} (line {line}), so it is no text, or text in an "
             "encoding that it doesn't name: save it as UTF-8"
         )
     return text
 
 
 def shown(name: str) -> str:
-    """A file's name as it can be printed on a line: bytes that are no UTF-8 as `\\xe9`, line ends as `\\n`."""
+    r"""A file's name as it can be printed on a line: bytes that are no UTF-8 as `\xe9`, line ends as `\n`."""
     text = name.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="backslashreplace")
     return _UNPRINTED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 

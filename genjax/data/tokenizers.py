@@ -6,7 +6,7 @@
 vocabulary, without start and end: the null text of classifier-free guidance. `genjax.data.vocabularies` says which
 vocabularies there are, and which of them have a start and an end.
 
-A vocabulary of byte pairs is trained on the captions of the training split when it is first asked for, always with the
+A vocabulary of byte pairs is trained on the captions of the training split when it is first requested, always with the
 same result. Training keeps it in `WORKDIR/vocabulary`, as it keeps published ones, so that a workdir reads prompts
 without the dataset and without the published file.
 """
@@ -43,7 +43,7 @@ READERS: dict[str, Callable[[Path], Vocabulary]] = {
 
 
 class Settings(NamedTuple):
-    """`config.data.tokenizer`: see `configs.common.bpe` and the functions beside it for each field."""
+    """`config.data.tokenizer`: see `configs.recipes.common.bpe` and the functions beside it for each field."""
 
     name: str
     length: int
@@ -58,7 +58,7 @@ class TextTokenizer:
     Args:
         vocabulary: of its tokens.
         length: tokens of a text, with start, end and padding.
-        dropout: share of the merges of byte pairs that is left out in training.
+        dropout: share of the merges of byte pairs that is dropped in training.
         words: the words that its training captions have; None where nobody knows.
     """
 
@@ -112,15 +112,15 @@ class TextTokenizer:
         """
         if len(self._tokens(text)) <= self._room:
             return ()
-        pieces = words_lib.pieces_of(text)
-        fitting, beyond = 0, len(pieces)  # The number of pieces that fit is in [fitting, beyond).
+        parts = words_lib.pieces_of(text)
+        fitting, beyond = 0, len(parts)  # The number of parts that fit is in [fitting, beyond).
         while beyond - fitting > 1:
             middle = (fitting + beyond) // 2
-            if len(self._tokens(text[: pieces[middle - 1][1]])) <= self._room:
+            if len(self._tokens(text[: parts[middle - 1][1]])) <= self._room:
                 fitting = middle
             else:
                 beyond = middle
-        return tuple(piece for piece, _ in pieces[fitting:])
+        return tuple(piece for piece, _ in parts[fitting:])
 
     def unknown(self, text: str) -> tuple[str, ...]:
         """The words of a text that no caption of the training data has, or that the vocabulary can't tell apart.
@@ -234,12 +234,12 @@ def _train(read: Settings, captions: list[str]) -> TextTokenizer:
         longest = distinct[int(np.argmax(lengths))]
         log.warning(
             "captions are cut to config.data.tokenizer.length=%d tokens (%d of %d are); the longest, %r, loses %s",
-            read.length, cut, len(distinct), words_lib.shorten(longest), told(tokenizer.lost(longest)),
+            read.length, cut, len(distinct), words_lib.shorten(longest), describe(tokenizer.lost(longest)),
         )  # fmt: skip
     return tokenizer
 
 
-def told(lost: tuple[str, ...]) -> str:
+def describe(lost: tuple[str, ...]) -> str:
     """What `TextTokenizer.lost` found, for a message: all of it if it is short, else its beginning and the count."""
     text = words_lib.joined(lost)
     shown = words_lib.shorten(text)

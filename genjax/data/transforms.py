@@ -1,12 +1,12 @@
 """From a file's bytes to the float image that a network sees, in numpy and PIL.
 
-Pictures are uint8 [h, w, c] with c = 1 (grey) or 3 (RGB) until the last step, and float32 in [-1, 1] after
+Images are uint8 [h, w, c] with c = 1 (grey) or 3 (RGB) until the last step, and float32 in [-1, 1] after
 it.
 
 Cropping and resizing follow the preprocessing of ADM (arXiv 2105.05233, `center_crop_arr` and
 `random_crop_arr`): the shorter side is halved by 2x2 box averages while it is at least twice the target, then
 brought to the target by one antialiased bicubic resize, and the square is cut out of the result. One
-difference: bicubic resizing is skipped when nothing is left to do, so that pictures of the right size pass
+difference: bicubic resizing is skipped when nothing is left to do, so that images of the right size pass
 through unchanged.
 """
 
@@ -31,45 +31,45 @@ WIDE_MODES = ("I", "F")
 _DIRECT = ("L", "RGB")
 
 
-def decode(picture: bytes | str | os.PathLike | Image.Image, name: str = "") -> UInt8[np.ndarray, "h w c"]:
+def decode(image: bytes | str | os.PathLike | Image.Image, name: str = "") -> UInt8[np.ndarray, "h w c"]:
     """An image in any mode as grey or RGB, upright; of an animation the first frame.
 
     The camera's orientation (EXIF, else XMP) is applied; metadata that can't be read means upright. Transparency is
     laid on white, palettes and CMYK become RGB, and 16-bit grey keeps its upper 8 bits.
 
     Args:
-        picture: encoded bytes, a path, or an open PIL image.
+        image: encoded bytes, a path, or an open PIL image.
         name: what errors call it; by default its path.
 
     Raises:
         OSError: bytes that are no image, or one that is broken or cut short; names it, in one line.
     """
-    with opening.upright(picture, name) as opened:
+    with opening.upright(image, name) as opened:
         return _pixels(opened)
 
 
-def _pixels(picture: Image.Image) -> UInt8[np.ndarray, "h w c"]:
+def _pixels(image: Image.Image) -> UInt8[np.ndarray, "h w c"]:
     """A loaded image in any mode as grey or RGB."""
-    if picture.mode in opening.SIXTEEN_BIT:
-        values = np.asarray(picture).astype(np.uint16)
-        transparent = values == picture.info.get("transparency", -1)
+    if image.mode in opening.SIXTEEN_BIT:
+        values = np.asarray(image).astype(np.uint16)
+        transparent = values == image.info.get("transparency", -1)
         return np.where(transparent, 255, values >> 8).astype(np.uint8)[..., None]
-    if picture.mode in WIDE_MODES:
-        return _wide_grey(np.asarray(picture))[..., None]
-    if picture.has_transparency_data:
-        grey = picture.mode in ("1", "L", "LA", "La")
-        picture = _on_white(picture.convert("RGBA")).convert("L" if grey else "RGB")
-    elif picture.mode == "1":
-        picture = picture.convert("L")
-    elif picture.mode not in _DIRECT:
-        picture = picture.convert("RGB")
-    pixels = np.array(picture)
+    if image.mode in WIDE_MODES:
+        return _wide_grey(np.asarray(image))[..., None]
+    if image.has_transparency_data:
+        grey = image.mode in ("1", "L", "LA", "La")
+        image = _on_white(image.convert("RGBA")).convert("L" if grey else "RGB")
+    elif image.mode == "1":
+        image = image.convert("L")
+    elif image.mode not in _DIRECT:
+        image = image.convert("RGB")
+    pixels = np.array(image)
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
-def _on_white(picture: Image.Image) -> Image.Image:
+def _on_white(image: Image.Image) -> Image.Image:
     """An RGBA image laid on white."""
-    return Image.alpha_composite(Image.new("RGBA", picture.size, (255, 255, 255, 255)), picture)
+    return Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image)
 
 
 def _wide_grey(values: np.ndarray) -> UInt8[np.ndarray, "h w"]:
@@ -146,10 +146,10 @@ def _halved(shape: tuple[int, ...], shorter: int) -> tuple[int, int]:
 def _resized(shape: tuple[int, ...], shorter: int) -> tuple[int, int]:
     """(height, width) of an image brought to a shorter side of `shorter`."""
     if min(shape[:2]) == shorter:
-        return shape[:2]
-    halved = _halved(shape, shorter)
-    scale = shorter / min(halved)
-    return tuple(max(shorter, round(side * scale)) for side in halved)
+        return shape[0], shape[1]
+    height, width = _halved(shape, shorter)
+    scale = shorter / min(height, width)
+    return max(shorter, round(height * scale)), max(shorter, round(width * scale))
 
 
 def _square(pixels: np.ndarray, size: int, shorter: int, top: int, left: int) -> np.ndarray:
@@ -176,13 +176,13 @@ def _resize_shorter(pixels: np.ndarray, shorter: int) -> np.ndarray:
     height, width, channels = pixels.shape
     if min(height, width) == shorter:
         return pixels
-    picture = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
-    while min(picture.size) >= 2 * shorter:
-        picture = picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.BOX)
+    image = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
+    while min(image.size) >= 2 * shorter:
+        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
     target = _resized(pixels.shape, shorter)[::-1]
-    if target != picture.size:
-        picture = picture.resize(target, Image.Resampling.BICUBIC)
-    resized = np.array(picture)
+    if target != image.size:
+        image = image.resize(target, Image.Resampling.BICUBIC)
+    resized = np.array(image)
     return resized[..., None] if channels == 1 else resized
 
 

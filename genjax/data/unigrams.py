@@ -11,7 +11,9 @@ class SentencePieceVocabulary:
     """
 
     filename = "sentencepiece.model"
-    start, end, unknown = (), (1,), 2
+    start: tuple[int, ...] = ()
+    end: tuple[int, ...] = (1,)
+    unknown = 2
 
     def __init__(self, model: bytes):
         try:

@@ -64,7 +64,7 @@ class Vocabulary(Protocol):
     def encode_dropped(
         self, text: str, dropout: float, rng: np.random.Generator, limit: int | None = None
     ) -> list[int]:
-        """The same, each merge of byte pairs left out with probability `dropout`; the first `limit` tokens or more."""
+        """The same, each merge of byte pairs dropped with probability `dropout`; the first `limit` tokens or more."""
 
     def decode(self, tokens: list[int]) -> str:
         """The text of tokens, without start, end and padding."""
@@ -99,7 +99,7 @@ class LibraryVocabulary:
         self._model = json.loads(text)["model"]
         self._suffix = self._model.get("end_of_word_suffix") or ""
         self.size = self._tokenizer.get_vocab_size()
-        self.start, self.end = ((self._tokenizer.token_to_id(name),) if name else () for name in (start, end))
+        self.start, self.end = (tuple([self._tokenizer.token_to_id(name)] if name else []) for name in (start, end))
         missing = [name for name, ids in ((start, self.start), (end, self.end)) if None in ids]
         if missing:
             raise ValueError(
@@ -165,7 +165,7 @@ def merge(
 ) -> list[str]:
     """A word's symbols after its byte pairs are merged, the pair of the lowest rank first.
 
-    BPE dropout (arXiv:1910.13267, algorithm 1): before each merge every pair that could be merged is left out with
+    BPE dropout (arXiv:1910.13267, algorithm 1): before each merge every pair that could be merged is dropped with
     probability `dropout`; the word is finished when none is left. At 0 it is plain byte pair encoding, at 1 the
     symbols stay as they are.
 

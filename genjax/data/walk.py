@@ -75,7 +75,8 @@ def walk(root: str) -> Listing:
     found: dict[str, list] = {field: [] for field in Listing._fields}
     here = os.stat(root)
     seen = {(here.st_dev, here.st_ino): "."}
-    direct, linked = deque([""]), deque()
+    direct: deque[str] = deque([""])
+    linked: deque[str] = deque()
     while direct or linked:
         name = direct.popleft() if direct else linked.popleft()
         if name:

@@ -28,7 +28,7 @@ CLOSE_SECONDS = 10.0
 _DEATH = re.compile(r"terminated unexpectedly with exit code (-?\d+)")
 _ADVICE = {
     signal.SIGKILL: "most likely killed for lack of memory: free some, or try fewer config.data.num_workers",
-    signal.SIGBUS: "most likely because shared memory is full: enlarge /dev/shm, or try fewer config.data.num_workers",
+    signal.SIGBUS: "most likely because shared memory is full: upsample /dev/shm, or try fewer config.data.num_workers",
 }
 
 
@@ -38,7 +38,8 @@ class Closeable(Protocol):
 
     def __next__(self) -> Batch: ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Release what it holds."""
 
 
 class WorkerDied(ValueError):

@@ -1,4 +1,4 @@
-"""Editing: pictures remade in part, from a sketch, or between two others, without training.
+"""Editing: images remade in part, from a sketch, or between two others, without training.
 
 Inpainting, of what `known` shows where `mask` is 1, in three ways, ever closer to the conditional distribution:
 
@@ -13,21 +13,21 @@ came to (n), `inpaint` first adds the noise between the two,
     x_c = (alpha_c / alpha_n) x_n + sqrt(sigma_c^2 - (alpha_c / alpha_n)^2 sigma_n^2) z
 
 so that RePaint too is one scan, with no more calls of the denoiser than steps down. Outpainting is inpainting of a
-picture set in a wider frame (`extend`).
+image set in a wider frame (`extend`).
 
-From a source picture: `tail` and `diffuse_source` begin part of the way down (SDEdit, arXiv:2108.01073). `invert`
+From a source image: `tail` and `diffuse_source` begin part of the way down (SDEdit, arXiv:2108.01073). `invert`
 walks DDIM's steps (arXiv:2010.02502, section 4.3) upward, from x_n at level n to x_c at the noisier level c,
 
     x_c = (alpha_c / alpha_n) x_n + (sigma_c - sigma_n alpha_c / alpha_n) eps
 
 with eps taken at (x_n, n), of order 1, or, refined, at (x_c, c) by fixed-point iteration, which undoes the steps of
-DDIM themselves. `slerp` between two such latents, sampled down, is a picture between two pictures.
+DDIM themselves. `slerp` between two such latents, sampled down, is an image between two images.
 
-Pictures, masks and sources are arrays that may be traced: another one doesn't recompile. A walk's turns and the
+Images, masks and sources are arrays that may be traced: another one doesn't recompile. A walk's turns and the
 length of a tail are static.
 
 Deviations: RePaint's release climbs a jump step by step; here it is one draw from the same distribution. Clean data has
-no eps to invert with: the first step takes it at its end, from the rescaled picture.
+no eps to invert with: the first step takes it at its end, from the rescaled image.
 """
 
 from collections.abc import Mapping
@@ -44,8 +44,8 @@ from genjax.diffusion.schedules import NoiseLevel, Scalar
 from genjax.typing import Array, Float, Key
 
 INVERSION_REFINEMENTS = 2
-"""Of a picture's latent, at each step: 25 steps on the digits return it within .017 (root mean square) instead of .052,
-and within .004 instead of .043 if the first of them, of almost no signal, is left out (SDEdit's strength)."""
+"""Of an image's latent, at each step: 25 steps on the digits return it within .017 (root mean square) instead of .052,
+and within .004 instead of .043 if the first of them, of almost no signal, is skipped (SDEdit's strength)."""
 
 
 def replace_known(known: Float[Array, "b ..."], mask: Float[Array, "..."]) -> Guide:
@@ -137,22 +137,22 @@ def resampling_walk(levels: NoiseLevel, jump: int = 10, resamples: int = 10) -> 
 
 
 def extend(
-    picture: Float[Array, "b h w c"], top: int = 0, bottom: int = 0, left: int = 0, right: int = 0
+    image: Float[Array, "b h w c"], top: int = 0, bottom: int = 0, left: int = 0, right: int = 0
 ) -> tuple[Float[Array, "b h2 w2 c"], Float[Array, "1 h2 w2 1"]]:
-    """Outpainting as inpainting: (known, mask) of the picture in a frame so many pixels wider at each side.
+    """Outpainting as inpainting: (known, mask) of the image in a frame so many pixels wider at each side.
 
-    Negative widths crop: `left=-8, right=8` moves a picture by 8 within its own size.
+    Negative widths crop: `left=-8, right=8` moves an image by 8 within its own size.
 
     Raises:
-        ValueError: if nothing of the picture is left.
+        ValueError: if nothing of the image is left.
     """
-    rows, columns = picture.shape[1:3]
+    rows, columns = image.shape[1:3]
     for size, before, after in ((rows, top, bottom), (columns, left, right)):
         if size + min(before, 0) + min(after, 0) < 1:
             raise ValueError(f"a crop of {-min(before, 0)} and {-min(after, 0)} leaves nothing of {size} pixels")
     frame = ((0, 0, 0), (top, bottom, 0), (left, right, 0), (0, 0, 0))
-    zero = jnp.zeros((), picture.dtype)
-    return jax.lax.pad(picture, zero, frame), jax.lax.pad(jnp.ones((1, rows, columns, 1), picture.dtype), zero, frame)
+    zero = jnp.zeros((), image.dtype)
+    return jax.lax.pad(image, zero, frame), jax.lax.pad(jnp.ones((1, rows, columns, 1), image.dtype), zero, frame)
 
 
 def tail(levels: NoiseLevel, strength: float) -> NoiseLevel:
@@ -172,7 +172,7 @@ def tail(levels: NoiseLevel, strength: float) -> NoiseLevel:
 
 
 def diffuse_source(source: Float[Array, "b ..."], levels: NoiseLevel, key: Key) -> Float[Array, "b ..."]:
-    """x_t of a source picture at the first level of a (tail of a) grid, to sample from."""
+    """x_t of a source image at the first level of a (tail of a) grid, to sample from."""
     return process.diffuse(source, process.noise_like(key, source), levels.at(0))
 
 
@@ -244,7 +244,7 @@ def slerp(
 def start(
     denoise: Denoiser, levels: NoiseLevel, conditions: Mapping[str, Array], keys: Key, shape: tuple[int, ...]
 ) -> Float[Array, "b ..."]:
-    """x_T: noise, or what the pictures among the conditions are at the first level, or x_T itself where it is given.
+    """x_T: noise, or what the images among the conditions are at the first level, or x_T itself where it is given.
 
     Args:
         denoise: the denoiser that will be sampled with.
@@ -258,8 +258,8 @@ def start(
         return conditions["latent"]
     if "target" in conditions:
         ends = jnp.stack([conditions["source"], conditions["target"]])
-        latents = jax.lax.map(lambda x0: invert(denoise, levels, x0, keys, INVERSION_REFINEMENTS), ends)
-        return slerp(*latents, conditions["weight"])
+        first, second = jax.lax.map(lambda x0: invert(denoise, levels, x0, keys, INVERSION_REFINEMENTS), ends)
+        return slerp(first, second, conditions["weight"])
     if "source" in conditions:
         return diffuse_source(conditions["source"], levels, keys)
     return process.sample_prior(keys, (keys.shape[0], *shape), levels)

@@ -110,7 +110,7 @@ def uniform(schedule: Schedule, num_steps: int) -> NoiseLevel:
         if num_steps > schedule.num_steps:
             raise ValueError(f"can't take {num_steps} of {schedule.num_steps} steps")
         stride = schedule.num_steps / num_steps
-        times = np.array([round(schedule.num_steps - i * stride) - 1 for i in range(num_steps)], float)
+        times = jnp.asarray([round(schedule.num_steps - i * stride) - 1 for i in range(num_steps)], float)
     else:
         times = jnp.linspace(schedule.t_max, schedule.t_min, num_steps + 1)[:-1]
     return _with_clean(schedule, times)
@@ -205,5 +205,5 @@ def _check_count(num_steps: int) -> None:
 @jax.jit
 def _with_clean(schedule: Schedule, times: Float[Array, " n"] | Float[np.ndarray, " n"]) -> NoiseLevel:
     """The levels at `times`, then clean data; compiled as one."""
-    clean = NoiseLevel(1.0, 0.0, -1.0 if isinstance(schedule, Discrete) else 0.0)
-    return NoiseLevel(*(jnp.append(leaf, end) for leaf, end in zip(schedule(times), clean)))
+    clean = (1.0, 0.0, -1.0 if isinstance(schedule, Discrete) else 0.0)
+    return NoiseLevel(*(jnp.append(leaf, end) for leaf, end in zip(schedule(jnp.asarray(times)), clean)))

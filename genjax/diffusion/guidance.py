@@ -36,7 +36,7 @@ MODES = ("mean", "score")
 
 def classifier_free(
     scale: Scalar | Float[Array, " b"],
-    interval: tuple[Scalar, Scalar] | None = None,
+    interval: tuple[Scalar, ...] | None = None,
     rescale: Scalar | None = None,
 ) -> Guide:
     """Classifier-free guidance in one batched forward pass.
@@ -128,7 +128,7 @@ def energy(
     scale: Scalar | Float[Array, " b"] = 1.0,
     mode: str = "score",
 ) -> Guide:
-    """Guidance down any energy of the denoised estimate: CLIP distance, style, a reference picture, features.
+    """Guidance down any energy of the denoised estimate: CLIP distance, style, a reference image, features.
 
     The gradient runs through the denoiser (universal guidance, arXiv:2302.07121; the CLIP-guided line):
     g = -scale * d/dx_t sum E(x0(x_t), x_t, level, key).
@@ -159,21 +159,21 @@ def energy(
 
 
 def together(guides: Sequence[Guide]) -> Guide:
-    """Guides side by side: each pulls at the denoiser as it is, and what they change adds up; of one, that one."""
+    """Guides side by side: each guides the denoiser as it is, and their changes add up; a single guide is itself."""
     if len(guides) == 1:
         return guides[0]
 
     def guide(denoise: Denoiser) -> Denoiser:
-        pulls = [one(denoise) for one in guides]
+        all_guided = [one(denoise) for one in guides]
 
         def guided(x_t: Float[Array, "b ..."], level: NoiseLevel, key: Key) -> Prediction:
             plain = denoise(x_t, level, key)
-            pulled = [pull(x_t, level, key) for pull in pulls]
-            grads = [one.mean_grad for one in pulled if one.mean_grad is not None]
+            predictions = [one(x_t, level, key) for one in all_guided]
+            grads = [one.mean_grad for one in predictions if one.mean_grad is not None]
             return plain._replace(
-                x0=plain.x0 + sum(one.x0 - plain.x0 for one in pulled),
-                eps=plain.eps + sum(one.eps - plain.eps for one in pulled),
-                mean_grad=sum(grads) if grads else None,
+                x0=plain.x0 + sum(one.x0 - plain.x0 for one in predictions),
+                eps=plain.eps + sum(one.eps - plain.eps for one in predictions),
+                mean_grad=sum(grads[1:], grads[0]) if grads else None,
             )
 
         return guided

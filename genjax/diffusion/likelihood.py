@@ -99,11 +99,6 @@ def prior_bits(x0: Float[Array, "b ..."], level: NoiseLevel) -> Float[Array, " b
     return mean_flat(normal_kl(alpha * x0, 2 * jnp.log(sigma), 0.0, 0.0)) / math.log(2)
 
 
-def dequantize(x0: Float[Array, "b ..."], key: Key) -> Float[Array, "b ..."]:
-    """8-bit data in [-1, 1] with uniform noise over its bins, +-1/255, for densities of continuous data."""
-    return x0 + jax.random.uniform(key, x0.shape, x0.dtype, -1 / 255, 1 / 255)
-
-
 def ode_bits_per_dim(
     denoise: Denoiser,
     levels: NoiseLevel,
@@ -113,7 +108,8 @@ def ode_bits_per_dim(
 ) -> Float[Array, " b"]:
     """`ode_log_density` as bits a dimension of 8-bit data: `-log2 p / dims + log2(127.5)`.
 
-    A bin is 1 / 127.5 wide. On `dequantize`d data this bounds the discrete likelihood.
+    A bin is 1 / 127.5 wide. On data with noise over its bins (`genjax.core.images.dequantize`) this bounds the discrete
+    likelihood.
     """
     dims = x0[0].size
     return -ode_log_density(denoise, levels, x0, key, probes) / (dims * math.log(2)) + math.log2(127.5)
@@ -133,7 +129,7 @@ def ode_log_density(
     Args:
         denoise: the denoiser; differentiable in x_t.
         levels: the grid, any schedule's; its clean last level isn't visited.
-        x0: continuous data; see `dequantize`.
+        x0: continuous data; of 8-bit images see `genjax.core.images.dequantize`.
         key: one key, of the probes and the denoiser.
         probes: number of random directions (+-1) of Hutchinson's estimate of the trace, the same at all
             levels: unbiased, one Jacobian product each. None for the exact trace, one product a dimension.

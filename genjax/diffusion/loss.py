@@ -231,12 +231,12 @@ def make(objective: str, learned_variance: bool = False, vb_weight: Scalar = 1.0
         raise ValueError(f"unknown objective {objective!r}; config.model.objective is one of {OBJECTIVES}")
 
     def loss(net: Net, parameterization, weighting, schedule, x0: Array, t: Array, key: Key):
-        pieces = (net, parameterization, weighting, schedule, x0, t, key)
+        arguments = (net, parameterization, weighting, schedule, x0, t, key)
         if objective == "variational":
             return variational_loss(net, parameterization, schedule, x0, t, key, variance), {}
         if not learned_variance:
-            return denoising_loss(*pieces), {}
-        hybrid = hybrid_loss(*pieces, vb_weight)
+            return denoising_loss(*arguments), {}
+        hybrid = hybrid_loss(*arguments, vb_weight)
         return hybrid.loss, {"simple": hybrid.simple, "vb": hybrid.vb}
 
     return loss

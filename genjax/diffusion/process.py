@@ -138,7 +138,7 @@ def fold(key: Key, data: int | Array) -> Key:
 def noise_like(key: Key, x: Float[Array, "b ..."]) -> Float[Array, "b ..."]:
     """Standard normal noise in the shape of `x`.
 
-    Given one key an example, [b] keys, each example's noise depends on its own key alone, so a picture
+    Given one key an example, [b] keys, each example's noise depends on its own key alone, so an image
     doesn't change with the batch that it is drawn in.
     """
     if is_batched(key):

@@ -58,7 +58,7 @@ def sample(
         x, carry = sampler.step(watched, x, carry, cur, nxt, fold(key, index))
         return (x.astype(x_T.dtype), carry), Trajectory(x, seen[0].x0) if trajectory else None
 
-    pairs = (levels.at(slice(None, -1)), levels.at(slice(1, None)))
+    pairs: tuple[NoiseLevel, ...] = (levels.at(slice(None, -1)), levels.at(slice(1, None)))
     if order is not None:
         pairs = tuple(level.at(order) for level in pairs)
     num_steps = pairs[0].alpha.shape[0]

@@ -235,7 +235,8 @@ def dpmpp_sde(max_slope: Scalar | None = None) -> Sampler:
 
 def _dpmpp(name: str, stochastic: bool, max_slope: Scalar | None) -> Sampler:
     """Both multistep solvers; the stochastic one keeps r times less of x and draws the missing variance
-    anew."""
+    anew.
+    """
 
     def init(x_T: Array, levels: NoiseLevel) -> _Memory:
         return _Memory(jnp.zeros_like(x_T), jnp.full((), jnp.inf, levels.alpha.dtype))
@@ -292,15 +293,15 @@ def make(name: str, **kwargs) -> Sampler:
 
 
 def make_for(settings: Mapping[str, Any], schedule: Schedule, variance: str) -> Sampler:
-    """The sampler of a config, told of the model what its kind has to know.
+    """The sampler of a config, with what its kind needs to know of the model.
 
     Args:
-        settings: "name" and what else is asked for.
+        settings: "name" and what else is requested.
         schedule: of the model; samplers with churn add noise by it.
         variance: of the model's reverse steps; the ancestral sampler's.
 
     Raises:
         ValueError: an unknown name.
     """
-    told = {"schedule": schedule} if "churn" in settings else {}
-    return make(**settings, **told) if settings["name"] != "ancestral" else make(**{**settings, "variance": variance})
+    needed: dict[str, Any] = {"schedule": schedule} if "churn" in settings else {}
+    return make(**settings, **needed) if settings["name"] != "ancestral" else make(**{**settings, "variance": variance})

@@ -305,7 +305,8 @@ def scaled_linear(num_steps: int = 1000, beta_start: float = 0.00085, beta_end: 
 
 def continuous_cosine(logsnr_min: Scalar = -20.0, logsnr_max: Scalar = 20.0) -> Cosine:
     """logsnr(t) = -2 log tan(a t + b) for t in [0, 1], from logsnr_max to logsnr_min (arXiv:2202.00512;
-    Imagen, arXiv:2205.11487)."""
+    Imagen, arXiv:2205.11487).
+    """
     return Cosine(logsnr_min, logsnr_max)
 
 

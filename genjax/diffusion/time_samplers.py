@@ -53,7 +53,7 @@ def _memoryless(draw: Callable[[Key, int], Array]) -> TimeSampler:
 def _spread(schedule: Schedule, u: Float[Array, "*b"]) -> Float[Array, "*b"]:
     """u in [0, 1) to t: whole steps of a discrete schedule, (t_min, t_max] of a continuous one.
 
-    t_min is left out because many schedules have no noise there. Where t is sigma itself, log t is spread evenly: sigma
+    t_min is excluded because many schedules have no noise there. Where t is sigma itself, log t is spread evenly: sigma
     runs over five orders of magnitude, and even ones would almost all be of pure noise.
     """
     if isinstance(schedule, Discrete):
@@ -76,7 +76,6 @@ def stratified(schedule: Schedule) -> TimeSampler:
 
     Each example's time is uniform by itself, yet the loss varies less from batch to batch.
     """
-
     return _memoryless(lambda key, batch: even(schedule, key, jnp.ones(batch, bool))[0])
 
 
@@ -116,7 +115,7 @@ class LossHistory(NamedTuple):
 
     losses: Float[Array, "T n"]
     counts: Int[Array, " T"]
-    skipped: Int[Array, ""] = np.int32(0)
+    skipped: Int[Array, ""] = np.int32(0)  # type: ignore[assignment]  # as good as an array
 
 
 def loss_aware(schedule: Schedule, history_per_step: int = 10, uniform_prob: Scalar = 0.001) -> TimeSampler:

@@ -1,25 +1,24 @@
 """Autoencoders, plain and denoising: for features, not for sampling.
 
-One player minimises the squared error of a clean picture, seen through a code of `code_dim` numbers:
+One player minimises the squared error of a clean image, seen through a code of `code_dim` numbers:
 
     mean | decode(encode(corrupted(x))) - x |^2          (Vincent et al., ICML 2008, section 2.3)
 
 With `corruption.name` "none" that is a plain autoencoder. A denoising one has to know how pixels depend on each other
-to undo what a corruption did, even where its code is as large as the picture. The corruptions, at each look anew:
+to undo what a corruption did, even where its code is as large as the image. The corruptions, at each look anew:
 
     gaussian            x + amount * eps, in the units of [-1, 1]
     masking             a share `amount` of all numbers is set to black, -1
     salt_and_pepper     a share `amount` is set to black or white, by a fair coin
 
-Features are the code of the picture as it is given: nothing is corrupted outside training, but by whoever measures
+Features are the code of the image as it is given: nothing is corrupted outside training, but by whoever measures
 (`genjax.metrics.linear_probe`).
 
 Deviations: Vincent et al. have fully connected layers, tied weights, a cross-entropy in place of the squared error, and
-exactly a share `amount` of masked numbers in each picture, here on average.
+exactly a share `amount` of masked numbers in each image, here on average.
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -27,19 +26,9 @@ import jax.numpy as jnp
 
 from genjax.core import rng
 from genjax.core.numerics import mean_flat, psnr
-from genjax.families.base import (
-    Conditions,
-    Family,
-    FeatureExtractor,
-    LossInputs,
-    LossOutputs,
-    Player,
-    Samples,
-    Weights,
-    read_settings,
-    refuse_parents,
-)
-from genjax.families.base_terms import mean_of
+from genjax.families.base import Family, LossInputs
+from genjax.families.interfaces import FeatureExtractor, Weights
+from genjax.families.shared.one_player import mean_loss, one_player, standalone
 from genjax.nn import vector_coders
 from genjax.typing import Array, Batch, DataSpec, Float, Image, Key, Params
 
@@ -70,7 +59,7 @@ CORRUPTIONS: dict[str, Corruption] = {
 
 
 class Settings(NamedTuple):
-    """`config.model`: see `configs.autoencoders.autoencoder` for each field."""
+    """`config.model`: see `configs.recipes.autoencoders.autoencoder` for each field."""
 
     network: Mapping[str, Any]
     corruption: Mapping[str, Any]
@@ -79,39 +68,68 @@ class Settings(NamedTuple):
 
 
 class Model(NamedTuple):
-    """The pieces that the settings name, ready to use."""
+    """The networks and functions that the settings name, ready to use."""
 
     encoder: Any
     decoder: Any
     corrupt: Callable[[Image, Key], Image] | None
     code_dim: int
 
+    def init(self, key: Key, batch: Batch):
+        """Fresh parameters; nothing beside them is kept."""
+        image = jnp.zeros((1, *batch["image"].shape[1:]))
+        params = {
+            "encoder": self.encoder.init(rng.stream(key, "encoder"), image)["params"],
+            "decoder": self.decoder.init(rng.stream(key, "decoder"), jnp.zeros((1, self.code_dim)))["params"],
+        }
+        return {"model": params}, ()
 
-def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
+    def _encode(self, params: Params, images: Image) -> Float[Array, "b d"]:
+        return self.encoder.apply({"params": params["encoder"]}, images).astype(jnp.float32)
+
+    def _decode(self, params: Params, code: Float[Array, "b d"]) -> Image:
+        return self.decoder.apply({"params": params["decoder"]}, code).astype(jnp.float32)
+
+    def loss_fn(self, params: Params, inputs: LossInputs):
+        """Mean squared error of a batch, per pixel of [-1, 1]."""
+        images = inputs.batch["image"]
+        seen = self.corrupt(images, rng.stream(inputs.key, "corruption")) if self.corrupt else images
+        return mean_loss(mean_flat(jnp.square(self._decode(params, self._encode(params, seen)) - images)))
+
+    def evaluate(self, weights: Weights, batch: Batch, key: Key):
+        """`mse` and `psnr` (dB) of clean images; of corrupted ones `corrupted_psnr` before and `denoised_psnr`
+        after.
+        """
+        images = batch["image"]
+        clean = self.reconstruct(weights, images, key)
+        values = {"mse": mean_flat(jnp.square(clean - images)), "psnr": psnr(images, clean)}
+        if self.corrupt:
+            seen = self.corrupt(images, rng.stream(key, "corruption"))
+            values["corrupted_psnr"] = psnr(images, seen)
+            values["denoised_psnr"] = psnr(images, self.reconstruct(weights, seen, key))
+        return values
+
+    def features(self, weights: Weights, images: Image) -> Float[Array, "b d"]:
+        """The code of each image, as it is given."""
+        return self._encode(weights.params["model"], images)
+
+    def reconstruct(self, weights: Weights, images: Image, key: Key) -> Image:
+        """Images through the code and back, in [-1, 1]; noisy ones are denoised by a model that has learned to."""
+        code = self.features(weights, images)
+        return jnp.clip(self._decode(weights.params["model"], code), -1.0, 1.0)
+
+
+@standalone("autoencoder", Settings)
+def build(settings: Settings, spec: DataSpec) -> Family:
     """The family for the settings of a config.
-
-    Args:
-        model: fields of `Settings`.
-        sampling: not read, since nothing is sampled.
-        spec: shape and classes of the data.
-        parents: none.
 
     Raises:
         ValueError: for unknown names, or a share of pixels outside [0, 1].
     """
-    refuse_parents(parents, "autoencoder")
-    settings = read_settings(Settings, model, "config.model of the autoencoder family")
     encoder, decoder = vector_coders.make(settings.network, settings.code_dim, spec.image_shape, settings.dtype)
-    pieces = Model(encoder, decoder, _corruption(**settings.corruption), settings.code_dim)
-    return Family(
-        init=partial(init, pieces),
-        players=(Player("model", partial(loss_fn, pieces)),),
-        sample=sample,
-        evaluate=partial(evaluate, pieces),
-        interface=FeatureExtractor(partial(features, pieces), spec.image_shape, settings.code_dim),
-        logical_axes=tuple(vector_coders.LOGICAL_AXES),
-        reconstruct=partial(reconstruct, pieces),
-    )
+    model = Model(encoder, decoder, _corruption(**settings.corruption), settings.code_dim)
+    interface = FeatureExtractor(model.features, spec.image_shape, settings.code_dim)
+    return one_player(model, interface, vector_coders.LOGICAL_AXES, reconstruct=model.reconstruct)
 
 
 def _corruption(name: str, amount: int | float) -> Callable[[Image, Key], Image] | None:
@@ -121,64 +139,3 @@ def _corruption(name: str, amount: int | float) -> Callable[[Image, Key], Image]
     if amount < 0 or (name in ("masking", "salt_and_pepper") and amount > 1):
         raise ValueError(f"config.model.corruption.amount={amount} is no share of pixels; {name} takes 0 to 1")
     return None if name == "none" else lambda images, key: CORRUPTIONS[name](images, amount, key)
-
-
-def init(model: Model, key: Key, batch: Batch):
-    """Fresh parameters; nothing beside them is kept."""
-    image = jnp.zeros((1, *batch["image"].shape[1:]))
-    params = {
-        "encoder": model.encoder.init(rng.stream(key, "encoder"), image)["params"],
-        "decoder": model.decoder.init(rng.stream(key, "decoder"), jnp.zeros((1, model.code_dim)))["params"],
-    }
-    return {"model": params}, ()
-
-
-def _encode(model: Model, params: Params, images: Image) -> Float[Array, "b d"]:
-    return model.encoder.apply({"params": params["encoder"]}, images).astype(jnp.float32)
-
-
-def _decode(model: Model, params: Params, code: Float[Array, "b d"]) -> Image:
-    return model.decoder.apply({"params": params["decoder"]}, code).astype(jnp.float32)
-
-
-def loss_fn(model: Model, params: Params, inputs: LossInputs):
-    """Mean squared error of a batch, per pixel of [-1, 1]."""
-    images = inputs.batch["image"]
-    seen = model.corrupt(images, rng.stream(inputs.key, "corruption")) if model.corrupt else images
-    error = mean_flat(jnp.square(_decode(model, params, _encode(model, params, seen)) - images))
-    return LossOutputs({"loss": mean_of(error)}, {}, ())
-
-
-def evaluate(model: Model, weights: Weights, batch: Batch, key: Key):
-    """`mse` and `psnr` (dB) of clean pictures; of corrupted ones `corrupted_psnr` before and `denoised_psnr` after."""
-    images = batch["image"]
-    clean = reconstruct(model, weights, images, key)
-    values = {"mse": mean_flat(jnp.square(clean - images)), "psnr": psnr(images, clean)}
-    if model.corrupt:
-        seen = model.corrupt(images, rng.stream(key, "corruption"))
-        values["corrupted_psnr"] = psnr(images, seen)
-        values["denoised_psnr"] = psnr(images, reconstruct(model, weights, seen, key))
-    return values
-
-
-def features(model: Model, weights: Weights, images: Image) -> Float[Array, "b d"]:
-    """The code of each picture, as it is given."""
-    return _encode(model, weights.params["model"], images)
-
-
-def reconstruct(model: Model, weights: Weights, images: Image, key: Key) -> Image:
-    """Pictures through the code and back, in [-1, 1]; noisy ones are denoised by a model that has learned to."""
-    code = features(model, weights, images)
-    return jnp.clip(_decode(model, weights.params["model"], code), -1.0, 1.0)
-
-
-def sample(weights: Weights, conditions: Conditions, key: Key) -> Samples:
-    """Refuses: codes of an autoencoder have no distribution to draw from.
-
-    Raises:
-        ValueError: always.
-    """
-    raise ValueError(
-        "an autoencoder draws no pictures: nothing says how its codes are distributed, it is for features. "
-        "To sample, train configs/vae_digits.py, or a VQ-VAE with a prior over its codes"
-    )

@@ -2,7 +2,7 @@
 
 Two players, discriminator first, with the losses of `genjax.losses.adversarial` (hinge in the paper):
 
-    discriminator:  E l_D(D(T(x), y), D(T(G(z, y')), y')) + R1 where asked for
+    discriminator:  E l_D(D(T(x), y), D(T(G(z, y')), y')) + R1 where requested
     generator:      E l_G(D(T(G(z, y')), y')) + beta * |W^T W * (1 - I)|^2 over G's weights, the shared embedding apart
 
 with z ~ N(0, I), y' drawn evenly from all classes, and T a differentiable augmentation (arXiv:2006.10738), none by
@@ -10,20 +10,20 @@ default. The generator is trained on every n-th step only. `extra` holds each ne
 generator's batch statistics; every training pass of a network renews them, also in the other player's step.
 
 **Sampling** draws with the moving averages of the weights, for which no batch statistics were ever gathered. So it
-first makes `standing_passes` training passes of `standing_batch` pictures with fixed noise and averages their
+first makes `standing_passes` training passes of `standing_batch` images with fixed noise and averages their
 statistics (section 4.2), while the spectral vectors settle on these weights. The result depends on the weights and the
-truncation alone: no picture depends on the batch that it is drawn in. These passes are made in each call, so draw large
+truncation alone: no image depends on the batch that it is drawn in. These passes are made in each call, so draw large
 batches; with `standing_passes` 0 the running statistics of training are used, which lag behind.
 
 **Truncation** (section 3.1) at threshold tau: each entry of z follows N(0, 1) given that it is within [-tau, tau],
 
     z = sqrt(2) erfinv(u erf(tau / sqrt(2))),    u ~ U(-1, 1)
 
-which has the distribution that the paper draws by resampling; a picture moves with tau, and tau is traced. Standing
+which has the distribution that the paper draws by resampling; an image moves with tau, and tau is traced. Standing
 statistics are of the same truncation.
 
-Evaluation, on held-out pictures: how often the discriminator tells them and pictures generated for the same labels
-apart (`accuracy_real` on training data well above `eval/accuracy_real`: it knows the training pictures by heart), and
+Evaluation, on held-out images: how often the discriminator tells them and images generated for the same labels
+apart (`accuracy_real` on training data well above `eval/accuracy_real`: it knows the training images by heart), and
 which of them generated ones cover (`genjax.losses.coverage`).
 
 Deviations: moving averages warm up (config.training.ema) instead of starting at step 20,000. The discriminator's
@@ -31,31 +31,21 @@ moving average, which evaluation uses, isn't in the paper.
 """
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from genjax.core import rng
-from genjax.families.base import (
-    Conditions,
-    Family,
-    ImageSampler,
-    LossInputs,
-    LossOutputs,
-    Player,
-    Samples,
-    Weights,
-    read_settings,
-    refuse_parents,
-)
-from genjax.families.base_terms import mean_of, present, same
-from genjax.losses import adversarial
+from genjax.families.base import Family, LossInputs, LossOutputs, Player
+from genjax.families.interfaces import Conditions, ImageSampler, Samples, Weights
+from genjax.families.settings import read_settings, refuse_parents
+from genjax.families.terms import mean_of, present, same
+from genjax.losses import adversarial, diff_augment
 from genjax.losses.coverage import mode_coverage
 from genjax.losses.orthogonal import orthogonal
 from genjax.nn import biggan as networks
-from genjax.nn import conditional_norm, diff_augment, spectral_norm
+from genjax.nn.layers import conditional_norm, spectral_norm
 from genjax.typing import Array, Batch, DataSpec, Float, Image, Key, Labels, Params, PerExample, PyTree
 
 STATE = [conditional_norm.COLLECTION, spectral_norm.COLLECTION]
@@ -65,7 +55,7 @@ COUPLED = "batch norm normalises by the statistics of the whole batch, and spect
 
 
 class Settings(NamedTuple):
-    """`config.model`: see `configs.biggans` for each field."""
+    """`config.model`: see `configs.recipes.biggans` for each field."""
 
     generator: Mapping[str, Any]
     discriminator: Mapping[str, Any]
@@ -78,7 +68,7 @@ class Settings(NamedTuple):
 
 
 class Sampling(NamedTuple):
-    """`config.sampling`: see `configs.biggans` for each field."""
+    """`config.sampling`: see `configs.recipes.biggans` for each field."""
 
     truncation: float = NO_TRUNCATION
     standing_passes: int = 16
@@ -87,7 +77,7 @@ class Sampling(NamedTuple):
 
 
 class Model(NamedTuple):
-    """The pieces that the settings name, ready to use."""
+    """The networks and functions that the settings name, ready to use."""
 
     settings: Settings
     sampling: Sampling
@@ -97,12 +87,138 @@ class Model(NamedTuple):
     loss: adversarial.AdversarialLoss
     augment: diff_augment.Augment
 
+    def init(self, key: Key, batch: Batch):
+        """Fresh parameters; in `extra`, the spectral vectors of both and the generator's batch statistics."""
+        label = jnp.zeros((1,), jnp.int32)
+        z = jnp.zeros((1, self.generator.z_dim))
+        image = jnp.zeros((1, *batch["image"].shape[1:]))
+        states = {
+            "generator": dict(self.generator.init(rng.stream(key, "generator"), z, label)),
+            "discriminator": dict(self.discriminator.init(rng.stream(key, "discriminator"), image, label)),
+        }
+        return {name: state.pop("params") for name, state in states.items()}, states
 
-def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
+    def _generate(self, params: Params, state: PyTree, z, label: Labels, momentum=0.1) -> tuple[Image, PyTree]:
+        """A training pass of the generator: (images, its new state)."""
+        variables = {"params": params, **state}
+        return self.generator.apply(variables, z, label, train=True, momentum=momentum, mutable=STATE)
+
+    def _fakes(self, params: Params, state: PyTree, count: int, key: Key) -> tuple[Image, Labels, PyTree]:
+        """A training pass for noise and labels drawn here: (images, labels, the generator's new state)."""
+        z = latents(rng.stream(key, "z"), (count, self.generator.z_dim))
+        label = jax.random.randint(rng.stream(key, "label"), (count,), 0, self.num_classes)
+        images, state = self._generate(params, state, z, label)
+        return images, label, state
+
+    def discriminator_logits(
+        self, params: Params, state: PyTree, images: Image, label: Labels
+    ) -> tuple[PerExample, PyTree]:
+        """A training pass of the discriminator: (logits, its new state)."""
+        return self.discriminator.apply({"params": params, **state}, images, label, train=True, mutable=STATE)
+
+    def discriminator_loss(self, params: Params, inputs: LossInputs):
+        """Mean loss of telling the batch from as many generated images; both go through one pass."""
+        real, key = inputs.batch["image"], inputs.key
+        fake, requested, generator = self._fakes(
+            inputs.others["generator"], inputs.extra["generator"], real.shape[0], rng.stream(key, "fakes")
+        )
+        seen = self.augment(jnp.concatenate([real, fake.astype(real.dtype)]), rng.stream(key, "augment"))
+        label = jnp.concatenate([inputs.batch["label"], requested.astype(inputs.batch["label"].dtype)])
+        logits, discriminator = self.discriminator_logits(params, inputs.extra["discriminator"], seen, label)
+        real_logits, fake_logits = jnp.split(logits, 2)
+        terms = {"loss": mean_of(self.loss.discriminator(real_logits, fake_logits))}
+        right_real, right_fake = adversarial.correct(self.loss, real_logits, fake_logits)
+        metrics = {
+            "accuracy_real": right_real,
+            "accuracy_fake": right_fake,
+            "real_logits": real_logits,
+            "fake_logits": fake_logits,
+        }
+        if self.settings.r1:
+            metrics["r1"] = self._r1(params, discriminator, seen[: real.shape[0]], inputs.batch["label"])
+            terms["r1"] = mean_of(metrics["r1"])
+        extra = {"generator": generator, "discriminator": discriminator}
+        return LossOutputs(terms, {name: mean_of(value) for name, value in metrics.items()}, extra)
+
+    def _r1(self, params: Params, state: PyTree, real: Image, label: Labels) -> PerExample:
+        """The penalty on the gradient by real images as the discriminator sees them, augmented."""
+
+        def critic(images):
+            return self.discriminator.apply({"params": params, **state}, images, label)
+
+        return adversarial.r1(critic, real, self.settings.r1)
+
+    def generator_loss(self, params: Params, inputs: LossInputs):
+        """Mean loss of passing for real, as many images as the batch has, and orthogonal regularisation."""
+        key, count = inputs.key, inputs.batch["image"].shape[0]
+        fake, requested, generator = self._fakes(params, inputs.extra["generator"], count, rng.stream(key, "fakes"))
+        seen = self.augment(fake, rng.stream(key, "augment"))
+        logits, discriminator = self.discriminator_logits(
+            inputs.others["discriminator"], inputs.extra["discriminator"], seen, requested
+        )
+        terms, metrics = {"loss": mean_of(self.loss.generator(logits))}, {"fake_logits": mean_of(logits)}
+        if self.settings.orthogonal:
+            metrics["orthogonal"] = same(orthogonal(params, excluded="^shared/"))
+            terms["orthogonal"] = metrics["orthogonal"]._replace(weight=self.settings.orthogonal)
+        return LossOutputs(terms, metrics, {"generator": generator, "discriminator": discriminator})
+
+    def standing_state(self, weights: Weights, truncation: float | Float[Array, ""] | None = None) -> PyTree:
+        """The generator's state with standing statistics; see the module.
+
+        Args:
+            weights: whose statistics to gather.
+            truncation: of the latents.
+        """
+        passes, count = self.sampling.standing_passes, self.sampling.standing_batch
+        params, state = weights.params["generator"], weights.extra["generator"]
+        if not passes:
+            return state
+        keys = jax.random.split(jax.random.key(0), passes)
+
+        def one_pass(state, step):
+            index, key = step
+            z = latents(rng.stream(key, "z"), (count, self.generator.z_dim), truncation)
+            label = jax.random.randint(rng.stream(key, "label"), (count,), 0, self.num_classes)
+            return self._generate(params, state, z, label, momentum=1.0 / (1.0 + index))[1], None
+
+        return jax.lax.scan(one_pass, state, (jnp.arange(passes), keys))[0]
+
+    def sample_images(self, weights: Weights, conditions: Conditions, key: Key) -> Samples:
+        """Draw images, one for each entry of `conditions["index"]`.
+
+        Args:
+            weights: what to draw with.
+            conditions: "index" and "label" int32 [b]; "truncation" [], the threshold of the latents (absent or 0:
+                none).
+            key: of the whole set of samples.
+        """
+        truncation = conditions.get("truncation")
+        keys = rng.of_samples(key, conditions["index"])
+        z = jax.vmap(lambda key: latents(key, (self.generator.z_dim,), truncation))(keys)
+        variables = {"params": weights.params["generator"], **self.standing_state(weights, truncation)}
+        return Samples(self.generator.apply(variables, z, conditions["label"]))
+
+    def evaluate(self, weights: Weights, batch: Batch, key: Key):
+        """The discriminator's accuracy and logits, and the batch's coverage by as many images of its labels."""
+        real, label = batch["image"], batch["label"]
+        fake = self.sample_images(weights, {"index": jnp.arange(real.shape[0]), "label": label}, key).images
+        variables = {"params": weights.params["discriminator"], **weights.extra["discriminator"]}
+        real_logits, fake_logits = (self.discriminator.apply(variables, images, label) for images in (real, fake))
+        right_real, right_fake = adversarial.correct(self.loss, real_logits, fake_logits)
+        return {
+            "accuracy_real": right_real,
+            "accuracy_fake": right_fake,
+            "real_logits": real_logits,
+            "fake_logits": fake_logits,
+            "mode_coverage": mode_coverage(real, fake, present=present(batch)),
+        }
+
+
+def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
     """The family for the settings of a config.
 
     Args:
-        model: fields of `Settings`.
+        fields: those of `Settings`.
         sampling: fields of `Sampling`.
         spec: shape and classes of the data.
         parents: none.
@@ -111,28 +227,28 @@ def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec,
         ValueError: for unlabelled data, unknown names, or networks of another image size than the data's.
     """
     refuse_parents(parents, "biggan")
-    pieces = _pieces(
-        read_settings(Settings, model, "config.model of the biggan family"),
+    model = make_model(
+        read_settings(Settings, fields, "config.model of the biggan family"),
         read_settings(Sampling, sampling, "config.sampling of the biggan family"),
         spec,
     )
-    sample = partial(sample_images, pieces)
+    sample = model.sample_images
     return Family(
-        init=partial(init, pieces),
+        init=model.init,
         players=(
-            Player("discriminator", partial(discriminator_loss, pieces), batch_coupled=COUPLED),
+            Player("discriminator", model.discriminator_loss, batch_coupled=COUPLED),
             Player(
-                "generator", partial(generator_loss, pieces), pieces.settings.discriminator_steps, batch_coupled=COUPLED
+                "generator", model.generator_loss, model.settings.discriminator_steps, batch_coupled=COUPLED
             ),
         ),
-        sample=sample,
-        evaluate=partial(evaluate, pieces),
+        evaluate=model.evaluate,
         interface=ImageSampler(sample, spec.image_shape, spec.num_classes, {"truncation": NO_TRUNCATION}),
         logical_axes=tuple(networks.LOGICAL_AXES),
     )
 
 
-def _pieces(settings: Settings, sampling: Sampling, spec: DataSpec) -> Model:
+def make_model(settings: Settings, sampling: Sampling, spec: DataSpec) -> Model:
+    """The model of these settings."""
     if not spec.num_classes:
         raise ValueError("biggan needs data with class labels, and this has none; the family gan does without")
     if settings.discriminator_steps < 1:
@@ -157,18 +273,6 @@ def _pieces(settings: Settings, sampling: Sampling, spec: DataSpec) -> Model:
     )
 
 
-def init(model: Model, key: Key, batch: Batch):
-    """Fresh parameters; in `extra`, the spectral vectors of both and the generator's batch statistics."""
-    label = jnp.zeros((1,), jnp.int32)
-    z = jnp.zeros((1, model.generator.z_dim))
-    image = jnp.zeros((1, *batch["image"].shape[1:]))
-    states = {
-        "generator": dict(model.generator.init(rng.stream(key, "generator"), z, label)),
-        "discriminator": dict(model.discriminator.init(rng.stream(key, "discriminator"), image, label)),
-    }
-    return {name: state.pop("params") for name, state in states.items()}, states
-
-
 def latents(
     key: Key, shape: tuple[int, ...], truncation: float | Float[Array, ""] | None = None
 ) -> Float[Array, "..."]:
@@ -183,124 +287,3 @@ def latents(
     if truncation is not None:
         u = u * jnp.where(truncation > 0, jax.lax.erf(truncation * jnp.sqrt(0.5)), 1.0)
     return jnp.sqrt(2.0).astype(u.dtype) * jax.lax.erf_inv(u)
-
-
-def _generate(model: Model, params: Params, state: PyTree, z, label: Labels, momentum=0.1) -> tuple[Image, PyTree]:
-    """A training pass of the generator: (images, its new state)."""
-    variables = {"params": params, **state}
-    return model.generator.apply(variables, z, label, train=True, momentum=momentum, mutable=STATE)
-
-
-def _fakes(model: Model, params: Params, state: PyTree, count: int, key: Key) -> tuple[Image, Labels, PyTree]:
-    """A training pass for noise and labels drawn here: (images, labels, the generator's new state)."""
-    z = latents(rng.stream(key, "z"), (count, model.generator.z_dim))
-    label = jax.random.randint(rng.stream(key, "label"), (count,), 0, model.num_classes)
-    images, state = _generate(model, params, state, z, label)
-    return images, label, state
-
-
-def _judge(model: Model, params: Params, state: PyTree, images: Image, label: Labels) -> tuple[PerExample, PyTree]:
-    """A training pass of the discriminator: (logits, its new state)."""
-    return model.discriminator.apply({"params": params, **state}, images, label, train=True, mutable=STATE)
-
-
-def discriminator_loss(model: Model, params: Params, inputs: LossInputs):
-    """Mean loss of telling the batch from as many generated pictures; both go through one pass."""
-    real, key = inputs.batch["image"], inputs.key
-    fake, asked, generator = _fakes(
-        model, inputs.others["generator"], inputs.extra["generator"], real.shape[0], rng.stream(key, "fakes")
-    )
-    seen = model.augment(jnp.concatenate([real, fake.astype(real.dtype)]), rng.stream(key, "augment"))
-    label = jnp.concatenate([inputs.batch["label"], asked.astype(inputs.batch["label"].dtype)])
-    logits, discriminator = _judge(model, params, inputs.extra["discriminator"], seen, label)
-    real_logits, fake_logits = jnp.split(logits, 2)
-    terms = {"loss": mean_of(model.loss.discriminator(real_logits, fake_logits))}
-    right_real, right_fake = adversarial.correct(model.loss, real_logits, fake_logits)
-    metrics = {
-        "accuracy_real": right_real,
-        "accuracy_fake": right_fake,
-        "real_logits": real_logits,
-        "fake_logits": fake_logits,
-    }
-    if model.settings.r1:
-        metrics["r1"] = _r1(model, params, discriminator, seen[: real.shape[0]], inputs.batch["label"])
-        terms["r1"] = mean_of(metrics["r1"])
-    extra = {"generator": generator, "discriminator": discriminator}
-    return LossOutputs(terms, {name: mean_of(value) for name, value in metrics.items()}, extra)
-
-
-def _r1(model: Model, params: Params, state: PyTree, real: Image, label: Labels) -> PerExample:
-    """The penalty on the gradient by real pictures as the discriminator sees them, augmented."""
-
-    def critic(images):
-        return model.discriminator.apply({"params": params, **state}, images, label)
-
-    return adversarial.r1(critic, real, model.settings.r1)
-
-
-def generator_loss(model: Model, params: Params, inputs: LossInputs):
-    """Mean loss of passing for real, as many pictures as the batch has, and orthogonal regularisation."""
-    key, count = inputs.key, inputs.batch["image"].shape[0]
-    fake, asked, generator = _fakes(model, params, inputs.extra["generator"], count, rng.stream(key, "fakes"))
-    seen = model.augment(fake, rng.stream(key, "augment"))
-    logits, discriminator = _judge(model, inputs.others["discriminator"], inputs.extra["discriminator"], seen, asked)
-    terms, metrics = {"loss": mean_of(model.loss.generator(logits))}, {"fake_logits": mean_of(logits)}
-    if model.settings.orthogonal:
-        metrics["orthogonal"] = same(orthogonal(params, excluded="^shared/"))
-        terms["orthogonal"] = metrics["orthogonal"]._replace(weight=model.settings.orthogonal)
-    return LossOutputs(terms, metrics, {"generator": generator, "discriminator": discriminator})
-
-
-def standing_state(model: Model, weights: Weights, truncation: float | Float[Array, ""] | None = None) -> PyTree:
-    """The generator's state with standing statistics; see the module.
-
-    Args:
-        model: the family's pieces.
-        weights: whose statistics to gather.
-        truncation: of the latents.
-    """
-    passes, count = model.sampling.standing_passes, model.sampling.standing_batch
-    params, state = weights.params["generator"], weights.extra["generator"]
-    if not passes:
-        return state
-    keys = jax.random.split(jax.random.key(0), passes)
-
-    def one_pass(state, step):
-        index, key = step
-        z = latents(rng.stream(key, "z"), (count, model.generator.z_dim), truncation)
-        label = jax.random.randint(rng.stream(key, "label"), (count,), 0, model.num_classes)
-        return _generate(model, params, state, z, label, momentum=1.0 / (1.0 + index))[1], None
-
-    return jax.lax.scan(one_pass, state, (jnp.arange(passes), keys))[0]
-
-
-def sample_images(model: Model, weights: Weights, conditions: Conditions, key: Key) -> Samples:
-    """Draw images, one for each entry of `conditions["index"]`.
-
-    Args:
-        model: the family's pieces.
-        weights: what to draw with.
-        conditions: "index" and "label" int32 [b]; "truncation" [], the threshold of the latents (absent or 0: none).
-        key: of the whole set of samples.
-    """
-    truncation = conditions.get("truncation")
-    keys = rng.of_samples(key, conditions["index"])
-    z = jax.vmap(lambda key: latents(key, (model.generator.z_dim,), truncation))(keys)
-    variables = {"params": weights.params["generator"], **standing_state(model, weights, truncation)}
-    return Samples(model.generator.apply(variables, z, conditions["label"]))
-
-
-def evaluate(model: Model, weights: Weights, batch: Batch, key: Key):
-    """The discriminator's accuracy and logits, and the batch's coverage by as many pictures of its labels."""
-    real, label = batch["image"], batch["label"]
-    fake = sample_images(model, weights, {"index": jnp.arange(real.shape[0]), "label": label}, key).images
-    variables = {"params": weights.params["discriminator"], **weights.extra["discriminator"]}
-    real_logits, fake_logits = (model.discriminator.apply(variables, images, label) for images in (real, fake))
-    right_real, right_fake = adversarial.correct(model.loss, real_logits, fake_logits)
-    return {
-        "accuracy_real": right_real,
-        "accuracy_fake": right_fake,
-        "real_logits": real_logits,
-        "fake_logits": fake_logits,
-        "mode_coverage": mode_coverage(real, fake, present=present(batch)),
-    }

@@ -1,4 +1,4 @@
-"""CLIP: pictures and captions in one space (arXiv:2103.00020), also of noisy pictures (GLIDE, arXiv:2112.10741).
+"""CLIP: images and captions in one space (arXiv:2103.00020), also of noisy images (GLIDE, arXiv:2112.10741).
 
     z_i = unit(image tower(x)),   z_t = unit(text tower(c))
     minimise  -1/2 (log p(t | i) + log p(i | t)),   p ~ exp(s <z_i, z_t>) over the pairs of the batch
@@ -8,13 +8,13 @@ with a learned scale s, kept at most 100. The image tower is a vision transforme
 tower a causal transformer (`genjax.nn.vit`, `clip_resnet`, `clip_text`).
 
 With a `schedule`, it is the noisy CLIP of GLIDE (section 4.3): the image tower sees x_t = alpha x0 + sigma eps at
-uniform times t, and is told t. It guides diffusion models of the same noising process by the gradient of
+uniform times t, and is conditioned on t. It guides diffusion models of the same noising process by the gradient of
 s <z_i(x_t, t), z_t> without an estimate of x0.
 
-Pictures are normalised as the release's, (pixel in [0, 1] - mean) / std by channel; noisy ones too, after the noise.
+Images are normalised as the release's, (pixel in [0, 1] - mean) / std by channel; noisy ones too, after the noise.
 
 Evaluation asks each batch as training does: loss, and the share of right answers of both kinds among the batch. A noisy
-CLIP is asked at four times, one in each quarter of the schedule: `accuracy_q1` (least noisy) to `accuracy_q4`.
+CLIP is requested at four times, one in each quarter of the schedule: `accuracy_q1` (least noisy) to `accuracy_q4`.
 `genjax.metrics.retrieval` asks among a fixed number of captions.
 
 Deviations: no half-precision weights, no random square crops (`config.data.crop`), no caption is drawn of several. The
@@ -23,7 +23,6 @@ times of the noisy CLIP are uniform: GLIDE doesn't say. Its tower sees images in
 
 import math
 from collections.abc import Mapping
-from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -32,35 +31,29 @@ import jax.numpy as jnp
 
 from genjax.core import rng
 from genjax.diffusion import process, schedules, time_samplers
-from genjax.families.base import (
-    Conditions,
-    Family,
+from genjax.families.base import Family, LossInputs, LossOutputs, Player
+from genjax.families.interfaces import (
     ImageTextEncoder,
-    LossInputs,
-    LossOutputs,
-    Player,
-    Samples,
     TextEncoder,
     TextFeatures,
     Weights,
-    read_settings,
-    refuse_parents,
 )
-from genjax.families.base_terms import mean_of, present, same
+from genjax.families.settings import read_settings, refuse_parents
+from genjax.families.terms import mean_of, present, same
 from genjax.losses import contrastive
 from genjax.nn import clip_resnet, clip_text, vit
 from genjax.typing import Array, Batch, DataSpec, Float, Image, Key, Params, PerExample, PyTree, Tokens
 
 TOWERS = {"vit": vit.VisionTransformer, "resnet": clip_resnet.ClipResNet}
 MAX_SCALE = 100.0
-COUPLED = "each pair of its contrastive loss is told from all others of the batch"
+COUPLED = "each pair of its contrastive loss is compared with all others of the batch"
 QUARTERS = 4
 
 Embeddings = Float[Array, "b d"]
 
 
 class Settings(NamedTuple):
-    """`config.model`: see `configs.clips.clip` for each field."""
+    """`config.model`: see `configs.recipes.clips.clip` for each field."""
 
     image: Mapping[str, Any]
     text: Mapping[str, Any]
@@ -73,7 +66,7 @@ class Settings(NamedTuple):
 
 
 class Model(NamedTuple):
-    """The pieces that the settings name, ready to use."""
+    """The networks and functions that the settings name, ready to use."""
 
     settings: Settings
     spec: DataSpec
@@ -86,43 +79,147 @@ class Model(NamedTuple):
         """Whether the image tower keeps batch statistics and knows no dropout and no time."""
         return isinstance(self.image, clip_resnet.ClipResNet)
 
+    def _interface(self) -> ImageTextEncoder:
+        """What later stages and guides see of it."""
+        text = TextEncoder(
+            self.read_text, self.spec.text_length, self.spec.vocab_size, self.text.width, self.settings.dim
+        )
+        return ImageTextEncoder(
+            encode_image=self.encode_image,
+            encode_text=lambda weights, tokens: self.read_text(weights, tokens).pooled,
+            logit_scale=lambda weights: logit_scale(weights.params["model"]),
+            text=text,
+            image_shape=self.spec.image_shape,
+            dim=self.settings.dim,
+            schedule=self.schedule,
+        )
 
-def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
+    def init(self, key: Key, batch: Batch):
+        """Fresh parameters, and the batch statistics of a residual network."""
+        image, time = jnp.zeros((1, *batch["image"].shape[1:])), jnp.zeros((1,))
+        tower = self.image.init(rng.stream(key, "image"), image, *((time,) if self.schedule else ()))
+        text = self.text.init(rng.stream(key, "text"), jnp.zeros((1, self.spec.text_length), jnp.int32))
+        scale = jnp.asarray(-math.log(self.settings.temperature), jnp.float32)
+        params = {"image": tower["params"], "text": text["params"], "logit_scale": scale}
+        return {"model": params}, tower.get("batch_stats", {})
+
+    def loss_fn(self, params: Params, inputs: LossInputs):
+        """Mean symmetric contrastive loss of a batch in nats; of noisy images at times drawn for it."""
+        key, images, t = inputs.key, inputs.batch["image"], None
+        if self.schedule:
+            t, _ = time_samplers.uniform(self.schedule)(rng.stream(key, "time"), images.shape[0])
+            images = self._noisy(images, t, rng.stream(key, "noise"))
+        z_i, extra = self._embed(params, inputs.extra, images, t, rng.stream(key, "image_dropout"))
+        _, z_t = self._read(params, inputs.batch["tokens"], rng.stream(key, "text_dropout"))
+        scale = logit_scale(params)
+        nats, right = contrastive.info_nce(z_i, z_t, scale)
+        return LossOutputs({"loss": mean_of(nats)}, {"accuracy": mean_of(right), "logit_scale": same(scale)}, extra)
+
+    def _noisy(self, x0: Image, t: PerExample, key: Key) -> Image:
+        return process.diffuse(x0, process.noise_like(key, x0), self.schedule(t))
+
+    def _embed(
+        self, params: Params, stats: PyTree, images: Image, t: PerExample | None, dropout: Key | None = None
+    ) -> tuple[Embeddings, PyTree]:
+        """(embeddings of length 1, batch statistics); training if there is a key for dropout."""
+        mean, std = (jnp.asarray(values, images.dtype) for values in (self.settings.mean, self.settings.std))
+        pixels = ((images + 1) / 2 - mean) / std
+        train = dropout is not None
+        if not self.is_resnet:
+            rngs = {"dropout": dropout} if train else None
+            z = self.image.apply({"params": params["image"]}, pixels, t, train=train, rngs=rngs)
+            return contrastive.normalize(z), stats
+        variables = {"params": params["image"], "batch_stats": stats}
+        z, updated = self.image.apply(variables, pixels, train=train, mutable=["batch_stats"])
+        return contrastive.normalize(z), updated["batch_stats"] if train else stats
+
+    def _read(self, params: Params, tokens: Tokens, dropout: Key | None = None):
+        """(features of each token, embeddings of length 1); training if there is a key for dropout."""
+        train = dropout is not None
+        rngs = {"dropout": dropout} if train else None
+        states, z = self.text.apply({"params": params["text"]}, tokens, train=train, rngs=rngs)
+        return states, contrastive.normalize(z)
+
+    def encode_image(self, weights: Weights, images: Image, t: PerExample | None = None) -> Embeddings:
+        """Embeddings of images.
+
+        Args:
+            weights: what to read with.
+            images: in [-1, 1], of `spec.image_shape`; noisy ones for a noisy CLIP.
+            t: time of each in the schedule's unit; None of a model of clean images.
+
+        Raises:
+            ValueError: for images of another shape, or times missing or not requested.
+        """
+        if images.shape[1:] != self.spec.image_shape:
+            raise ValueError(f"this clip reads images of {self.spec.image_shape}, not of {images.shape[1:]}")
+        if (t is None) == (self.schedule is not None):
+            raise ValueError("a clip of noisy images needs their times t, and one of clean images takes none")
+        return self._embed(weights.params["model"], weights.extra, images, t)[0]
+
+    def read_text(self, weights: Weights, tokens: Tokens) -> TextFeatures:
+        """Features of each token, and of each text the embedding."""
+        states, pooled = self._read(weights.params["model"], tokens)
+        return TextFeatures(states, tokens != 0, pooled)
+
+    def evaluate(self, weights: Weights, batch: Batch, key: Key):
+        """Loss of each pair and share of its two questions that is answered right, among the batch; see the module."""
+        z_t, scale = self.read_text(weights, batch["tokens"]).pooled, logit_scale(weights.params["model"])
+        there = present(batch)
+        if self.schedule is None:
+            nats, right = contrastive.info_nce(self.encode_image(weights, batch["image"]), z_t, scale, there)
+            return {"loss": nats, "accuracy": right}
+        # An example's four times are a quarter of the range apart: one lies in each quarter.
+        quarters = time_samplers.even(self.schedule, rng.stream(key, "time"), there, QUARTERS)
+
+        def ask(quarter):
+            t, noise = quarter
+            images = self._noisy(batch["image"], t, noise)
+            return contrastive.info_nce(self.encode_image(weights, images, t), z_t, scale, there)
+
+        nats, right = jax.lax.map(ask, (quarters, jax.random.split(rng.stream(key, "noise"), QUARTERS)))
+        by_quarter = {f"accuracy_q{i + 1}": right[i] for i in range(QUARTERS)}
+        return {"loss": nats.mean(0), "accuracy": right.mean(0), **by_quarter}
+
+
+def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
     """The family for the settings of a config.
 
     Args:
-        model: fields of `Settings`.
+        fields: those of `Settings`.
         sampling: not read, since nothing is sampled.
-        spec: shape of the pictures; length and vocabulary of the captions.
+        spec: shape of the images; length and vocabulary of the captions.
         parents: none.
 
     Raises:
-        ValueError: for unknown names, data without tokens, or a residual network of noisy pictures.
+        ValueError: for unknown names, data without tokens, or a residual network of noisy images.
     """
     refuse_parents(parents, "clip")
     if not spec.text_length:
         raise ValueError(
             "clip needs captions as tokens: choose data with captions and a config.data.tokenizer, "
-            "such as configs.common.bpe()"
+            "such as configs.recipes.common.bpe()"
         )
-    pieces = _pieces(read_settings(Settings, model, "config.model of the clip family"), spec)
+    model = make_model(read_settings(Settings, fields, "config.model of the clip family"), spec)
     return Family(
-        init=partial(init, pieces),
-        players=(Player("model", partial(loss_fn, pieces), batch_coupled=COUPLED),),
-        sample=sample,
-        evaluate=partial(evaluate, pieces),
-        interface=_interface(pieces),
+        init=model.init,
+        players=(Player("model", model.loss_fn, batch_coupled=COUPLED),),
+        evaluate=model.evaluate,
+        interface=model._interface(),
         logical_axes=(*vit.LOGICAL_AXES, *clip_resnet.LOGICAL_AXES),
     )
 
 
-def _pieces(settings: Settings, spec: DataSpec) -> Model:
+def make_model(settings: Settings, spec: DataSpec) -> Model:
+    """The model of these settings."""
     image = dict(settings.image)
     name = image.pop("name")
     if name not in TOWERS:
         raise ValueError(f"unknown image tower {name!r}; config.model.image.name is one of {sorted(TOWERS)}")
     if settings.schedule and name != "vit":
-        raise ValueError("a clip of noisy pictures has to be told the time: config.model.image.name='vit' can be")
+        raise ValueError(
+            "a clip of noisy images has to be conditioned on the time: config.model.image.name='vit' can be"
+        )
     if len(settings.mean) not in (1, spec.image_shape[-1]) or len(settings.mean) != len(settings.std):
         raise ValueError(
             f"config.model.mean={settings.mean} and std={settings.std} have to have one number, or one a channel "
@@ -130,7 +227,9 @@ def _pieces(settings: Settings, spec: DataSpec) -> Model:
         )
     schedule = schedules.make(**settings.schedule) if settings.schedule else None
     if schedule and image.get("time", "none") == "none":
-        raise ValueError("a clip of noisy pictures has to be told the time: config.model.image.time='sinusoids'")
+        raise ValueError(
+            "a clip of noisy images has to be conditioned on the time: config.model.image.time='sinusoids'"
+        )
     shared = {"out_channels": settings.dim, "dtype": settings.dtype}
     text = {"vocab_size": spec.vocab_size, "length": spec.text_length, **settings.text}
     if text["vocab_size"] < spec.vocab_size or text["length"] < spec.text_length:
@@ -141,131 +240,6 @@ def _pieces(settings: Settings, spec: DataSpec) -> Model:
     return Model(settings, spec, TOWERS[name](**shared, **image), clip_text.TextTower(**shared, **text), schedule)
 
 
-def _interface(model: Model) -> ImageTextEncoder:
-    """What later stages and guides see of it."""
-    text = TextEncoder(
-        partial(read_text, model), model.spec.text_length, model.spec.vocab_size, model.text.width, model.settings.dim
-    )
-    return ImageTextEncoder(
-        encode_image=partial(encode_image, model),
-        encode_text=lambda weights, tokens: read_text(model, weights, tokens).pooled,
-        logit_scale=lambda weights: logit_scale(weights.params["model"]),
-        text=text,
-        image_shape=model.spec.image_shape,
-        dim=model.settings.dim,
-        schedule=model.schedule,
-    )
-
-
-def init(model: Model, key: Key, batch: Batch):
-    """Fresh parameters, and the batch statistics of a residual network."""
-    image, time = jnp.zeros((1, *batch["image"].shape[1:])), jnp.zeros((1,))
-    tower = model.image.init(rng.stream(key, "image"), image, *((time,) if model.schedule else ()))
-    text = model.text.init(rng.stream(key, "text"), jnp.zeros((1, model.spec.text_length), jnp.int32))
-    scale = jnp.asarray(-math.log(model.settings.temperature), jnp.float32)
-    params = {"image": tower["params"], "text": text["params"], "logit_scale": scale}
-    return {"model": params}, tower.get("batch_stats", {})
-
-
-def loss_fn(model: Model, params: Params, inputs: LossInputs):
-    """Mean symmetric contrastive loss of a batch in nats; of noisy pictures at times drawn for it."""
-    key, images, t = inputs.key, inputs.batch["image"], None
-    if model.schedule:
-        t, _ = time_samplers.uniform(model.schedule)(rng.stream(key, "time"), images.shape[0])
-        images = _noisy(model, images, t, rng.stream(key, "noise"))
-    z_i, extra = _embed(model, params, inputs.extra, images, t, rng.stream(key, "image_dropout"))
-    _, z_t = _read(model, params, inputs.batch["tokens"], rng.stream(key, "text_dropout"))
-    scale = logit_scale(params)
-    nats, right = contrastive.info_nce(z_i, z_t, scale)
-    return LossOutputs({"loss": mean_of(nats)}, {"accuracy": mean_of(right), "logit_scale": same(scale)}, extra)
-
-
 def logit_scale(params: Params) -> Float[Array, ""]:
     """What products of embeddings are multiplied by: learned, at most `MAX_SCALE`."""
     return jnp.exp(contrastive.bounded(params["logit_scale"], math.log(MAX_SCALE)))
-
-
-def _noisy(model: Model, x0: Image, t: PerExample, key: Key) -> Image:
-    return process.diffuse(x0, process.noise_like(key, x0), model.schedule(t))
-
-
-def _embed(
-    model: Model, params: Params, stats: PyTree, images: Image, t: PerExample | None, dropout: Key | None = None
-) -> tuple[Embeddings, PyTree]:
-    """(embeddings of length 1, batch statistics); training if there is a key for dropout."""
-    mean, std = (jnp.asarray(values, images.dtype) for values in (model.settings.mean, model.settings.std))
-    pixels = ((images + 1) / 2 - mean) / std
-    train = dropout is not None
-    if not model.is_resnet:
-        rngs = {"dropout": dropout} if train else None
-        z = model.image.apply({"params": params["image"]}, pixels, t, train=train, rngs=rngs)
-        return contrastive.normalize(z), stats
-    variables = {"params": params["image"], "batch_stats": stats}
-    z, updated = model.image.apply(variables, pixels, train=train, mutable=["batch_stats"])
-    return contrastive.normalize(z), updated["batch_stats"] if train else stats
-
-
-def _read(model: Model, params: Params, tokens: Tokens, dropout: Key | None = None):
-    """(features of each token, embeddings of length 1); training if there is a key for dropout."""
-    train = dropout is not None
-    rngs = {"dropout": dropout} if train else None
-    states, z = model.text.apply({"params": params["text"]}, tokens, train=train, rngs=rngs)
-    return states, contrastive.normalize(z)
-
-
-def encode_image(model: Model, weights: Weights, images: Image, t: PerExample | None = None) -> Embeddings:
-    """Embeddings of pictures.
-
-    Args:
-        model: the family's pieces.
-        weights: what to read with.
-        images: in [-1, 1], of `spec.image_shape`; noisy ones for a noisy CLIP.
-        t: time of each in the schedule's unit; None of a model of clean images.
-
-    Raises:
-        ValueError: for pictures of another shape, or times missing or not asked for.
-    """
-    if images.shape[1:] != model.spec.image_shape:
-        raise ValueError(f"this clip reads pictures of {model.spec.image_shape}, not of {images.shape[1:]}")
-    if (t is None) == (model.schedule is not None):
-        raise ValueError("a clip of noisy pictures needs their times t, and one of clean pictures takes none")
-    return _embed(model, weights.params["model"], weights.extra, images, t)[0]
-
-
-def read_text(model: Model, weights: Weights, tokens: Tokens) -> TextFeatures:
-    """Features of each token, and of each text the embedding."""
-    states, pooled = _read(model, weights.params["model"], tokens)
-    return TextFeatures(states, tokens != 0, pooled)
-
-
-def evaluate(model: Model, weights: Weights, batch: Batch, key: Key):
-    """Loss of each pair and share of its two questions that is answered right, among the batch; see the module."""
-    z_t, scale = read_text(model, weights, batch["tokens"]).pooled, logit_scale(weights.params["model"])
-    there = present(batch)
-    if model.schedule is None:
-        nats, right = contrastive.info_nce(encode_image(model, weights, batch["image"]), z_t, scale, there)
-        return {"loss": nats, "accuracy": right}
-    # An example's four times are a quarter of the range apart: one lies in each quarter.
-    quarters = time_samplers.even(model.schedule, rng.stream(key, "time"), there, QUARTERS)
-
-    def ask(quarter):
-        t, noise = quarter
-        images = _noisy(model, batch["image"], t, noise)
-        return contrastive.info_nce(encode_image(model, weights, images, t), z_t, scale, there)
-
-    nats, right = jax.lax.map(ask, (quarters, jax.random.split(rng.stream(key, "noise"), QUARTERS)))
-    by_quarter = {f"accuracy_q{i + 1}": right[i] for i in range(QUARTERS)}
-    return {"loss": nats.mean(0), "accuracy": right.mean(0), **by_quarter}
-
-
-def sample(weights: Weights, conditions: Conditions, key: Key) -> Samples:
-    """Refuses: a CLIP draws no pictures.
-
-    Raises:
-        ValueError: always.
-    """
-    raise ValueError(
-        "a clip draws no pictures: it guides a diffusion model that does, as in "
-        "launch/sample.py --workdir=DIFFUSION_RUN '--guide=clip:THIS_RUN,a red circle:1000' "
-        "(and set config.log.sample_every=0)"
-    )

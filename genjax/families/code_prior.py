@@ -1,6 +1,6 @@
 """Priors over the codes of a tokenizer: what makes VQ-VAE and VQ-VAE-2 generators (arXiv:1711.00937, 1906.00446).
 
-A tokenizer turns a picture into grids of codes c_0 (the coarsest), c_1, ...  With the label y,
+A tokenizer turns an image into grids of codes c_0 (the coarsest), c_1, ...  With the label y,
 
     p(c_0, c_1, .. | y) = prod_l prod_t p(c_l[t] | c_l[<t], c_0 .. c_(l-1), y)
 
@@ -8,16 +8,16 @@ in raster order. Each factor over l is a player of its own, "level_0", "level_1"
 (`genjax.nn.code_networks`) that minimises its mean -log p in nats a code. Coarser codes reach a finer level as a map of
 features (`CodeContext`). The levels share no parameters.
 
-Pictures are drawn level after level, each by one scan with the network's cache, and decoded by the tokenizer, whose
+Images are drawn level after level, each by one scan with the network's cache, and decoded by the tokenizer, whose
 weights are frozen. With `label_dropout` a share of the labels is replaced by the null class, which allows guidance of
 the logits (arXiv:2207.12598). `code_noise` replaces a share of the codes that a network is shown in training, of its
 own level and of coarser ones, by random codes, never those that it has to predict: against learning small sets by
-heart, and because sampling shows it codes that no picture has.
+heart, and because sampling shows it codes that no image has.
 
 Batches have "codes_0", "codes_1", .. (written once by launch/encode.py), or "image", which is then encoded.
 
 Evaluation: `nll_nats` of all codes of an example, `bits_per_dim`, and of each level `level_0_nats_per_code` and
-`level_0_bits_per_dim`. Bits are per channel of a pixel of the picture. They are those of the codes, so runs on one
+`level_0_bits_per_dim`. Bits are per channel of a pixel of the image. They are those of the codes, so runs on one
 tokenizer can be compared, but not with a model of pixels.
 
 Deviations: guidance and noise are not of the papers. VQ-VAE-2 trains its prior on codes of the training set as they
@@ -37,26 +37,15 @@ import optax
 
 from genjax.autoregressive.sample import Known, decode
 from genjax.core import rng
-from genjax.families.base import (
-    Codes,
-    Conditions,
-    Family,
-    ImageSampler,
-    LossInputs,
-    LossOutputs,
-    Player,
-    Samples,
-    Tokenizer,
-    Weights,
-    expect_parent,
-    read_settings,
-)
-from genjax.families.base_terms import mean_of
+from genjax.families.base import Family, LossInputs, LossOutputs, Player
+from genjax.families.interfaces import Codes, Conditions, ImageSampler, Samples, Tokenizer, Weights
+from genjax.families.settings import expect_parent, read_settings
+from genjax.families.terms import mean_of
 from genjax.nn import code_networks, pixelcnn, pixelsnail, transformer
 from genjax.nn.code_networks import CodeContext
 from genjax.typing import Array, Batch, DataSpec, Float, Int, Key, Labels, Params, PyTree
 
-NETWORKS = {
+NETWORKS: dict[str, Any] = {
     "gated_pixelcnn": pixelcnn.GatedPixelCNN,
     "pixelsnail": pixelsnail.PixelSNAIL,
     "transformer": transformer.CodeTransformer,
@@ -66,7 +55,7 @@ OPTIONS = {"guidance_scale": 1.0, "temperature": 1.0, "top_k": 0.0, "top_p": 1.0
 
 
 class Settings(NamedTuple):
-    """`config.model`: see `configs.priors.code_prior` for each field."""
+    """`config.model`: see `configs.recipes.priors.code_prior` for each field."""
 
     networks: Mapping[str, Mapping[str, Any]]
     context: Mapping[str, Any]
@@ -77,13 +66,13 @@ class Settings(NamedTuple):
 
 
 class Model(NamedTuple):
-    """The pieces that the settings name, ready to use.
+    """The networks and functions that the settings name, ready to use.
 
     Attributes:
         tokenizer: of the parent stage.
         networks: of each level, coarse to fine.
         contexts: of each level but the coarsest, the network that makes features of the coarser codes.
-        num_classes: labels that the networks are told of, 0 = none; also the label of the null class.
+        num_classes: labels that condition the networks, 0 = none; also the label of the null class.
         label_dropout, code_noise: see `Settings`.
     """
 
@@ -94,31 +83,154 @@ class Model(NamedTuple):
     label_dropout: float
     code_noise: float
 
+    def init(self, key: Key, batch: Batch):
+        """Fresh parameters of every level; nothing beside them is kept."""
+        codes = tuple(jnp.zeros((1, *network.grid), jnp.int32) for network in self.networks)
+        label = jnp.zeros((1,), jnp.int32) if self.num_classes else None
+        players = {}
+        for level, (network, context) in enumerate(zip(self.networks, self.contexts, strict=True)):
+            own, params, features = rng.stream(key, f"level_{level}"), {}, None
+            if context is not None:
+                features, variables = context.init_with_output(rng.stream(own, "context"), codes[:level])
+                params["context"] = variables["params"]
+            params["network"] = network.init(rng.stream(own, "network"), codes[level], label, features)["params"]
+            players[f"level_{level}"] = params
+        return players, ()
 
-def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
+    def batch_codes(self, batch: Batch, frozen: Mapping[str, PyTree]) -> Codes:
+        """The codes of a batch: as they come, or of its images."""
+        if "codes_0" in batch:
+            return tuple(batch[f"codes_{level}"] for level in range(len(self.networks)))
+        return jax.lax.stop_gradient(self.tokenizer.encode(frozen["tokenizer"], batch["image"]))
+
+    def loss_fn(self, level: int, params: Params, inputs: LossInputs):
+        """Mean -log p of a level's codes, in nats a code."""
+        codes = self.batch_codes(inputs.batch, inputs.frozen)
+        shown = self._noisy(codes, rng.stream(inputs.key, "code_noise"))
+        label = self._dropped_labels(inputs.batch, rng.stream(inputs.key, "label"))
+        logits = self._logits(level, params, shown, label, rng.stream(inputs.key, "dropout"))
+        nats = optax.softmax_cross_entropy_with_integer_labels(logits, codes[level])
+        right = (jnp.argmax(logits, axis=-1) == codes[level]).astype(jnp.float32)
+        return LossOutputs({"loss": mean_of(nats)}, {"accuracy": mean_of(right)}, inputs.extra)
+
+    def _noisy(self, codes: Codes, key: Key) -> Codes:
+        """Codes of which a share is replaced by any."""
+        if not self.code_noise:
+            return codes
+
+        def replace(level, grid):
+            which, what = jax.random.split(jax.random.fold_in(key, level))
+            anew = jax.random.randint(what, grid.shape, 0, self.tokenizer.num_codes)
+            return jnp.where(jax.random.bernoulli(which, self.code_noise, grid.shape), anew, grid)
+
+        return tuple(replace(level, grid) for level, grid in enumerate(codes))
+
+    def _dropped_labels(self, batch: Batch, key: Key) -> Labels | None:
+        """The labels, a share of them replaced by the null class; None for an unconditional model."""
+        if not self.num_classes:
+            return None
+        dropped = jax.random.bernoulli(key, self.label_dropout, batch["label"].shape)
+        return jnp.where(dropped, self.num_classes, batch["label"])
+
+    def _logits(
+        self, level: int, params: Params, codes: Codes, label: Labels | None, dropout: Key | None = None
+    ) -> Float[Array, "b h w k"]:
+        """The logits of a level; dropout is on if a key for it is given."""
+        settings = {"train": dropout is not None, "rngs": None if dropout is None else {"dropout": dropout}}
+        features = self._context(level, params, codes[:level], **settings)
+        return self.networks[level].apply({"params": params["network"]}, codes[level], label, features, **settings)
+
+    def _context(self, level: int, params: Params, coarser: Codes, **settings) -> Float[Array, "b h w c"] | None:
+        """The context of a level by the coarser ones; None of the coarsest."""
+        if not level:
+            return None
+        return self.contexts[level].apply({"params": params["context"]}, coarser, **settings)
+
+    def evaluate(self, weights: Weights, batch: Batch, key: Key):
+        """-log p of each example's codes; see the module for the names and units."""
+        codes = self.batch_codes(batch, weights.frozen)
+        label = batch["label"] if self.num_classes else None
+        nats_per_bit_and_dim = math.log(2) * math.prod(self.tokenizer.image_shape)
+        total, metrics = jnp.zeros((codes[0].shape[0],)), {}
+        for level, grid in enumerate(codes):
+            logits = self._logits(level, weights.params[f"level_{level}"], codes, label)
+            nats = optax.softmax_cross_entropy_with_integer_labels(logits, grid).sum(axis=(1, 2))
+            metrics[f"level_{level}_nats_per_code"] = nats / math.prod(grid.shape[1:])
+            metrics[f"level_{level}_bits_per_dim"] = nats / nats_per_bit_and_dim
+            total = total + nats
+        return {"nll_nats": total, "bits_per_dim": total / nats_per_bit_and_dim, **metrics}
+
+    def sample_images(self, weights: Weights, conditions: Conditions, key: Key) -> Samples:
+        """Draw codes, and decode them; conditions as for `sample_codes`."""
+        codes = self.sample_codes(weights, conditions, key)
+        return Samples(self.tokenizer.decode(weights.frozen["tokenizer"], codes))
+
+    def sample_codes(self, weights: Weights, conditions: Conditions, key: Key) -> Codes:
+        """Draw the codes of all levels, for each entry of `conditions["index"]`.
+
+        Args:
+            weights: what to draw with.
+            conditions: "index" int32 [b]; "label" int32 [b] for a conditional model; the scalars of `OPTIONS`, absent
+                at their neutral values. To complete images, for any level l: "known_l" int32 [b, h, w], codes that are
+                given where "mask_l" bool [b, h, w] is true.
+            key: of the whole set of samples.
+
+        Raises:
+            ValueError: guidance of a model that was not trained for it.
+        """
+        if "guidance_scale" in conditions and not (self.num_classes and self.label_dropout):
+            raise ValueError(
+                "classifier-free guidance needs a conditional prior trained with config.model.label_dropout > 0; "
+                "use guidance_scale=1 with this one"
+            )
+        codes: Codes = ()
+        for level in range(len(self.networks)):
+            keys = rng.of_samples(rng.stream(key, f"level_{level}"), conditions["index"])
+            codes = (*codes, self._sample_level(level, weights.params[f"level_{level}"], codes, conditions, keys))
+        return codes
+
+    def _sample_level(
+        self, level: int, params: Params, coarser: Codes, conditions: Conditions, keys: Key
+    ) -> Int[Array, "b h w"]:
+        """Draw one level, given the coarser ones."""
+        network, batch = self.networks[level], keys.shape[0]
+        label = conditions["label"] if self.num_classes else None
+        features = self._context(level, params, coarser)
+        if "guidance_scale" in conditions:
+            batch, label = 2 * batch, jnp.concatenate([label, jnp.full_like(label, self.num_classes)])
+            features = None if features is None else jnp.tile(features, (2, 1, 1, 1))
+        cache, step = code_networks.decoder(network, params["network"], batch, label, features)
+        options: dict[str, Any] = {name: conditions[name] for name in OPTIONS if name in conditions}
+        if f"known_{level}" in conditions:
+            given = (conditions[f"{name}_{level}"].reshape(keys.shape[0], -1) for name in ("known", "mask"))
+            options["known"] = Known(*given)
+        tokens = decode(step, cache, math.prod(network.grid), keys, **options)
+        return tokens.reshape(-1, *network.grid)
+
+
+def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
     """The family for the settings of a config.
 
     Args:
-        model: fields of `Settings`.
-        sampling: not read here; samplers are told of its values as conditions.
+        fields: those of `Settings`.
+        sampling: not read here; its values arrive as conditions.
         spec: shape and classes of the data.
         parents: "tokenizer".
 
     Raises:
-        ValueError: for unknown names, a tokenizer of other pictures or with other levels, or a conditional model of
+        ValueError: for unknown names, a tokenizer of other images or with other levels, or a conditional model of
             unlabelled data.
     """
     tokenizer = expect_parent(parents, "tokenizer", Tokenizer, "code_prior")
-    pieces = make_model(read_settings(Settings, model, "config.model of the code_prior family"), tokenizer, spec)
-    draw = partial(sample_images, pieces)
+    model = make_model(read_settings(Settings, fields, "config.model of the code_prior family"), tokenizer, spec)
+    draw = model.sample_images
     levels = range(len(tokenizer.grids))
     axes = [axis for module in (code_networks, pixelcnn, pixelsnail, transformer) for axis in module.LOGICAL_AXES]
     return Family(
-        init=partial(init, pieces),
-        players=tuple(Player(f"level_{level}", partial(loss_fn, pieces, level)) for level in levels),
-        sample=draw,
-        evaluate=partial(evaluate, pieces),
-        interface=ImageSampler(draw, tokenizer.image_shape, pieces.num_classes, OPTIONS),
+        init=model.init,
+        players=tuple(Player(f"level_{level}", partial(model.loss_fn, level)) for level in levels),
+        evaluate=model.evaluate,
+        interface=ImageSampler(draw, tokenizer.image_shape, model.num_classes, OPTIONS),
         logical_axes=tuple(axes),
     )
 
@@ -131,7 +243,7 @@ def make_model(settings: Settings, tokenizer: Tokenizer, spec: DataSpec) -> Mode
     """
     if tuple(tokenizer.image_shape) != tuple(spec.image_shape):
         raise ValueError(
-            f"the tokenizer is of pictures {tuple(tokenizer.image_shape)}, config.data has {tuple(spec.image_shape)}; "
+            f"the tokenizer is of images {tuple(tokenizer.image_shape)}, config.data has {tuple(spec.image_shape)}; "
             "set config.data to the tokenizer's, or name another config.stages.tokenizer.workdir"
         )
     if settings.conditional and not spec.num_classes:
@@ -169,139 +281,3 @@ def _make_network(settings: Settings, level: str, fields: Mapping[str, Any], num
     null_class = num_classes > 0 and settings.label_dropout > 0
     given = {"num_classes": num_classes, "null_class": null_class, "dtype": settings.dtype}
     return NETWORKS[name](num_codes, grid, **given, **fields)
-
-
-def init(model: Model, key: Key, batch: Batch):
-    """Fresh parameters of every level; nothing beside them is kept."""
-    codes = tuple(jnp.zeros((1, *network.grid), jnp.int32) for network in model.networks)
-    label = jnp.zeros((1,), jnp.int32) if model.num_classes else None
-    players = {}
-    for level, (network, context) in enumerate(zip(model.networks, model.contexts, strict=True)):
-        own, params, features = rng.stream(key, f"level_{level}"), {}, None
-        if context is not None:
-            features, variables = context.init_with_output(rng.stream(own, "context"), codes[:level])
-            params["context"] = variables["params"]
-        params["network"] = network.init(rng.stream(own, "network"), codes[level], label, features)["params"]
-        players[f"level_{level}"] = params
-    return players, ()
-
-
-def batch_codes(model: Model, batch: Batch, frozen: Mapping[str, PyTree]) -> Codes:
-    """The codes of a batch: as they come, or of its pictures."""
-    if "codes_0" in batch:
-        return tuple(batch[f"codes_{level}"] for level in range(len(model.networks)))
-    return jax.lax.stop_gradient(model.tokenizer.encode(frozen["tokenizer"], batch["image"]))
-
-
-def loss_fn(model: Model, level: int, params: Params, inputs: LossInputs):
-    """Mean -log p of a level's codes, in nats a code."""
-    codes = batch_codes(model, inputs.batch, inputs.frozen)
-    shown = _noisy(model, codes, rng.stream(inputs.key, "code_noise"))
-    label = _dropped_labels(model, inputs.batch, rng.stream(inputs.key, "label"))
-    logits = _logits(model, level, params, shown, label, rng.stream(inputs.key, "dropout"))
-    nats = optax.softmax_cross_entropy_with_integer_labels(logits, codes[level])
-    right = (jnp.argmax(logits, axis=-1) == codes[level]).astype(jnp.float32)
-    return LossOutputs({"loss": mean_of(nats)}, {"accuracy": mean_of(right)}, inputs.extra)
-
-
-def _noisy(model: Model, codes: Codes, key: Key) -> Codes:
-    """Codes of which a share is replaced by any."""
-    if not model.code_noise:
-        return codes
-
-    def replace(level, grid):
-        which, what = jax.random.split(jax.random.fold_in(key, level))
-        anew = jax.random.randint(what, grid.shape, 0, model.tokenizer.num_codes)
-        return jnp.where(jax.random.bernoulli(which, model.code_noise, grid.shape), anew, grid)
-
-    return tuple(replace(level, grid) for level, grid in enumerate(codes))
-
-
-def _dropped_labels(model: Model, batch: Batch, key: Key) -> Labels | None:
-    """The labels, a share of them replaced by the null class; None for an unconditional model."""
-    if not model.num_classes:
-        return None
-    dropped = jax.random.bernoulli(key, model.label_dropout, batch["label"].shape)
-    return jnp.where(dropped, model.num_classes, batch["label"])
-
-
-def _logits(
-    model: Model, level: int, params: Params, codes: Codes, label: Labels | None, dropout: Key | None = None
-) -> Float[Array, "b h w k"]:
-    """The logits of a level; dropout is on if a key for it is given."""
-    settings = {"train": dropout is not None, "rngs": None if dropout is None else {"dropout": dropout}}
-    features = _context(model, level, params, codes[:level], **settings)
-    return model.networks[level].apply({"params": params["network"]}, codes[level], label, features, **settings)
-
-
-def _context(model: Model, level: int, params: Params, coarser: Codes, **settings) -> Float[Array, "b h w c"] | None:
-    """What a level is told of the coarser ones; None of the coarsest."""
-    if not level:
-        return None
-    return model.contexts[level].apply({"params": params["context"]}, coarser, **settings)
-
-
-def evaluate(model: Model, weights: Weights, batch: Batch, key: Key):
-    """-log p of each example's codes; see the module for the names and units."""
-    codes = batch_codes(model, batch, weights.frozen)
-    label = batch["label"] if model.num_classes else None
-    nats_per_bit_and_dim = math.log(2) * math.prod(model.tokenizer.image_shape)
-    total, metrics = jnp.zeros((codes[0].shape[0],)), {}
-    for level, grid in enumerate(codes):
-        logits = _logits(model, level, weights.params[f"level_{level}"], codes, label)
-        nats = optax.softmax_cross_entropy_with_integer_labels(logits, grid).sum(axis=(1, 2))
-        metrics[f"level_{level}_nats_per_code"] = nats / math.prod(grid.shape[1:])
-        metrics[f"level_{level}_bits_per_dim"] = nats / nats_per_bit_and_dim
-        total = total + nats
-    return {"nll_nats": total, "bits_per_dim": total / nats_per_bit_and_dim, **metrics}
-
-
-def sample_images(model: Model, weights: Weights, conditions: Conditions, key: Key) -> Samples:
-    """Draw codes, and decode them; conditions as for `sample_codes`."""
-    codes = sample_codes(model, weights, conditions, key)
-    return Samples(model.tokenizer.decode(weights.frozen["tokenizer"], codes))
-
-
-def sample_codes(model: Model, weights: Weights, conditions: Conditions, key: Key) -> Codes:
-    """Draw the codes of all levels, for each entry of `conditions["index"]`.
-
-    Args:
-        model: the family's pieces; see `make_model`.
-        weights: what to draw with.
-        conditions: "index" int32 [b]; "label" int32 [b] for a conditional model; the scalars of `OPTIONS`, left out at
-            their neutral values. To complete pictures, for any level l: "known_l" int32 [b, h, w], codes that are
-            given where "mask_l" bool [b, h, w] is true.
-        key: of the whole set of samples.
-
-    Raises:
-        ValueError: guidance of a model that was not trained for it.
-    """
-    if "guidance_scale" in conditions and not (model.num_classes and model.label_dropout):
-        raise ValueError(
-            "classifier-free guidance needs a conditional prior trained with config.model.label_dropout > 0; "
-            "use guidance_scale=1 with this one"
-        )
-    codes: Codes = ()
-    for level in range(len(model.networks)):
-        keys = rng.of_samples(rng.stream(key, f"level_{level}"), conditions["index"])
-        codes = (*codes, _sample_level(model, level, weights.params[f"level_{level}"], codes, conditions, keys))
-    return codes
-
-
-def _sample_level(
-    model: Model, level: int, params: Params, coarser: Codes, conditions: Conditions, keys: Key
-) -> Int[Array, "b h w"]:
-    """Draw one level, given the coarser ones."""
-    network, batch = model.networks[level], keys.shape[0]
-    label = conditions["label"] if model.num_classes else None
-    features = _context(model, level, params, coarser)
-    if "guidance_scale" in conditions:
-        batch, label = 2 * batch, jnp.concatenate([label, jnp.full_like(label, model.num_classes)])
-        features = None if features is None else jnp.tile(features, (2, 1, 1, 1))
-    cache, step = code_networks.decoder(network, params["network"], batch, label, features)
-    options = {name: conditions[name] for name in OPTIONS if name in conditions}
-    if f"known_{level}" in conditions:
-        given = (conditions[f"{name}_{level}"].reshape(keys.shape[0], -1) for name in ("known", "mask"))
-        options["known"] = Known(*given)
-    tokens = decode(step, cache, math.prod(network.grid), keys, **options)
-    return tokens.reshape(-1, *network.grid)

@@ -1,13 +1,13 @@
-"""DALL-E: pictures for texts, by one transformer over the text's tokens and the picture's codes (arXiv:2102.12092).
+"""DALL-E: images for texts, by one transformer over the text's tokens and the image's codes (arXiv:2102.12092).
 
     p(text, codes) = prod_i p(t_i | t_<i)  prod_k p(c_k | text, c_<k)
     minimise   w L_text + (1 - w) L_codes,     w = 1/8,     each the mean -log p of its own tokens, in nats
 
-The codes are the likeliest ones of a trained tokenizer (a dVAE, a VQ-VAE), whose weights are frozen. Texts are shorter
-than the room for them: padding is seen, as a learned vector for each position, and never predicted (`genjax.nn.dalle`);
-the paper doesn't say whether it is there.
+The codes are the most likely ones of a trained tokenizer (a dVAE, a VQ-VAE), whose weights are frozen. Texts are
+shorter than the room for them: padding is seen, as a learned vector for each position, and never predicted
+(`genjax.nn.dalle`); the paper doesn't say whether it is there.
 
-Pictures are drawn code by code, in one scan with the network's cache, and decoded. `text_dropout` replaces a share of
+Images are drawn code by code, in one scan with the network's cache, and decoded. `text_dropout` replaces a share of
 the texts by nothing at all, which is all padding: that allows guidance of the logits (arXiv:2207.12598). Logits of
 codes that are next to impossible are little but noise, which guidance would multiply; so with it top-k and top-p choose
 among the codes by the model's own chances for the text, before guidance weighs the chosen ones. The paper guides by
@@ -22,7 +22,6 @@ Deviations: text dropout and guidance are not of the paper. BPE dropout is the t
 
 import math
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -32,20 +31,10 @@ import optax
 from genjax.autoregressive import masking
 from genjax.autoregressive.sample import Known, decode
 from genjax.core import rng
-from genjax.families.base import (
-    Conditions,
-    Family,
-    ImageSampler,
-    LossInputs,
-    LossOutputs,
-    Player,
-    Samples,
-    Tokenizer,
-    Weights,
-    expect_parent,
-    read_settings,
-)
-from genjax.families.base_terms import Term, mean_of
+from genjax.families.base import Family, LossInputs, LossOutputs, Player
+from genjax.families.interfaces import Conditions, ImageSampler, Samples, Tokenizer, Weights
+from genjax.families.settings import expect_parent, read_settings
+from genjax.families.terms import Term, mean_of
 from genjax.nn import dalle
 from genjax.typing import Array, Batch, DataSpec, Float, Int, Key, Params, PyTree, Tokens
 
@@ -56,7 +45,7 @@ RULED_OUT = -1e9
 
 
 class Settings(NamedTuple):
-    """`config.model`: see `configs.dalles.dalle` for each field."""
+    """`config.model`: see `configs.recipes.dalles.dalle` for each field."""
 
     network: Mapping[str, Any]
     text_weight: float = 1 / 8
@@ -65,7 +54,7 @@ class Settings(NamedTuple):
 
 
 class Model(NamedTuple):
-    """The pieces that the settings name, ready to use.
+    """The networks and functions that the settings name, ready to use.
 
     Attributes:
         tokenizer: of the parent stage.
@@ -79,27 +68,118 @@ class Model(NamedTuple):
     text_weight: float
     text_dropout: float
 
+    def init(self, key: Key, batch: Batch):
+        """Fresh parameters; nothing beside them is kept."""
+        tokens, codes = (
+            jnp.zeros((1, self.network.text_length), jnp.int32),
+            jnp.zeros((1, *self.network.grid), jnp.int32),
+        )
+        return {"model": self.network.init(rng.stream(key, "network"), tokens, codes)["params"]}, ()
 
-def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
+    def batch_codes(self, batch: Batch, frozen: Mapping[str, PyTree]) -> Int[Array, "b h w"]:
+        """The codes of a batch: as they come, or of its images."""
+        if "codes_0" in batch:
+            return batch["codes_0"]
+        return jax.lax.stop_gradient(self.tokenizer.encode(frozen["tokenizer"], batch["image"]))[0]
+
+    def loss_fn(self, params: Params, inputs: LossInputs):
+        """The weighted mean -log p of text and codes, in nats a token."""
+        codes = self.batch_codes(inputs.batch, inputs.frozen)
+        tokens = self._dropped(inputs.batch["tokens"], rng.stream(inputs.key, "text"))
+        dropout = rng.stream(inputs.key, "dropout")
+        text, image = self._nats(params, tokens, codes, train=True, rngs={"dropout": dropout})
+        losses = {
+            "text": Term(text.sum(), (tokens != 0).sum(), self.text_weight),
+            "image": mean_of(image, 1 - self.text_weight),
+        }
+        return LossOutputs(losses, losses, inputs.extra)
+
+    def _dropped(self, tokens: Tokens, key: Key) -> Tokens:
+        """The texts, a share of them replaced by nothing."""
+        if not self.text_dropout:
+            return tokens
+        return jnp.where(jax.random.bernoulli(key, self.text_dropout, (len(tokens), 1)), 0, tokens)
+
+    def _nats(
+        self, params: Params, tokens: Tokens, codes: Int[Array, "b h w"], **settings
+    ) -> tuple[Float[Array, "b s"], Float[Array, "b h w"]]:
+        """-log p of each token (0 of padding) and of each code."""
+        text_logits, code_logits = self.network.apply({"params": params}, tokens, codes, **settings)
+        text = optax.softmax_cross_entropy_with_integer_labels(text_logits, tokens)
+        return jnp.where(tokens != 0, text, 0.0), optax.softmax_cross_entropy_with_integer_labels(code_logits, codes)
+
+    def evaluate(self, weights: Weights, batch: Batch, key: Key):
+        """-log p of each example's tokens and codes; see the module for the names and units."""
+        codes, tokens = self.batch_codes(batch, weights.frozen), batch["tokens"]
+        text, image = self._nats(weights.params["model"], tokens, codes)
+        return {
+            "text_nats_per_token": text.sum(1) / jnp.maximum((tokens != 0).sum(1), 1),
+            "image_nats_per_token": image.mean((1, 2)),
+            "image_nats": image.sum((1, 2)),
+        }
+
+    def sample_images(self, weights: Weights, conditions: Conditions, key: Key) -> Samples:
+        """Draw codes, and decode them; conditions as for `sample_codes`."""
+        codes = self.sample_codes(weights, conditions, key)
+        return Samples(self.tokenizer.decode(weights.frozen["tokenizer"], (codes,)))
+
+    def sample_codes(self, weights: Weights, conditions: Conditions, key: Key) -> Int[Array, "b h w"]:
+        """Draw the codes of an image for each text.
+
+        Args:
+            weights: what to draw with.
+            conditions: "index" int32 [b]; "tokens" int32 [b, s]; the scalars of `OPTIONS`, absent at their neutral
+                values. To complete images: "known_0" int32 [b, h, w], codes that are given where "mask_0" bool
+                [b, h, w] is true.
+            key: of the whole set of samples.
+
+        Raises:
+            ValueError: guidance of a model that was not trained for it.
+        """
+        if "guidance_scale" in conditions and not self.text_dropout:
+            raise ValueError(
+                "classifier-free guidance needs a self trained with config.model.text_dropout > 0; "
+                "use guidance_scale=1 with this one"
+            )
+        tokens, keys = conditions["tokens"], rng.of_samples(key, conditions["index"])
+        if "guidance_scale" in conditions:
+            tokens = jnp.concatenate([tokens, jnp.zeros_like(tokens)])
+        variables = {"params": weights.params["model"]}
+        cache = self.network.apply(variables, tokens, method="start")
+        options: dict[str, Any] = {name: conditions[name] for name in OPTIONS if name in conditions}
+        if "known_0" in conditions:
+            options["known"] = Known(*(conditions[name].reshape(len(keys), -1) for name in ("known_0", "mask_0")))
+        filters = {
+            name: options.pop(name) for name in ("top_k", "top_p") if "guidance_scale" in options and name in options
+        }
+
+        def step(cache, code, position):
+            logits, cache = self.network.apply(variables, cache, code, position, method="step")
+            return (_filter_requested(logits, filters) if filters else logits), cache
+
+        codes = decode(step, cache, math.prod(self.network.grid), keys, **options)
+        return codes.reshape(-1, *self.network.grid)
+
+
+def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
     """The family for the settings of a config.
 
     Args:
-        model: fields of `Settings`.
-        sampling: not read here; samplers are told of its values as conditions.
-        spec: pictures and tokens of the data.
+        fields: those of `Settings`.
+        sampling: not read here; its values arrive as conditions.
+        spec: images and tokens of the data.
         parents: "tokenizer".
 
     Raises:
-        ValueError: for unknown fields, a tokenizer of other pictures or of several levels, or data without tokens.
+        ValueError: for unknown fields, a tokenizer of other images or of several levels, or data without tokens.
     """
     tokenizer = expect_parent(parents, "tokenizer", Tokenizer, "dalle")
-    pieces = make_model(read_settings(Settings, model, "config.model of the dalle family"), tokenizer, spec)
-    draw = partial(sample_images, pieces)
+    model = make_model(read_settings(Settings, fields, "config.model of the dalle family"), tokenizer, spec)
+    draw = model.sample_images
     return Family(
-        init=partial(init, pieces),
-        players=(Player("model", partial(loss_fn, pieces)),),
-        sample=draw,
-        evaluate=partial(evaluate, pieces),
+        init=model.init,
+        players=(Player("model", model.loss_fn),),
+        evaluate=model.evaluate,
         interface=ImageSampler(draw, tokenizer.image_shape, 0, OPTIONS, text_length=spec.text_length),
         logical_axes=tuple(dalle.LOGICAL_AXES),
     )
@@ -115,7 +195,7 @@ def make_model(settings: Settings, tokenizer: Tokenizer, spec: DataSpec) -> Mode
         raise ValueError("the family dalle reads tokens of captions; set config.data.tokenizer, of data with captions")
     if tuple(tokenizer.image_shape) != tuple(spec.image_shape):
         raise ValueError(
-            f"the tokenizer is of pictures {tuple(tokenizer.image_shape)}, config.data has {tuple(spec.image_shape)}; "
+            f"the tokenizer is of images {tuple(tokenizer.image_shape)}, config.data has {tuple(spec.image_shape)}; "
             "set config.data to the tokenizer's, or name another config.stages.tokenizer.workdir"
         )
     if len(tokenizer.grids) != 1:
@@ -134,105 +214,7 @@ def make_model(settings: Settings, tokenizer: Tokenizer, spec: DataSpec) -> Mode
     return Model(tokenizer, network, settings.text_weight, settings.text_dropout)
 
 
-def init(model: Model, key: Key, batch: Batch):
-    """Fresh parameters; nothing beside them is kept."""
-    tokens, codes = jnp.zeros((1, model.network.text_length), jnp.int32), jnp.zeros((1, *model.network.grid), jnp.int32)
-    return {"model": model.network.init(rng.stream(key, "network"), tokens, codes)["params"]}, ()
-
-
-def batch_codes(model: Model, batch: Batch, frozen: Mapping[str, PyTree]) -> Int[Array, "b h w"]:
-    """The codes of a batch: as they come, or of its pictures."""
-    if "codes_0" in batch:
-        return batch["codes_0"]
-    return jax.lax.stop_gradient(model.tokenizer.encode(frozen["tokenizer"], batch["image"]))[0]
-
-
-def loss_fn(model: Model, params: Params, inputs: LossInputs):
-    """The weighted mean -log p of text and codes, in nats a token."""
-    codes = batch_codes(model, inputs.batch, inputs.frozen)
-    tokens = _dropped(model, inputs.batch["tokens"], rng.stream(inputs.key, "text"))
-    dropout = rng.stream(inputs.key, "dropout")
-    text, image = _nats(model, params, tokens, codes, train=True, rngs={"dropout": dropout})
-    losses = {
-        "text": Term(text.sum(), (tokens != 0).sum(), model.text_weight),
-        "image": mean_of(image, 1 - model.text_weight),
-    }
-    return LossOutputs(losses, losses, inputs.extra)
-
-
-def _dropped(model: Model, tokens: Tokens, key: Key) -> Tokens:
-    """The texts, a share of them replaced by nothing."""
-    if not model.text_dropout:
-        return tokens
-    return jnp.where(jax.random.bernoulli(key, model.text_dropout, (len(tokens), 1)), 0, tokens)
-
-
-def _nats(
-    model: Model, params: Params, tokens: Tokens, codes: Int[Array, "b h w"], **settings
-) -> tuple[Float[Array, "b s"], Float[Array, "b h w"]]:
-    """-log p of each token (0 of padding) and of each code."""
-    text_logits, code_logits = model.network.apply({"params": params}, tokens, codes, **settings)
-    text = optax.softmax_cross_entropy_with_integer_labels(text_logits, tokens)
-    return jnp.where(tokens != 0, text, 0.0), optax.softmax_cross_entropy_with_integer_labels(code_logits, codes)
-
-
-def evaluate(model: Model, weights: Weights, batch: Batch, key: Key):
-    """-log p of each example's tokens and codes; see the module for the names and units."""
-    codes, tokens = batch_codes(model, batch, weights.frozen), batch["tokens"]
-    text, image = _nats(model, weights.params["model"], tokens, codes)
-    return {
-        "text_nats_per_token": text.sum(1) / jnp.maximum((tokens != 0).sum(1), 1),
-        "image_nats_per_token": image.mean((1, 2)),
-        "image_nats": image.sum((1, 2)),
-    }
-
-
-def sample_images(model: Model, weights: Weights, conditions: Conditions, key: Key) -> Samples:
-    """Draw codes, and decode them; conditions as for `sample_codes`."""
-    codes = sample_codes(model, weights, conditions, key)
-    return Samples(model.tokenizer.decode(weights.frozen["tokenizer"], (codes,)))
-
-
-def sample_codes(model: Model, weights: Weights, conditions: Conditions, key: Key) -> Int[Array, "b h w"]:
-    """Draw the codes of a picture for each text.
-
-    Args:
-        model: the family's pieces; see `make_model`.
-        weights: what to draw with.
-        conditions: "index" int32 [b]; "tokens" int32 [b, s]; the scalars of `OPTIONS`, left out at their neutral
-            values. To complete pictures: "known_0" int32 [b, h, w], codes that are given where "mask_0" bool
-            [b, h, w] is true.
-        key: of the whole set of samples.
-
-    Raises:
-        ValueError: guidance of a model that was not trained for it.
-    """
-    if "guidance_scale" in conditions and not model.text_dropout:
-        raise ValueError(
-            "classifier-free guidance needs a model trained with config.model.text_dropout > 0; "
-            "use guidance_scale=1 with this one"
-        )
-    tokens, keys = conditions["tokens"], rng.of_samples(key, conditions["index"])
-    if "guidance_scale" in conditions:
-        tokens = jnp.concatenate([tokens, jnp.zeros_like(tokens)])
-    variables = {"params": weights.params["model"]}
-    cache = model.network.apply(variables, tokens, method="start")
-    options = {name: conditions[name] for name in OPTIONS if name in conditions}
-    if "known_0" in conditions:
-        options["known"] = Known(*(conditions[name].reshape(len(keys), -1) for name in ("known_0", "mask_0")))
-    filters = {
-        name: options.pop(name) for name in ("top_k", "top_p") if "guidance_scale" in options and name in options
-    }
-
-    def step(cache, code, position):
-        logits, cache = model.network.apply(variables, cache, code, position, method="step")
-        return (_filter_asked(logits, filters) if filters else logits), cache
-
-    codes = decode(step, cache, math.prod(model.network.grid), keys, **options)
-    return codes.reshape(-1, *model.network.grid)
-
-
-def _filter_asked(logits: Float[Array, "b2 k"], filters: Mapping[str, Array]) -> Float[Array, "b2 k"]:
+def _filter_requested(logits: Float[Array, "b2 k"], filters: Mapping[str, Array]) -> Float[Array, "b2 k"]:
     """Logits [l_c; l_u] with all codes ruled out that the filters cut from the first half, those for the text."""
-    asked, nothing = jnp.split(logits, 2)
-    return jnp.concatenate([jnp.maximum(masking.filter_logits(asked, **filters), RULED_OUT), nothing])
+    requested, nothing = jnp.split(logits, 2)
+    return jnp.concatenate([jnp.maximum(masking.filter_logits(requested, **filters), RULED_OUT), nothing])

@@ -1,15 +1,15 @@
-"""unCLIP's decoder: pictures from CLIP embeddings of pictures, and texts (DALL-E 2, arXiv:2204.06125, section 2.1).
+"""unCLIP's decoder: images from CLIP embeddings of images, and texts (DALL-E 2, arXiv:2204.06125, section 2.1).
 
-It is GLIDE's model, told beside the caption the CLIP embedding z_i of the picture: projected and added to the embedding
-of time, and as four more tokens for attention (`genjax.nn.clip_conditioning`). In training z_i is that of the picture
-itself, left out for a tenth of them, the caption for half of them; sampling is told the z_i that a prior draws, or that
-of another picture, whose meaning it keeps and whose details it makes anew.
+It is GLIDE's model, conditioned beside the caption on the CLIP embedding z_i of the image: projected and added to the
+embedding of time, and as four more tokens for attention (`genjax.nn.clip_conditioning`). In training z_i is that of
+the image itself, dropped for a tenth of them, the caption for half of them; sampling takes the z_i that a prior
+draws, or that of another image, whose meaning it keeps and whose details it makes anew.
 
     x0 = x0(x_t, nothing) + s (x0(x_t, z_i, caption) - x0(x_t, nothing))
 
-All else, objective and sampling, is that of the other diffusion models (`genjax.families.base_diffusion`). Given no
+All else, objective and sampling, is that of the other diffusion models (`genjax.families.shared.diffusion`). Given no
 "image_embed" it draws for the caption alone, the paper's decoder without a prior. The chain of both, with what draws
-larger pictures, is `genjax.pipelines.dalle2`.
+larger images, is `genjax.pipelines.dalle2`.
 
 Deviation: the paper has the caption read by a transformer trained along, as GLIDE; with `text.source="clip"` it is read
 by CLIP's frozen text tower, as in Karlo.
@@ -23,12 +23,15 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import rng
-from genjax.families import base_diffusion, base_prior
-from genjax.families.base import Family, ImageTextEncoder, read_settings
-from genjax.families.base_diffusion_model import Conditioner, left_out, read_tokens
-from genjax.families.base_prior import Caption
+from genjax.families.base import Family
+from genjax.families.interfaces import ImageTextEncoder
+from genjax.families.settings import read_settings
+from genjax.families.shared import diffusion as shared_diffusion
+from genjax.families.shared import prior as prior_lib
+from genjax.families.shared.diffusion_model import Conditioner, read_tokens, replace_dropped
+from genjax.families.shared.prior import Caption
 from genjax.nn import clip_conditioning
-from genjax.nn.clip_conditioning import CaptionStates, ClipConditioning, ClipTold
+from genjax.nn.clip_conditioning import CaptionStates, ClipConditioning, ClipInputs
 from genjax.nn.glide_text import GlideText
 from genjax.typing import DataSpec, Key, PyTree
 
@@ -42,7 +45,7 @@ class Text(NamedTuple):
         source: who reads the caption, "own", a transformer trained along, or "clip", its frozen text tower.
         width: of the transformer, or of CLIP's features as attention sees them.
         depth, num_heads: of the transformer.
-        dropout: share of the captions that are left out.
+        dropout: share of the captions that are dropped.
     """
 
     source: str = "own"
@@ -52,48 +55,48 @@ class Text(NamedTuple):
     dropout: float = 0.5
 
 
-class Picture(NamedTuple):
+class ImageEmbedding(NamedTuple):
     """`config.model.image`.
 
     Attributes:
         num_tokens: that attention sees of an embedding.
-        dropout: share of the embeddings that are left out.
+        dropout: share of the embeddings that are dropped.
     """
 
     num_tokens: int = 4
     dropout: float = 0.1
 
 
-def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
+def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
     """The family for the settings of a config.
 
     Args:
-        model: fields of `base_diffusion_model.Settings`; "text" and "image", those of `Text` and `Picture`.
-        sampling: fields of `base_diffusion_model.Sampling`.
+        fields: those of `diffusion_model.Settings`; "text" and "image", those of `Text` and `ImageEmbedding`.
+        sampling: fields of `diffusion_model.Sampling`.
         spec: shape and tokens of the data.
         parents: "clip".
 
     Raises:
         ValueError: for unknown names, or a CLIP of other captions.
     """
-    clip = base_prior.expect_clip(parents, spec, "dalle2")
-    text = read_settings(Text, model.get("text", {}), "config.model.text of the dalle2 family")
-    picture = read_settings(Picture, model.get("image", {}), "config.model.image of the dalle2 family")
-    shared = {name: value for name, value in model.items() if name not in ("text", "image")}
+    clip = prior_lib.expect_clip(parents, spec, "dalle2")
+    text = read_settings(Text, fields.get("text", {}), "config.model.text of the dalle2 family")
+    image = read_settings(ImageEmbedding, fields.get("image", {}), "config.model.image of the dalle2 family")
+    shared = {name: value for name, value in fields.items() if name not in ("text", "image")}
     conditioner = make_conditioner(
-        clip, text, picture, spec, 4 * shared["network"]["width"], shared.get("dtype", "float32")
+        clip, text, image, spec, 4 * shared["network"]["width"], shared.get("dtype", "float32")
     )
-    return base_diffusion.build("dalle2", shared, sampling, spec, conditioner, clip_conditioning.LOGICAL_AXES)
+    return shared_diffusion.build("dalle2", shared, sampling, spec, conditioner, clip_conditioning.LOGICAL_AXES)
 
 
 def make_conditioner(
-    clip: ImageTextEncoder, text: Text, picture: Picture, spec: DataSpec, vector_dim: int, dtype: str
+    clip: ImageTextEncoder, text: Text, image: ImageEmbedding, spec: DataSpec, vector_dim: int, dtype: str
 ) -> Conditioner:
-    """What the U-Net is told: embeddings and captions.
+    """The conditioner of embeddings and captions.
 
     Args:
         clip: of the upstream stage.
-        text, picture: settings.
+        text, image: settings.
         spec: of the data.
         vector_dim: features of the U-Net's embedding of time.
         dtype: of the computation.
@@ -103,55 +106,58 @@ def make_conditioner(
     """
     if text.source not in SOURCES:
         raise ValueError(f"unknown config.model.text.source={text.source!r}; it is one of {SOURCES}")
-    for name, share in (("text", text.dropout), ("image", picture.dropout)):
+    for name, share in (("text", text.dropout), ("image", image.dropout)):
         if not 0 <= share <= 1:
             raise ValueError(f"config.model.{name}.dropout={share} must be in [0, 1]")
 
-    def read(frozen, given) -> ClipTold:
+    def read(frozen, given) -> ClipInputs:
         tokens = read_tokens(given, spec.text_length)
         count = tokens.shape[0]
-        of_text = tokens if text.source == "own" else base_prior.read_caption(clip, frozen, tokens)
+        of_text = tokens if text.source == "own" else prior_lib.read_caption(clip, frozen, tokens)
         if "image_embed" in given or "image" in given:
-            return ClipTold(of_text, base_prior.read_image(clip, frozen, given), jnp.ones((count,), bool))
-        return ClipTold(of_text, jnp.zeros((count, clip.dim)), jnp.zeros((count,), bool))
+            return ClipInputs(of_text, prior_lib.read_image(clip, frozen, given), jnp.ones((count,), bool))
+        return ClipInputs(of_text, jnp.zeros((count, clip.dim)), jnp.zeros((count,), bool))
 
-    def drop(raw: ClipTold, key: Key) -> ClipTold:
+    def drop(raw: ClipInputs, key: Key) -> ClipInputs:
         shape = raw.has_image.shape
-        kept = ~jax.random.bernoulli(rng.stream(key, "image"), picture.dropout, shape)
+        kept = ~jax.random.bernoulli(rng.stream(key, "image"), image.dropout, shape)
         which = jax.random.bernoulli(rng.stream(key, "text"), text.dropout, shape)
-        return ClipTold(left_out(raw.text, _no_text(raw.text), which), raw.image_embed, raw.has_image & kept)
+        return ClipInputs(replace_dropped(raw.text, _no_text(raw.text), which), raw.image_embed, raw.has_image & kept)
 
-    def null(raw: ClipTold) -> ClipTold:
-        return ClipTold(_no_text(raw.text), raw.image_embed, jnp.zeros_like(raw.has_image))
+    def null(raw: ClipInputs) -> ClipInputs:
+        return ClipInputs(_no_text(raw.text), raw.image_embed, jnp.zeros_like(raw.has_image))
 
-    shapes = ClipTold(
-        _text_shapes(clip, text), jax.ShapeDtypeStruct((1, clip.dim), jnp.float32), jax.ShapeDtypeStruct((1,), bool)
+    shapes = ClipInputs(
+        _text_shapes(clip, text), _shape((1, clip.dim), jnp.float32), _shape((1,), bool)
     )
     return Conditioner(
         read=read,
         shapes=shapes,
-        module=ClipConditioning(_text_module(text, spec, vector_dim, dtype), vector_dim, picture.num_tokens, dtype),
+        module=ClipConditioning(_text_module(text, spec, vector_dim, dtype), vector_dim, image.num_tokens, dtype),
         drop=drop,
-        null=null if picture.dropout and text.dropout else None,
+        null=null if image.dropout and text.dropout else None,
         text_length=spec.text_length,
         parents=("clip",),
     )
 
 
+_shape: Any = jax.ShapeDtypeStruct  # stands for an array
+
+
 def _no_text(text: PyTree) -> PyTree:
-    """What stands for a caption that is left out: padding alone."""
-    return base_prior.leave_out(text, True) if isinstance(text, Caption) else jnp.zeros_like(text)
+    """What stands for a dropped caption: padding alone."""
+    return prior_lib.drop(text, True) if isinstance(text, Caption) else jnp.zeros_like(text)
 
 
 def _text_shapes(clip: ImageTextEncoder, text: Text) -> PyTree:
     """Of one caption, as `read` gives it."""
     length = clip.text.length
     if text.source == "own":
-        return jax.ShapeDtypeStruct((1, length), jnp.int32)
+        return _shape((1, length), jnp.int32)
     return Caption(
-        jax.ShapeDtypeStruct((1, length, clip.text.dim), jnp.float32),
-        jax.ShapeDtypeStruct((1, length), bool),
-        jax.ShapeDtypeStruct((1, clip.dim), jnp.float32),
+        _shape((1, length, clip.text.dim), jnp.float32),
+        _shape((1, length), bool),
+        _shape((1, clip.dim), jnp.float32),
     )
 
 

@@ -1,12 +1,12 @@
 """Diffusion models: DDPM, Improved DDPM, ADM, and classifier-free guidance, with or without class labels.
 
-Objective and sampling are those of all diffusion models here (`genjax.families.base_diffusion`). With `label_dropout` a
-share of the labels is replaced by the null class, so that one network is both the conditional and the unconditional
-model that classifier-free guidance needs (arXiv:2207.12598).
+Objective and sampling are those of all diffusion models here (`genjax.families.shared.diffusion`). With
+`label_dropout` a share of the labels is replaced by the null class, so that one network is both the conditional and
+the unconditional model that classifier-free guidance needs (arXiv:2207.12598).
 
-With `low_res` the model enlarges small pictures instead of drawing some from nothing (`genjax.diffusion.conditioning`):
-the network sees the small picture, as large as x_t, in more channels of its input. With `inpaint` it learns to fill in
-what is erased. Nothing else differs.
+With `low_res` the model upsamples low-resolution images instead of drawing some from nothing
+(`genjax.conditioning.low_res`): the network sees the low-resolution image, as large as x_t, in more channels of its
+input. With `inpaint` it learns to fill in what is erased. Nothing else differs.
 
 Deviations: ADM's two-file recipe for guidance is here a setting of the same family, not another program; so is
 super-resolution.
@@ -15,17 +15,18 @@ super-resolution.
 from collections.abc import Mapping
 from typing import Any
 
-from genjax.families import base_diffusion
-from genjax.families.base import Family, refuse_parents
+from genjax.families.base import Family
+from genjax.families.settings import refuse_parents
+from genjax.families.shared import diffusion as shared_diffusion
 from genjax.typing import DataSpec
 
 
-def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
+def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
     """The family for the settings of a config.
 
     Args:
-        model: fields of `base_diffusion_model.Settings`.
-        sampling: fields of `base_diffusion_model.Sampling`.
+        fields: those of `diffusion_model.Settings`.
+        sampling: fields of `diffusion_model.Sampling`.
         spec: shape and classes of the data.
         parents: none.
 
@@ -33,4 +34,4 @@ def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec,
         ValueError: for unknown names, or a conditional model of unlabelled data.
     """
     refuse_parents(parents, "diffusion")
-    return base_diffusion.build("diffusion", model, sampling, spec)
+    return shared_diffusion.build("diffusion", fields, sampling, spec)

@@ -33,26 +33,16 @@ from genjax.core import tree as tree_lib
 from genjax.diffusion import distillation, process, samplers, schedules, thresholding
 from genjax.diffusion import sample as sample_lib
 from genjax.diffusion.denoisers import Denoiser
-from genjax.families.base import (
-    Conditions,
-    Distillable,
-    Family,
-    ImageSampler,
-    LossInputs,
-    LossOutputs,
-    Player,
-    Samples,
-    Weights,
-    expect_parent,
-    read_settings,
-)
-from genjax.families.base_terms import mean_of
+from genjax.families.base import Family, LossInputs, LossOutputs, Player
+from genjax.families.interfaces import Conditions, Distillable, ImageSampler, Samples, Weights
+from genjax.families.settings import expect_parent, read_settings
+from genjax.families.terms import mean_of
 from genjax.nn import denoising
 from genjax.typing import Batch, DataSpec, Key, Params, PerExample, PyTree
 
 
 class Settings(NamedTuple):
-    """`config.model`: see `configs.distillations.student` for each field."""
+    """`config.model`: see `configs.recipes.distillations.student` for each field."""
 
     objective: Mapping[str, Any]
     grid: str | int
@@ -60,7 +50,7 @@ class Settings(NamedTuple):
 
 
 class Sampling(NamedTuple):
-    """`config.sampling`: see `configs.distillations.student` for each field."""
+    """`config.sampling`: see `configs.recipes.distillations.student` for each field."""
 
     num_steps: str
     clip: bool = True
@@ -69,11 +59,11 @@ class Sampling(NamedTuple):
 
 
 class Model(NamedTuple):
-    """The pieces that the settings name, ready to use.
+    """The networks and functions that the settings name, ready to use.
 
     Attributes:
         teacher: what the parent offers.
-        num_classes: labels that teacher and student are told of, 0 = none.
+        num_classes: labels that condition teacher and student, 0 = none.
         spec: of the data.
         distillation: what is learned of the teacher.
         sampler, levels: how the student draws.
@@ -90,43 +80,104 @@ class Model(NamedTuple):
     guidance_scale: float
     sampling: Sampling
 
+    def init(self, key: Key, batch: Batch) -> tuple[dict[str, Params], PyTree]:
+        """No difference from the teacher, and the same for the moving average if there is one."""
+        shapes = jax.eval_shape(self.teacher.init, key, batch)
+        zeros = partial(jax.tree.map, lambda leaf: jnp.zeros(leaf.shape, leaf.dtype))
+        return {"model": zeros(shapes)}, zeros(shapes) if self.distillation.target_decay else ()
 
-def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
+    def _student_params(self, weights: Weights) -> Params:
+        """The parameters of the student's network: the teacher's plus the difference."""
+        return jax.tree.map(jnp.add, self.teacher.params(weights.frozen["teacher"]), weights.params["model"])
+
+    def _losses(
+        self, difference: Params, target: Params, frozen: Mapping[str, PyTree], batch: Batch, key: Key
+    ) -> PerExample:
+        """The loss of each example; `target` is the difference that makes the target."""
+        start = self.teacher.params(frozen["teacher"])
+        conditions = {"label": batch["label"]} if self.num_classes else {}
+        guided = conditions | ({"guidance_scale": self.guidance_scale} if self.guidance_scale != 1 else {})
+
+        def student(difference: Params) -> Denoiser:
+            return self.teacher.denoiser(jax.tree.map(jnp.add, start, difference), conditions)
+
+        teacher = self.teacher.denoiser(start, guided)
+        return self.distillation.loss(student(difference), student(target), teacher, batch["image"], key)
+
+    def loss_fn(self, params: Params, inputs: LossInputs):
+        """Mean distillation loss of a batch."""
+        decay = self.distillation.target_decay
+        target = inputs.extra if decay else params
+        values = self._losses(params, jax.lax.stop_gradient(target), inputs.frozen, inputs.batch, inputs.key)
+        extra = tree_lib.lerp(inputs.extra, jax.lax.stop_gradient(params), 1 - decay) if decay else ()
+        return LossOutputs({"loss": mean_of(values)}, {}, extra)
+
+    def evaluate(self, weights: Weights, batch: Batch, key: Key) -> dict[str, PerExample]:
+        """The distillation loss of each example, at a level of its own, against the student itself."""
+        own = weights.params["model"]
+        return {"loss": self._losses(own, own, weights.frozen, batch, rng.stream(key, "loss"))}
+
+    def sample_images(self, weights: Weights, conditions: Conditions, key: Key) -> Samples:
+        """Draw images, one for each entry of `conditions["index"]`.
+
+        Args:
+            weights: what to draw with.
+            conditions: "index" int32 [b]; "label" int32 [b] for a conditional model.
+            key: of the whole set of samples.
+        """
+        keys = rng.of_samples(key, conditions["index"])
+        given = {"label": conditions["label"]} if self.num_classes else {}
+        denoise = self.teacher.denoiser(self._student_params(weights), given)
+        if self.distillation.estimate is not None:
+            denoise = self.distillation.estimate(denoise)
+        if self.sampling.clip:
+            denoise = thresholding.static()(denoise)
+        x_T = process.sample_prior(process.fold(keys, 0), (keys.shape[0], *self.spec.image_shape), self.levels)
+        result = sample_lib.sample(
+            denoise, self.sampler, self.levels, x_T, process.fold(keys, 1), trajectory=self.sampling.trajectory
+        )
+        if not self.sampling.trajectory:
+            return Samples(result)  # type: ignore[arg-type]  # no pair
+        images, path = result
+        return Samples(images, path.x_t)
+
+
+def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
     """The family for the settings of a config.
 
     Args:
-        model: fields of `Settings`.
+        fields: those of `Settings`.
         sampling: fields of `Sampling`.
         spec: shape and classes of the data.
         parents: "teacher".
 
     Raises:
-        ValueError: for unknown names, a parent that can't teach or draws other pictures, or a number of steps that the
+        ValueError: for unknown names, a parent that can't teach or draws other images, or a number of steps that the
             grid doesn't have.
     """
-    pieces = _pieces(
-        read_settings(Settings, model, "config.model of the distillation family"),
+    model = make_model(
+        read_settings(Settings, fields, "config.model of the distillation family"),
         read_settings(Sampling, sampling, "config.sampling of the distillation family"),
         spec,
         expect_parent(parents, "teacher", ImageSampler, "distillation"),
     )
-    draw = partial(sample_images, pieces)
+    draw = model.sample_images
     own = Distillable(
-        pieces.teacher.schedule, pieces.teacher.init, partial(_student_params, pieces), pieces.teacher.denoiser
+        model.teacher.schedule, model.teacher.init, model._student_params, model.teacher.denoiser
     )
-    teaches = pieces.distillation.estimate is None
-    coupled = "its target is a moving average that moves once a batch" if pieces.distillation.target_decay else ""
+    teaches = model.distillation.estimate is None
+    coupled = "its target is a moving average that moves once a batch" if model.distillation.target_decay else ""
     return Family(
-        init=partial(init, pieces),
-        players=(Player("model", partial(loss_fn, pieces), batch_coupled=coupled),),
-        sample=draw,
-        evaluate=partial(evaluate, pieces),
-        interface=ImageSampler(draw, spec.image_shape, pieces.num_classes, distillable=own if teaches else None),
+        init=model.init,
+        players=(Player("model", model.loss_fn, batch_coupled=coupled),),
+        evaluate=model.evaluate,
+        interface=ImageSampler(draw, spec.image_shape, model.num_classes, distillable=own if teaches else None),
         logical_axes=denoising.LOGICAL_AXES,
     )
 
 
-def _pieces(settings: Settings, sampling: Sampling, spec: DataSpec, parent: ImageSampler) -> Model:
+def make_model(settings: Settings, sampling: Sampling, spec: DataSpec, parent: ImageSampler) -> Model:
+    """The model of these settings."""
     if parent.distillable is None:
         raise ValueError(
             "config.stages.teacher.workdir is the run of a model that can't teach: name one of the diffusion family, "
@@ -134,7 +185,7 @@ def _pieces(settings: Settings, sampling: Sampling, spec: DataSpec, parent: Imag
         )
     if tuple(parent.image_shape) != tuple(spec.image_shape):
         raise ValueError(
-            f"the teacher draws pictures {tuple(parent.image_shape)}, config.data has {tuple(spec.image_shape)}; "
+            f"the teacher draws images {tuple(parent.image_shape)}, config.data has {tuple(spec.image_shape)}; "
             "set config.data to the teacher's, or name another config.stages.teacher.workdir"
         )
     if parent.num_classes not in (0, spec.num_classes):
@@ -151,71 +202,3 @@ def _pieces(settings: Settings, sampling: Sampling, spec: DataSpec, parent: Imag
         settings.guidance_scale,
         sampling,
     )
-
-
-def init(model: Model, key: Key, batch: Batch) -> tuple[dict[str, Params], PyTree]:
-    """No difference from the teacher, and the same for the moving average if there is one."""
-    shapes = jax.eval_shape(model.teacher.init, key, batch)
-    zeros = partial(jax.tree.map, lambda leaf: jnp.zeros(leaf.shape, leaf.dtype))
-    return {"model": zeros(shapes)}, zeros(shapes) if model.distillation.target_decay else ()
-
-
-def _student_params(model: Model, weights: Weights) -> Params:
-    """The parameters of the student's network: the teacher's plus the difference."""
-    return jax.tree.map(jnp.add, model.teacher.params(weights.frozen["teacher"]), weights.params["model"])
-
-
-def _losses(
-    model: Model, difference: Params, target: Params, frozen: Mapping[str, PyTree], batch: Batch, key: Key
-) -> PerExample:
-    """The loss of each example; `target` is the difference that makes the target."""
-    start = model.teacher.params(frozen["teacher"])
-    conditions = {"label": batch["label"]} if model.num_classes else {}
-    guided = conditions | ({"guidance_scale": model.guidance_scale} if model.guidance_scale != 1 else {})
-
-    def student(difference: Params) -> Denoiser:
-        return model.teacher.denoiser(jax.tree.map(jnp.add, start, difference), conditions)
-
-    teacher = model.teacher.denoiser(start, guided)
-    return model.distillation.loss(student(difference), student(target), teacher, batch["image"], key)
-
-
-def loss_fn(model: Model, params: Params, inputs: LossInputs):
-    """Mean distillation loss of a batch."""
-    decay = model.distillation.target_decay
-    target = inputs.extra if decay else params
-    values = _losses(model, params, jax.lax.stop_gradient(target), inputs.frozen, inputs.batch, inputs.key)
-    extra = tree_lib.lerp(inputs.extra, jax.lax.stop_gradient(params), 1 - decay) if decay else ()
-    return LossOutputs({"loss": mean_of(values)}, {}, extra)
-
-
-def evaluate(model: Model, weights: Weights, batch: Batch, key: Key) -> dict[str, PerExample]:
-    """The distillation loss of each example, at a level of its own, against the student itself."""
-    own = weights.params["model"]
-    return {"loss": _losses(model, own, own, weights.frozen, batch, rng.stream(key, "loss"))}
-
-
-def sample_images(model: Model, weights: Weights, conditions: Conditions, key: Key) -> Samples:
-    """Draw images, one for each entry of `conditions["index"]`.
-
-    Args:
-        model: the family's pieces.
-        weights: what to draw with.
-        conditions: "index" int32 [b]; "label" int32 [b] for a conditional model.
-        key: of the whole set of samples.
-    """
-    keys = rng.of_samples(key, conditions["index"])
-    told = {"label": conditions["label"]} if model.num_classes else {}
-    denoise = model.teacher.denoiser(_student_params(model, weights), told)
-    if model.distillation.estimate is not None:
-        denoise = model.distillation.estimate(denoise)
-    if model.sampling.clip:
-        denoise = thresholding.static()(denoise)
-    x_T = process.sample_prior(process.fold(keys, 0), (keys.shape[0], *model.spec.image_shape), model.levels)
-    result = sample_lib.sample(
-        denoise, model.sampler, model.levels, x_T, process.fold(keys, 1), trajectory=model.sampling.trajectory
-    )
-    if not model.sampling.trajectory:
-        return Samples(result)
-    images, path = result
-    return Samples(images, path.x_t)

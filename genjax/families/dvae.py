@@ -8,7 +8,7 @@ ELBO needs a draw z, training takes a relaxed one (Gumbel-softmax, arXiv:1611.01
 
 p(x | y) is the logit-Laplace density of each pixel, which lies inside (0, 1) as pixels do. tau falls from 1 to 1 / 16
 and beta grows from 0 to 6.6 along half cosines. The paper writes the loss with beta / 192 on the KL of one position:
-192 numbers of a 256x256 picture in colour share one of its 32x32 codes.
+192 numbers of a 256x256 image in colour share one of its 32x32 codes.
 
 Codes are the most likely ones, and decoding takes them one-hot. A prior over them has to be learned: `code_prior`.
 
@@ -17,7 +17,7 @@ batch, and the schedules' `temperature` and `beta`. Evaluation draws z without r
 
     elbo_nats      log p(x | z) - KL, beta aside; a density's, of mapped pixels
     bits_per_dim   of elbo_nats, for the 8-bit pixels
-    kl, psnr       in nats, and in dB of decoding the likeliest codes
+    kl, psnr       in nats, and in dB of decoding the most likely codes
 
 Deviations: the likelihood sees pixels with uniform noise of their 8-bit bin's width, without which the density of
 pixels that never change, such as the margins of digits, grows without bound. `min_log_scale` bounds ln b from below,
@@ -25,7 +25,6 @@ since such pixels' steep densities otherwise outweigh all others; DALL-E's confi
 """
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -33,20 +32,10 @@ import jax.numpy as jnp
 
 from genjax.core import rng
 from genjax.core.numerics import psnr
-from genjax.families.base import (
-    Codes,
-    Conditions,
-    Family,
-    LossInputs,
-    LossOutputs,
-    Player,
-    Samples,
-    Tokenizer,
-    Weights,
-    read_settings,
-    refuse_parents,
-)
-from genjax.families.base_terms import code_shares, mean_of, same, summarize_shares
+from genjax.families.base import Family, LossInputs, LossOutputs, Player
+from genjax.families.interfaces import Codes, Tokenizer, Weights
+from genjax.families.settings import read_settings, refuse_parents
+from genjax.families.terms import code_shares, mean_of, same, summarize_shares
 from genjax.losses import elbo
 from genjax.nn import dvae_coders
 from genjax.typing import Array, Batch, DataSpec, Float, Image, Int, Key, Params, PerExample
@@ -56,7 +45,7 @@ BIN_WIDTH = (1 - 2 * elbo.LOGIT_LAPLACE_EPS) / 255
 
 
 class Settings(NamedTuple):
-    """`config.model`: see `configs.autoencoders.dvae` for each field."""
+    """`config.model`: see `configs.recipes.autoencoders.dvae` for each field."""
 
     network: Mapping[str, Any]
     num_codes: int
@@ -67,7 +56,7 @@ class Settings(NamedTuple):
 
 
 class Model(NamedTuple):
-    """The pieces that the settings name, ready to use."""
+    """The networks and functions that the settings name, ready to use."""
 
     settings: Settings
     spec: DataSpec
@@ -75,46 +64,117 @@ class Model(NamedTuple):
     decoder: dvae_coders.DVAEDecoder
     grid: tuple[int, int]
 
+    def init(self, key: Key, batch: Batch):
+        """Fresh parameters; nothing beside them is kept."""
+        image = jnp.zeros((1, *batch["image"].shape[1:]))
+        codes = jnp.zeros((1, *self.grid, self.settings.num_codes))
+        params = {
+            "encoder": self.encoder.init(rng.stream(key, "encoder"), image)["params"],
+            "decoder": self.decoder.init(rng.stream(key, "decoder"), codes)["params"],
+        }
+        return {"model": params}, ()
 
-def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
+    def _logits(self, params: Params, images: Image) -> Float[Array, "b h2 w2 k"]:
+        """Logits of the codes; the encoder sees mapped pixels, as the likelihood does."""
+        return self.encoder.apply({"params": params["encoder"]}, elbo.logit_laplace_pixels(images))
+
+    def _decoded(self, params: Params, codes: Float[Array, "b h2 w2 k"]) -> tuple[Image, Image]:
+        """(location, log-scale) of the logit of each pixel."""
+        location, log_scale = jnp.split(self.decoder.apply({"params": params["decoder"]}, codes), 2, axis=-1)
+        return location, jnp.maximum(log_scale, self.settings.min_log_scale)
+
+    def _one_hot(self, codes: Int[Array, "b h w"]) -> Float[Array, "b h w k"]:
+        return jax.nn.one_hot(codes, self.settings.num_codes)
+
+    def _log_likelihood(
+        self, params: Params, images: Image, codes: Float[Array, "b h2 w2 k"], key: Key
+    ) -> PerExample:
+        """log p(x | codes) in nats, of pixels with noise of their bin's width."""
+        pixels = elbo.logit_laplace_pixels(images)
+        pixels += jax.random.uniform(key, pixels.shape, pixels.dtype, -BIN_WIDTH / 2, BIN_WIDTH / 2)
+        return elbo.logit_laplace_log_likelihood(pixels, *self._decoded(params, codes))
+
+    def loss_fn(self, params: Params, inputs: LossInputs):
+        """The relaxed objective of a batch, in nats a dimension."""
+        images, key = inputs.batch["image"], inputs.key
+        temperature, beta = schedules(self.settings, inputs.step)
+        logits = self._logits(params, images)
+        relaxed = relax(logits, temperature, rng.stream(key, "gumbel"))
+        log_prob = self._log_likelihood(params, images, relaxed, rng.stream(key, "bin"))
+        kl, dims = elbo.uniform_kl(logits), images[0].size
+        terms = {"kl": mean_of(kl, beta / dims), "reconstruction": mean_of(-log_prob, 1 / dims)}
+        metrics = {"relaxed_elbo_nats": mean_of(log_prob - kl), "kl": mean_of(kl)}
+        metrics |= {"temperature": same(temperature), "beta": same(beta)}
+        metrics["shares"] = code_shares(jnp.argmax(logits, axis=-1), logits.shape[-1])
+        return LossOutputs(terms, metrics, ())
+
+    def evaluate(self, weights: Weights, batch: Batch, key: Key):
+        """The bound of each image with codes drawn, not relaxed, and its PSNR; see the module."""
+        params, images = weights.params["model"], batch["image"]
+        logits = self._logits(params, images)
+        drawn = self._one_hot(jax.random.categorical(rng.stream(key, "codes"), logits))
+        kl = elbo.uniform_kl(logits)
+        bound = self._log_likelihood(params, images, drawn, rng.stream(key, "bin")) - kl
+        return {
+            "elbo_nats": bound,
+            "bits_per_dim": elbo.bits_per_dim(bound, images[0].size, BIN_WIDTH),
+            "kl": kl,
+            "psnr": psnr(images, self.reconstruct(weights, images, key)),
+        }
+
+    def encode(self, weights: Weights, images: Image) -> Codes:
+        """The most likely code at each position: one level, int32 [b, h, w]."""
+        return (jnp.argmax(self._logits(weights.params["model"], images), axis=-1).astype(jnp.int32),)
+
+    def decode(self, weights: Weights, codes: Codes) -> Image:
+        """The image of the decoder's locations, in [-1, 1]."""
+        location, _ = self._decoded(weights.params["model"], self._one_hot(codes[0]))
+        return elbo.logit_laplace_images(location)
+
+    def reconstruct(self, weights: Weights, images: Image, key: Key) -> Image:
+        """Images through their most likely codes and back; nothing is drawn."""
+        return self.decode(weights, self.encode(weights, images))
+
+
+def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
     """The family for the settings of a config.
 
     Args:
-        model: fields of `Settings`.
+        fields: those of `Settings`.
         sampling: not read, since nothing is sampled.
         spec: shape and classes of the data.
         parents: none.
 
     Raises:
-        ValueError: for unknown fields, or pictures that can't be halved as often as the network does.
+        ValueError: for unknown fields, or images that can't be halved as often as the network does.
     """
     refuse_parents(parents, "dvae")
-    pieces = _pieces(read_settings(Settings, model, "config.model of the dvae family"), spec)
+    model = make_model(read_settings(Settings, fields, "config.model of the dvae family"), spec)
     return Family(
-        init=partial(init, pieces),
-        players=(Player("model", partial(loss_fn, pieces), summarize=summarize_shares),),
-        sample=sample,
-        evaluate=partial(evaluate, pieces),
+        init=model.init,
+        players=(Player("model", model.loss_fn, summarize=summarize_shares),),
+        evaluate=model.evaluate,
         interface=Tokenizer(
-            partial(encode, pieces),
-            partial(decode, pieces),
-            pieces.settings.num_codes,
-            (pieces.grid,),
+            model.encode,
+            model.decode,
+            model.settings.num_codes,
+            (model.grid,),
             spec.image_shape,
         ),
         logical_axes=tuple(dvae_coders.LOGICAL_AXES),
-        reconstruct=partial(reconstruct, pieces),
+        reconstruct=model.reconstruct,
     )
 
 
-def _pieces(settings: Settings, spec: DataSpec) -> Model:
+def make_model(settings: Settings, spec: DataSpec) -> Model:
+    """The model of these settings."""
     network = dict(settings.network)
     input_width = network.pop("input_width")
     factor = 2 ** (len(network["channel_mult"]) - 1)
     height, width, channels = spec.image_shape
     if height % factor or width % factor:
         raise ValueError(
-            f"pictures of {height}x{width} can't be coded at 1/{factor} of their size; "
+            f"images of {height}x{width} can't be coded at 1/{factor} of their size; "
             f"choose a config.data.image_size that {factor} divides, or a shorter config.model.network.channel_mult"
         )
     for field in ("start", "end"):
@@ -129,41 +189,6 @@ def _pieces(settings: Settings, spec: DataSpec) -> Model:
     )
 
 
-def init(model: Model, key: Key, batch: Batch):
-    """Fresh parameters; nothing beside them is kept."""
-    image = jnp.zeros((1, *batch["image"].shape[1:]))
-    codes = jnp.zeros((1, *model.grid, model.settings.num_codes))
-    params = {
-        "encoder": model.encoder.init(rng.stream(key, "encoder"), image)["params"],
-        "decoder": model.decoder.init(rng.stream(key, "decoder"), codes)["params"],
-    }
-    return {"model": params}, ()
-
-
-def _logits(model: Model, params: Params, images: Image) -> Float[Array, "b h2 w2 k"]:
-    """Logits of the codes; the encoder sees mapped pixels, as the likelihood does."""
-    return model.encoder.apply({"params": params["encoder"]}, elbo.logit_laplace_pixels(images))
-
-
-def _decoded(model: Model, params: Params, codes: Float[Array, "b h2 w2 k"]) -> tuple[Image, Image]:
-    """(location, log-scale) of the logit of each pixel."""
-    location, log_scale = jnp.split(model.decoder.apply({"params": params["decoder"]}, codes), 2, axis=-1)
-    return location, jnp.maximum(log_scale, model.settings.min_log_scale)
-
-
-def _one_hot(model: Model, codes: Int[Array, "b h w"]) -> Float[Array, "b h w k"]:
-    return jax.nn.one_hot(codes, model.settings.num_codes)
-
-
-def _log_likelihood(
-    model: Model, params: Params, images: Image, codes: Float[Array, "b h2 w2 k"], key: Key
-) -> PerExample:
-    """log p(x | codes) in nats, of pixels with noise of their bin's width."""
-    pixels = elbo.logit_laplace_pixels(images)
-    pixels += jax.random.uniform(key, pixels.shape, pixels.dtype, -BIN_WIDTH / 2, BIN_WIDTH / 2)
-    return elbo.logit_laplace_log_likelihood(pixels, *_decoded(model, params, codes))
-
-
 def schedules(settings: Settings, step: Int[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """(temperature, weight of the KL term) at a step."""
     temperature = elbo.cosine_ramp(step, **settings.temperature)
@@ -173,61 +198,3 @@ def schedules(settings: Settings, step: Int[Array, ""]) -> tuple[Float[Array, ""
 def relax(logits: Float[Array, "b h w k"], temperature: Float[Array, ""], key: Key) -> Float[Array, "b h w k"]:
     """A Gumbel-softmax draw: on the simplex, one-hot in the limit of temperature 0 (arXiv:1611.01144, eq. 2)."""
     return jax.nn.softmax((logits + jax.random.gumbel(key, logits.shape, logits.dtype)) / temperature)
-
-
-def loss_fn(model: Model, params: Params, inputs: LossInputs):
-    """The relaxed objective of a batch, in nats a dimension."""
-    images, key = inputs.batch["image"], inputs.key
-    temperature, beta = schedules(model.settings, inputs.step)
-    logits = _logits(model, params, images)
-    relaxed = relax(logits, temperature, rng.stream(key, "gumbel"))
-    log_prob = _log_likelihood(model, params, images, relaxed, rng.stream(key, "bin"))
-    kl, dims = elbo.uniform_kl(logits), images[0].size
-    terms = {"kl": mean_of(kl, beta / dims), "reconstruction": mean_of(-log_prob, 1 / dims)}
-    metrics = {"relaxed_elbo_nats": mean_of(log_prob - kl), "kl": mean_of(kl)}
-    metrics |= {"temperature": same(temperature), "beta": same(beta)}
-    metrics["shares"] = code_shares(jnp.argmax(logits, axis=-1), logits.shape[-1])
-    return LossOutputs(terms, metrics, ())
-
-
-def evaluate(model: Model, weights: Weights, batch: Batch, key: Key):
-    """The bound of each picture with codes drawn, not relaxed, and its PSNR; see the module."""
-    params, images = weights.params["model"], batch["image"]
-    logits = _logits(model, params, images)
-    drawn = _one_hot(model, jax.random.categorical(rng.stream(key, "codes"), logits))
-    kl = elbo.uniform_kl(logits)
-    bound = _log_likelihood(model, params, images, drawn, rng.stream(key, "bin")) - kl
-    return {
-        "elbo_nats": bound,
-        "bits_per_dim": elbo.bits_per_dim(bound, images[0].size, BIN_WIDTH),
-        "kl": kl,
-        "psnr": psnr(images, reconstruct(model, weights, images, key)),
-    }
-
-
-def encode(model: Model, weights: Weights, images: Image) -> Codes:
-    """The likeliest code at each position: one level, int32 [b, h, w]."""
-    return (jnp.argmax(_logits(model, weights.params["model"], images), axis=-1).astype(jnp.int32),)
-
-
-def decode(model: Model, weights: Weights, codes: Codes) -> Image:
-    """The picture of the decoder's locations, in [-1, 1]."""
-    location, _ = _decoded(model, weights.params["model"], _one_hot(model, codes[0]))
-    return elbo.logit_laplace_images(location)
-
-
-def reconstruct(model: Model, weights: Weights, images: Image, key: Key) -> Image:
-    """Pictures through their likeliest codes and back; nothing is drawn."""
-    return decode(model, weights, encode(model, weights, images))
-
-
-def sample(weights: Weights, conditions: Conditions, key: Key) -> Samples:
-    """Refuses: no prior over the codes is learned here.
-
-    Raises:
-        ValueError: always.
-    """
-    raise ValueError(
-        "a dvae draws no pictures: it turns them into codes and back. Learn a prior over its codes: train a "
-        "config of the family code_prior with --config.stages.tokenizer.workdir=THIS_RUN, and sample from that run"
-    )

@@ -6,7 +6,7 @@ Each step trains the discriminator, and each `discriminator_steps`-th the genera
     generator      minimise  mean l_G(D(T(G(z))))
 
 with the pair of losses (l_D, l_G) of `genjax.losses.adversarial` by name, R1 or WGAN-GP as penalty, and the
-augmentation T of `genjax.nn.diff_augment`, drawn anew for x and G(z); penalties take the gradient through T.
+augmentation T of `genjax.losses.diff_augment`, drawn anew for x and G(z); penalties take the gradient through T.
 Networks by name: "mlp" and "maxout" of 2014, "dcgan". z has `latent_dim` numbers, from N(0, 1) or U(-1, 1).
 
 **Batch statistics.** In training both networks normalise by their batch, the discriminator real and generated images
@@ -33,22 +33,13 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import rng
-from genjax.families.base import (
-    Conditions,
-    Family,
-    ImageSampler,
-    LossInputs,
-    LossOutputs,
-    Player,
-    Samples,
-    Weights,
-    read_settings,
-    refuse_parents,
-)
-from genjax.families.base_terms import mean_of, present
-from genjax.losses import adversarial
+from genjax.families.base import Family, LossInputs, LossOutputs, Player
+from genjax.families.interfaces import Conditions, ImageSampler, Samples, Weights
+from genjax.families.settings import read_settings, refuse_parents
+from genjax.families.terms import mean_of, present
+from genjax.losses import adversarial, diff_augment
 from genjax.losses.coverage import mode_coverage
-from genjax.nn import dcgan, diff_augment, maxout
+from genjax.nn import dcgan, maxout
 from genjax.typing import Array, Batch, Bool, DataSpec, Float, Image, Key, Params, PerExample, PyTree
 
 GENERATORS = {"mlp": maxout.Generator, "dcgan": dcgan.Generator}
@@ -67,7 +58,7 @@ class R1(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """`config.model`: see `configs.gans.gan` for each field."""
+    """`config.model`: see `configs.recipes.gans.gan` for each field."""
 
     generator: Mapping[str, Any]
     discriminator: Mapping[str, Any]
@@ -82,7 +73,7 @@ class Settings(NamedTuple):
 
 
 class Sampling(NamedTuple):
-    """`config.sampling`: see `configs.gans.gan` for each field."""
+    """`config.sampling`: see `configs.recipes.gans.gan` for each field."""
 
     batch_size: int = 64
     standing_passes: int = 16
@@ -90,7 +81,7 @@ class Sampling(NamedTuple):
 
 
 class Model(NamedTuple):
-    """The pieces that the settings name, ready to use."""
+    """The networks and functions that the settings name, ready to use."""
 
     settings: Settings
     sampling: Sampling
@@ -101,12 +92,130 @@ class Model(NamedTuple):
     augment: diff_augment.Augment
     r1: R1
 
+    def _has_batch_norm(self) -> bool:
+        return isinstance(self.generator, dcgan.Generator) or getattr(self.discriminator, "norm", "none") == "batch"
 
-def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
+    def init(self, key: Key, batch: Batch):
+        """Fresh parameters of both players, and the generator's running statistics."""
+        image = jnp.zeros((1, *batch["image"].shape[1:]))
+        generator = self.generator.init(rng.stream(key, "generator"), jnp.zeros((1, self.settings.latent_dim)))
+        discriminator = self.discriminator.init(rng.stream(key, "discriminator"), image)
+        params = {"generator": generator["params"], "discriminator": discriminator["params"]}
+        return params, generator.get("batch_stats", {})
+
+    def _generate(
+        self, params: Params, stats: PyTree, z: Float[Array, "b d"], **among: Bool[Array, " b"]
+    ) -> tuple[Image, PyTree]:
+        """(images normalised by their batch's statistics, the running statistics after it); `among`: see `_among`."""
+        variables = {"params": params, "batch_stats": stats}
+        images, updated = self.generator.apply(variables, z, train=True, mutable=["batch_stats"], **among)
+        return images, updated.get("batch_stats", {})
+
+    def discriminator_logits(
+        self, params: Params, images: Image, key: Key | None, **among: Bool[Array, " b"]
+    ) -> PerExample:
+        """Logits of images; if a key is given, augmented and with dropout. `among`: see `_among`."""
+        if key is None:
+            return self.discriminator.apply({"params": params}, images, **among)
+        images, rngs = self.augment(images, rng.stream(key, "augment")), {"dropout": rng.stream(key, "dropout")}
+        return self.discriminator.apply({"params": params}, images, train=True, rngs=rngs)
+
+    def _noise(self, key: Key, count: int) -> Float[Array, "b d"]:
+        return NOISES[self.settings.noise](key, (count, self.settings.latent_dim))
+
+    def discriminator_loss(self, params: Params, inputs: LossInputs):
+        """Mean loss of the discriminator with its penalties; metrics: `accuracy_*`, `*_logits`, `penalty`."""
+        key, real = inputs.key, inputs.batch["image"]
+        z = self._noise(rng.stream(key, "noise"), real.shape[0])
+        fake, _ = self._generate(inputs.others["generator"], inputs.extra, z)
+        critic_real = partial(self.discriminator_logits, params, key=rng.stream(key, "real"))
+        real_logits, fake_logits = critic_real(real), self.discriminator_logits(params, fake, rng.stream(key, "fake"))
+        terms = {
+            "loss": mean_of(self.loss.discriminator(real_logits, fake_logits)),
+            "penalty": mean_of(self._penalty(critic_real, real, fake, inputs)),
+        }
+        metrics = {name: mean_of(value) for name, value in self._watch(real_logits, fake_logits).items()}
+        return LossOutputs(terms, metrics | {"penalty": terms["penalty"]}, inputs.extra)
+
+    def _penalty(self, critic: adversarial.Critic, real: Image, fake: Image, inputs: LossInputs) -> PerExample:
+        """The penalties of the settings, of each example."""
+        total = jnp.zeros(real.shape[0])
+        if self.settings.gradient_penalty:
+            place = rng.stream(inputs.key, "penalty")
+            total += adversarial.gradient_penalty(critic, real, fake, place, self.settings.gradient_penalty)
+        if self.r1.gamma:
+            lazy = partial(adversarial.r1, critic, gamma=self.r1.gamma * self.r1.interval)
+            if self.r1.interval == 1:
+                return total + lazy(real)
+            total += jax.lax.cond(inputs.step % self.r1.interval == 0, lazy, lambda _: jnp.zeros(real.shape[0]), real)
+        return total
+
+    def _watch(self, real_logits: PerExample, fake_logits: PerExample) -> dict[str, PerExample]:
+        accuracy_real, accuracy_fake = adversarial.correct(self.loss, real_logits, fake_logits)
+        return {
+            "accuracy_real": accuracy_real,
+            "accuracy_fake": accuracy_fake,
+            "real_logits": real_logits,
+            "fake_logits": fake_logits,
+        }
+
+    def generator_loss(self, params: Params, inputs: LossInputs):
+        """Mean loss of the generator; its running statistics move."""
+        z = self._noise(rng.stream(inputs.key, "noise"), inputs.batch["image"].shape[0])
+        fake, stats = self._generate(params, inputs.extra, z)
+        logits = self.discriminator_logits(inputs.others["discriminator"], fake, rng.stream(inputs.key, "fake"))
+        return LossOutputs({"loss": mean_of(self.loss.generator(logits))}, {"fake_logits": mean_of(logits)}, stats)
+
+    def evaluate(self, weights: Weights, batch: Batch, key: Key):
+        """The discriminator on held-out and on generated images, and coverage of the former by the latter."""
+        real, there = batch["image"], present(batch)
+        z, among = self._noise(key, real.shape[0]), _among(self.generator, there)
+        fake, _ = self._generate(weights.params["generator"], weights.extra, z, **among)
+        params, among = weights.params["discriminator"], _among(self.discriminator, there)
+
+        def critic(images: Image) -> PerExample:
+            return self.discriminator_logits(params, images, None, **among)
+
+        return {**self._watch(critic(real), critic(fake)), "mode_coverage": mode_coverage(real, fake, present=there)}
+
+    def sample_images(self, weights: Weights, conditions: Conditions, key: Key) -> Samples:
+        """Draw images, one for each entry of `conditions["index"]`.
+
+        Args:
+            weights: what to draw with.
+            conditions: "index" int32 [b].
+            key: of the whole set of samples; also of the noise that standing statistics are measured with.
+        """
+        keys = rng.of_samples(key, conditions["index"])
+        z = jax.vmap(lambda key: self._noise(key, 1)[0])(keys)
+        stats = self.standing_statistics(weights, rng.stream(key, "standing"))
+        variables = {"params": weights.params["generator"], "batch_stats": stats}
+        return Samples(self.generator.apply(variables, z))
+
+    def standing_statistics(self, weights: Weights, key: Key) -> PyTree:
+        """Batch norm's statistics for these very weights: the mean of those of several batches (arXiv:1809.11096, C.1).
+
+        Args:
+            weights: of the generator.
+            key: of the batches' noise.
+        """
+        if not (weights.extra and self.sampling.standing_passes):
+            return weights.extra
+        forgetful = self._replace(generator=self.generator.clone(momentum=0.0))
+
+        def measure(key):
+            z = self._noise(key, self.sampling.standing_batch)
+            return forgetful._generate(weights.params["generator"], weights.extra, z)[1]
+
+        stats = jax.lax.map(measure, jax.random.split(key, self.sampling.standing_passes))
+        return jax.tree.map(lambda values: jnp.mean(values, axis=0), stats)
+
+
+def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
     """The family for the settings of a config.
 
     Args:
-        model: fields of `Settings`.
+        fields: those of `Settings`.
         sampling: fields of `Sampling`.
         spec: shape of the data; its classes are not looked at.
         parents: none.
@@ -115,32 +224,32 @@ def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec,
         ValueError: for unknown names, or a penalty on a discriminator with batch norm.
     """
     refuse_parents(parents, "gan")
-    pieces = _pieces(
-        read_settings(Settings, model, "config.model of the gan family"),
+    model = make_model(
+        read_settings(Settings, fields, "config.model of the gan family"),
         read_settings(Sampling, sampling, "config.sampling of the gan family"),
         spec,
     )
-    sample = partial(sample_images, pieces)
-    coupled = "batch norm normalises by the statistics of the whole batch" if _has_batch_norm(pieces) else ""
+    sample = model.sample_images
+    coupled = "batch norm normalises by the statistics of the whole batch" if model._has_batch_norm() else ""
     return Family(
-        init=partial(init, pieces),
+        init=model.init,
         players=(
-            Player("discriminator", partial(discriminator_loss, pieces), batch_coupled=coupled),
+            Player("discriminator", model.discriminator_loss, batch_coupled=coupled),
             Player(
-                "generator", partial(generator_loss, pieces), pieces.settings.discriminator_steps, batch_coupled=coupled
+                "generator", model.generator_loss, model.settings.discriminator_steps, batch_coupled=coupled
             ),
         ),
-        sample=sample,
-        evaluate=partial(evaluate, pieces),
+        evaluate=model.evaluate,
         interface=ImageSampler(sample, spec.image_shape, 0),
         logical_axes=tuple(dcgan.LOGICAL_AXES) + tuple(maxout.LOGICAL_AXES),
     )
 
 
-def _pieces(settings: Settings, sampling: Sampling, spec: DataSpec) -> Model:
+def make_model(settings: Settings, sampling: Sampling, spec: DataSpec) -> Model:
+    """The model of these settings."""
     if settings.noise not in NOISES:
         raise ValueError(f"unknown noise {settings.noise!r}; config.model.noise is one of {sorted(NOISES)}")
-    pieces = Model(
+    model = Model(
         settings=settings,
         sampling=sampling,
         spec=spec,
@@ -152,16 +261,12 @@ def _pieces(settings: Settings, sampling: Sampling, spec: DataSpec) -> Model:
         augment=diff_augment.make(**settings.augment),
         r1=read_settings(R1, settings.r1, "config.model.r1 of the gan family"),
     )
-    if (settings.gradient_penalty or pieces.r1.gamma) and getattr(pieces.discriminator, "norm", "none") == "batch":
+    if (settings.gradient_penalty or model.r1.gamma) and getattr(model.discriminator, "norm", "none") == "batch":
         raise ValueError(
             "a penalty on the discriminator's gradient holds for each image by itself, and batch norm mixes them; "
             "set config.model.discriminator.norm to 'layer' or 'none'"
         )
-    return pieces
-
-
-def _has_batch_norm(model: Model) -> bool:
-    return isinstance(model.generator, dcgan.Generator) or getattr(model.discriminator, "norm", "none") == "batch"
+    return model
 
 
 def _network(role: str, networks: Mapping[str, Any], settings: Mapping[str, Any], **given):
@@ -172,132 +277,6 @@ def _network(role: str, networks: Mapping[str, Any], settings: Mapping[str, Any]
     return networks[name](**given, **settings)
 
 
-def init(model: Model, key: Key, batch: Batch):
-    """Fresh parameters of both players, and the generator's running statistics."""
-    image = jnp.zeros((1, *batch["image"].shape[1:]))
-    generator = model.generator.init(rng.stream(key, "generator"), jnp.zeros((1, model.settings.latent_dim)))
-    discriminator = model.discriminator.init(rng.stream(key, "discriminator"), image)
-    params = {"generator": generator["params"], "discriminator": discriminator["params"]}
-    return params, generator.get("batch_stats", {})
-
-
-def _generate(
-    model: Model, params: Params, stats: PyTree, z: Float[Array, "b d"], **among: Bool[Array, " b"]
-) -> tuple[Image, PyTree]:
-    """(images normalised by their batch's statistics, the running statistics after it); `among`: see `_among`."""
-    variables = {"params": params, "batch_stats": stats}
-    images, updated = model.generator.apply(variables, z, train=True, mutable=["batch_stats"], **among)
-    return images, updated.get("batch_stats", {})
-
-
 def _among(network: Any, there: Bool[Array, " b"]) -> dict[str, Bool[Array, " b"]]:
     """The argument of a network with batch statistics that says which examples they are of."""
     return {"present": there} if isinstance(network, (dcgan.Generator, dcgan.Discriminator)) else {}
-
-
-def _judge(
-    model: Model, params: Params, images: Image, key: Key | None, **among: Bool[Array, " b"]
-) -> PerExample:
-    """Logits of images; if a key is given, augmented and with dropout. `among`: see `_among`."""
-    if key is None:
-        return model.discriminator.apply({"params": params}, images, **among)
-    images, rngs = model.augment(images, rng.stream(key, "augment")), {"dropout": rng.stream(key, "dropout")}
-    return model.discriminator.apply({"params": params}, images, train=True, rngs=rngs)
-
-
-def _noise(model: Model, key: Key, count: int) -> Float[Array, "b d"]:
-    return NOISES[model.settings.noise](key, (count, model.settings.latent_dim))
-
-
-def discriminator_loss(model: Model, params: Params, inputs: LossInputs):
-    """Mean loss of the discriminator with its penalties; metrics: `accuracy_*`, `*_logits`, `penalty`."""
-    key, real = inputs.key, inputs.batch["image"]
-    z = _noise(model, rng.stream(key, "noise"), real.shape[0])
-    fake, _ = _generate(model, inputs.others["generator"], inputs.extra, z)
-    judge_real = partial(_judge, model, params, key=rng.stream(key, "real"))
-    real_logits, fake_logits = judge_real(real), _judge(model, params, fake, rng.stream(key, "fake"))
-    terms = {
-        "loss": mean_of(model.loss.discriminator(real_logits, fake_logits)),
-        "penalty": mean_of(_penalty(model, judge_real, real, fake, inputs)),
-    }
-    metrics = {name: mean_of(value) for name, value in _watch(model, real_logits, fake_logits).items()}
-    return LossOutputs(terms, metrics | {"penalty": terms["penalty"]}, inputs.extra)
-
-
-def _penalty(model: Model, judge: adversarial.Critic, real: Image, fake: Image, inputs: LossInputs) -> PerExample:
-    """What the settings ask for beside the loss, of each example."""
-    total = jnp.zeros(real.shape[0])
-    if model.settings.gradient_penalty:
-        place = rng.stream(inputs.key, "penalty")
-        total += adversarial.gradient_penalty(judge, real, fake, place, model.settings.gradient_penalty)
-    if model.r1.gamma:
-        lazy = partial(adversarial.r1, judge, gamma=model.r1.gamma * model.r1.interval)
-        if model.r1.interval == 1:
-            return total + lazy(real)
-        total += jax.lax.cond(inputs.step % model.r1.interval == 0, lazy, lambda _: jnp.zeros(real.shape[0]), real)
-    return total
-
-
-def _watch(model: Model, real_logits: PerExample, fake_logits: PerExample) -> dict[str, PerExample]:
-    accuracy_real, accuracy_fake = adversarial.correct(model.loss, real_logits, fake_logits)
-    return {
-        "accuracy_real": accuracy_real,
-        "accuracy_fake": accuracy_fake,
-        "real_logits": real_logits,
-        "fake_logits": fake_logits,
-    }
-
-
-def generator_loss(model: Model, params: Params, inputs: LossInputs):
-    """Mean loss of the generator; its running statistics move."""
-    z = _noise(model, rng.stream(inputs.key, "noise"), inputs.batch["image"].shape[0])
-    fake, stats = _generate(model, params, inputs.extra, z)
-    logits = _judge(model, inputs.others["discriminator"], fake, rng.stream(inputs.key, "fake"))
-    return LossOutputs({"loss": mean_of(model.loss.generator(logits))}, {"fake_logits": mean_of(logits)}, stats)
-
-
-def evaluate(model: Model, weights: Weights, batch: Batch, key: Key):
-    """The discriminator on held-out and on generated images, and coverage of the former by the latter."""
-    real, there = batch["image"], present(batch)
-    z, among = _noise(model, key, real.shape[0]), _among(model.generator, there)
-    fake, _ = _generate(model, weights.params["generator"], weights.extra, z, **among)
-    judge = partial(
-        _judge, model, weights.params["discriminator"], key=None, **_among(model.discriminator, there)
-    )
-    return {**_watch(model, judge(real), judge(fake)), "mode_coverage": mode_coverage(real, fake, present=there)}
-
-
-def sample_images(model: Model, weights: Weights, conditions: Conditions, key: Key) -> Samples:
-    """Draw images, one for each entry of `conditions["index"]`.
-
-    Args:
-        model: the family's pieces.
-        weights: what to draw with.
-        conditions: "index" int32 [b].
-        key: of the whole set of samples; also of the noise that standing statistics are measured with.
-    """
-    keys = rng.of_samples(key, conditions["index"])
-    z = jax.vmap(lambda key: _noise(model, key, 1)[0])(keys)
-    stats = standing_statistics(model, weights, rng.stream(key, "standing"))
-    variables = {"params": weights.params["generator"], "batch_stats": stats}
-    return Samples(model.generator.apply(variables, z))
-
-
-def standing_statistics(model: Model, weights: Weights, key: Key) -> PyTree:
-    """Batch norm's statistics for these very weights: the mean of those of several batches (arXiv:1809.11096, C.1).
-
-    Args:
-        model: the family's pieces; `sampling.standing_passes` batches, 0 for the running averages as they are.
-        weights: of the generator.
-        key: of the batches' noise.
-    """
-    if not (weights.extra and model.sampling.standing_passes):
-        return weights.extra
-    forgetful = model._replace(generator=model.generator.clone(momentum=0.0))
-
-    def measure(key):
-        z = _noise(model, key, model.sampling.standing_batch)
-        return _generate(forgetful, weights.params["generator"], weights.extra, z)[1]
-
-    stats = jax.lax.map(measure, jax.random.split(key, model.sampling.standing_passes))
-    return jax.tree.map(lambda values: jnp.mean(values, axis=0), stats)

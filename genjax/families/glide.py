@@ -1,4 +1,4 @@
-"""GLIDE: pictures from texts by a diffusion model that reads them itself (arXiv:2112.10741).
+"""GLIDE: images from texts by a diffusion model that reads them itself (arXiv:2112.10741).
 
 A transformer, trained with the U-Net, turns the tokens of a caption into features that every attention of the U-Net
 looks at and a vector that joins its embedding of time (`genjax.nn.glide_text`). A share of the captions is replaced by
@@ -6,7 +6,7 @@ the empty one, so that one network is both halves of classifier-free guidance,
 
     x0 = x0(x_t, empty) + s (x0(x_t, text) - x0(x_t, empty))            (section 2.3)
 
-All else, objective and sampling, is that of the other diffusion models (`genjax.families.base_diffusion`): with
+All else, objective and sampling, is that of the other diffusion models (`genjax.families.shared.diffusion`): with
 `low_res` it is the upsampler, which sees the text as well and is drawn from without guidance; with `inpaint` it is
 fine-tuned to fill in what is erased (section 2.5), from the run that `config.init_from` names, by whose function it
 starts out. CLIP's guidance (section 2.2) is a guide from outside (`genjax.pipelines.guides`).
@@ -20,9 +20,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from genjax.families import base_diffusion
-from genjax.families.base import Family, read_settings, refuse_parents
-from genjax.families.base_diffusion_model import Conditioner, left_out, read_tokens
+from genjax.families.base import Family
+from genjax.families.settings import read_settings, refuse_parents
+from genjax.families.shared import diffusion as shared_diffusion
+from genjax.families.shared.diffusion_model import Conditioner, read_tokens, replace_dropped
 from genjax.nn import glide_text
 from genjax.nn.glide_text import GlideText
 from genjax.typing import DataSpec, Key, Tokens
@@ -42,12 +43,12 @@ class Text(NamedTuple):
     dropout: float = 0.0
 
 
-def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
+def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
     """The family for the settings of a config.
 
     Args:
-        model: fields of `base_diffusion_model.Settings`, and "text", those of `Text`.
-        sampling: fields of `base_diffusion_model.Sampling`.
+        fields: those of `diffusion_model.Settings`, and "text", those of `Text`.
+        sampling: fields of `diffusion_model.Sampling`.
         spec: shape and tokens of the data.
         parents: none.
 
@@ -55,14 +56,14 @@ def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec,
         ValueError: for unknown names, or data without tokens.
     """
     refuse_parents(parents, "glide")
-    text = read_settings(Text, model.get("text", {}), "config.model.text of the glide family")
-    shared = {name: value for name, value in model.items() if name != "text"}
+    text = read_settings(Text, fields.get("text", {}), "config.model.text of the glide family")
+    shared = {name: value for name, value in fields.items() if name != "text"}
     conditioner = make_conditioner(text, spec, 4 * shared["network"]["width"], shared.get("dtype", "float32"))
-    return base_diffusion.build("glide", shared, sampling, spec, conditioner, glide_text.LOGICAL_AXES)
+    return shared_diffusion.build("glide", shared, sampling, spec, conditioner, glide_text.LOGICAL_AXES)
 
 
 def make_conditioner(text: Text, spec: DataSpec, vector_dim: int, dtype: str) -> Conditioner:
-    """What the U-Net is told: captions, as the transformer reads them.
+    """The conditioner of captions, as the transformer reads them.
 
     Args:
         text: settings.
@@ -82,7 +83,9 @@ def make_conditioner(text: Text, spec: DataSpec, vector_dim: int, dtype: str) ->
         raise ValueError(f"config.model.text.dropout={text.dropout} must be in [0, 1]")
 
     def drop(tokens: Tokens, key: Key) -> Tokens:
-        return left_out(tokens, jnp.zeros_like(tokens), jax.random.bernoulli(key, text.dropout, tokens.shape[:1]))
+        return replace_dropped(
+            tokens, jnp.zeros_like(tokens), jax.random.bernoulli(key, text.dropout, tokens.shape[:1])
+        )
 
     return Conditioner(
         read=lambda frozen, given: read_tokens(given, spec.text_length),

@@ -1,4 +1,4 @@
-"""Imagen: pictures from what a frozen language model says of their captions (arXiv:2205.11487).
+"""Imagen: images from what a frozen language model says of their captions (arXiv:2205.11487).
 
 The language model is an upstream stage, a `TextEncoder`, and is never trained. Its states, or those that
 `launch/encode.py` has kept of it, become features that the network's attention looks at and a vector that joins its
@@ -7,10 +7,10 @@ network is both halves of classifier-free guidance,
 
     x0 = x0(x_t, empty) + w (x0(x_t, text) - x0(x_t, empty))            (section 2.2)
 
-All else is that of the other diffusion models (`genjax.families.base_diffusion`), of which these are settings here:
-dynamic thresholding, which keeps pictures in range under large weights (section 2.3, `config.sampling.threshold`); and
-with `low_res` a model that enlarges, whose small picture is noised by a level that it is told of (section 2.4). Each
-stage of the cascade reads the text and has a weight of guidance of its own.
+All else is that of the other diffusion models (`genjax.families.shared.diffusion`), of which these are settings here:
+dynamic thresholding, which keeps images in range under large weights (section 2.3, `config.sampling.threshold`); and
+with `low_res` a model that upsamples, whose low-resolution image is noised at a level that is an input, too (section
+2.4). Each stage of the cascade reads the text and has a weight of guidance of its own.
 """
 
 from collections.abc import Mapping
@@ -19,9 +19,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from genjax.families import base_diffusion
-from genjax.families.base import Family, TextEncoder, Weights, expect_parent, read_settings
-from genjax.families.base_diffusion_model import Conditioner, left_out, read_tokens
+from genjax.families.base import Family
+from genjax.families.interfaces import TextEncoder, Weights
+from genjax.families.settings import expect_parent, read_settings
+from genjax.families.shared import diffusion as shared_diffusion
+from genjax.families.shared.diffusion_model import Conditioner, read_tokens, replace_dropped
 from genjax.nn import text_conditioning
 from genjax.nn.text_conditioning import ReadStates, TextStates
 from genjax.typing import DataSpec, Key
@@ -44,12 +46,12 @@ class Text(NamedTuple):
     dropout: float = 0.1
 
 
-def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
+def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
     """The family for the settings of a config.
 
     Args:
-        model: fields of `base_diffusion_model.Settings`, and "text", those of `Text`.
-        sampling: fields of `base_diffusion_model.Sampling`.
+        fields: those of `diffusion_model.Settings`, and "text", those of `Text`.
+        sampling: fields of `diffusion_model.Sampling`.
         spec: shape and tokens of the data.
         parents: "text", a `TextEncoder`.
 
@@ -58,14 +60,14 @@ def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec,
             parent.
     """
     reader = expect_parent(parents, TEXT, TextEncoder, "imagen")
-    text = read_settings(Text, model.get(TEXT, {}), "config.model.text of the imagen family")
-    shared = {name: value for name, value in model.items() if name != TEXT}
+    text = read_settings(Text, fields.get(TEXT, {}), "config.model.text of the imagen family")
+    shared = {name: value for name, value in fields.items() if name != TEXT}
     conditioner = make_conditioner(text, reader, spec, 4 * shared["network"]["width"], shared.get("dtype", "float32"))
-    return base_diffusion.build("imagen", shared, sampling, spec, conditioner, tuple(text_conditioning.LOGICAL_AXES))
+    return shared_diffusion.build("imagen", shared, sampling, spec, conditioner, tuple(text_conditioning.LOGICAL_AXES))
 
 
 def make_conditioner(text: Text, reader: TextEncoder, spec: DataSpec, vector_dim: int, dtype: str) -> Conditioner:
-    """What the network is told: states of a frozen language model.
+    """The conditioner of states of a frozen language model.
 
     Args:
         text: settings.
@@ -96,13 +98,14 @@ def make_conditioner(text: Text, reader: TextEncoder, spec: DataSpec, vector_dim
         return jax.tree.map(jnp.zeros_like, texts)
 
     def drop(texts: TextStates, key: Key) -> TextStates:
-        return left_out(texts, null(texts), jax.random.bernoulli(key, text.dropout, texts.mask.shape[:1]))
+        return replace_dropped(texts, null(texts), jax.random.bernoulli(key, text.dropout, texts.mask.shape[:1]))
 
+    shape_of: Any = jax.ShapeDtypeStruct  # stands for an array
     return Conditioner(
         read=read,
         shapes=TextStates(
-            jax.ShapeDtypeStruct((1, reader.length, reader.dim), jnp.float32),
-            jax.ShapeDtypeStruct((1, reader.length), jnp.bool_),
+            shape_of((1, reader.length, reader.dim), jnp.float32),
+            shape_of((1, reader.length), jnp.bool_),
         ),
         module=ReadStates(text.width, vector_dim, text.num_heads, dtype=dtype),
         drop=drop,

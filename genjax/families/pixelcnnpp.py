@@ -1,15 +1,15 @@
-"""PixelCNN++ as a model of pictures (arXiv:1701.05517): each pixel's channels given all pixels before it.
+"""PixelCNN++ as a model of images (arXiv:1701.05517): each pixel's channels given all pixels before it.
 
     log p(x | y) = sum over pixels of log P(x_ij | x_<ij, y),    minimised as bits/dim: -log p / (h w c log 2)
 
 P is a discretized mixture of logistics (`genjax.losses.mixture_logistics`), the network is `genjax.nn.pixelcnnpp`. The
-value is the exact bits/dim of 8-bit pictures, no bound; where a data set has gaps in its histogram, such as the 17
+value is the exact bits/dim of 8-bit images, no bound; where a data set has gaps in its histogram, such as the 17
 levels of the digits, a mixture that puts spikes on what there is gets far below what photographs allow.
 
 Sampling goes row by row, pixel by pixel, in two nested scans with caches: the down-shifted stream once a row, the other
-once a pixel. Each picture's noise comes from its own index.
+once a pixel. Each image's noise comes from its own index.
 
-Deviations: the loss is the mean over the dimensions, so that learning rates don't depend on the size of the pictures;
+Deviations: the loss is the mean over the dimensions, so that learning rates don't depend on the size of the images;
 the learning rate of the paper's code also decays by a factor of .999995 a step.
 """
 
@@ -22,27 +22,18 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import rng
-from genjax.families.base import (
-    Conditions,
-    Family,
-    ImageSampler,
-    LossInputs,
-    LossOutputs,
-    Player,
-    Samples,
-    Weights,
-    read_settings,
-    refuse_parents,
-)
-from genjax.families.base_terms import mean_of
+from genjax.families.base import Family, LossInputs, LossOutputs, Player
+from genjax.families.interfaces import Conditions, ImageSampler, Samples, Weights
+from genjax.families.settings import read_settings, refuse_parents
+from genjax.families.terms import mean_of
 from genjax.losses import mixture_logistics
 from genjax.nn import pixelcnnpp
-from genjax.nn.shifted_conv import empty_cache
+from genjax.nn.layers.shifted_conv import empty_cache
 from genjax.typing import Batch, DataSpec, Key, Params
 
 
 class Settings(NamedTuple):
-    """`config.model`: see `configs.pixelcnnpps.pixelcnnpp` for each field."""
+    """`config.model`: see `configs.recipes.pixelcnnpps.pixelcnnpp` for each field."""
 
     network: Mapping[str, Any]
     num_components: int = 10
@@ -51,37 +42,94 @@ class Settings(NamedTuple):
 
 
 class Sampling(NamedTuple):
-    """`config.sampling`: see `configs.pixelcnnpps.pixelcnnpp` for each field."""
+    """`config.sampling`: see `configs.recipes.pixelcnnpps.pixelcnnpp` for each field."""
 
     batch_size: int = 64
 
 
 class Model(NamedTuple):
-    """The pieces that the settings name, ready to use."""
+    """The networks and functions that the settings name, ready to use."""
 
     spec: DataSpec
     network: pixelcnnpp.PixelCNNpp
 
     @property
     def bits_per_nat(self) -> float:
-        """What turns nats of a picture into bits/dim."""
+        """What turns nats of an image into bits/dim."""
         return 1 / (math.prod(self.spec.image_shape) * math.log(2))
 
+    def init(self, key: Key, batch: Batch):
+        """Fresh parameters, of which gains and biases are fit to the images of `batch`; nothing beside them is kept."""
+        params = self.network.init(key, batch["image"], self._label(batch))["params"]
+        return {"model": params}, ()
 
-def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
+    def _label(self, source: Mapping[str, Any]):
+        """The labels of a batch or of conditions; None for an unconditional model."""
+        return source["label"] if self.network.num_classes else None
+
+    def loss_fn(self, params: Params, inputs: LossInputs):
+        """Mean bits/dim of a batch, with dropout."""
+        image, dropout = inputs.batch["image"], {"dropout": rng.stream(inputs.key, "dropout")}
+        raw = self.network.apply({"params": params}, image, self._label(inputs.batch), train=True, rngs=dropout)
+        return LossOutputs({"loss": mean_of(-mixture_logistics.log_prob(raw, image), self.bits_per_nat)}, {}, ())
+
+    def evaluate(self, weights: Weights, batch: Batch, key: Key):
+        """-log p of each example, exact: in nats, and in bits/dim."""
+        raw = self.network.apply({"params": weights.params["model"]}, batch["image"], self._label(batch))
+        nats = -mixture_logistics.log_prob(raw, batch["image"])
+        return {"nll_nats": nats, "bits_per_dim": nats * self.bits_per_nat}
+
+    def sample_images(self, weights: Weights, conditions: Conditions, key: Key) -> Samples:
+        """Draw images, one for each entry of `conditions["index"]`.
+
+        Args:
+            weights: what to draw with.
+            conditions: "index" int32 [b]; "label" int32 [b] for a conditional model.
+            key: of the whole set of samples.
+        """
+        params, label = weights.params["model"], self._label(conditions)
+        keys = jax.vmap(partial(jax.random.fold_in, key))(conditions["index"])
+        height, width, channels = self.spec.image_shape
+        blank = jnp.zeros((keys.shape[0], height, width, channels))
+
+        def decode(method, cache, *args):
+            values, new = self.network.apply(
+                {"params": params, "cache": cache}, *args, method=method, mutable=["cache"]
+            )
+            return values, new["cache"]
+
+        def draw_row(carry, row):
+            images, cache = carry
+            above, cache = decode("decode_row", cache, images, label, row)
+
+            def draw_pixel(carry, column):
+                images, cache = carry
+                raw, cache = decode("decode_pixel", cache, images, label, above, row, column)
+                own = jax.vmap(lambda k: jax.random.fold_in(k, row * width + column))(keys)
+                pixel = mixture_logistics.sample(raw[:, None, None], channels, own)
+                return (jax.lax.dynamic_update_slice(images, pixel, (0, row, column, 0)), cache), None
+
+            return jax.lax.scan(draw_pixel, (images, cache), jnp.arange(width))[0], None
+
+        start = (blank, empty_cache(self.network, params, blank, label))
+        (images, _), _ = jax.lax.scan(draw_row, start, jnp.arange(height))
+        return Samples(images)
+
+
+def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
     """The family for the settings of a config.
 
     Args:
-        model: fields of `Settings`.
+        fields: those of `Settings`.
         sampling: fields of `Sampling`.
         spec: shape and classes of the data.
         parents: none.
 
     Raises:
-        ValueError: for unknown names, a conditional model of unlabelled data, or pictures neither grey nor RGB.
+        ValueError: for unknown names, a conditional model of unlabelled data, or images neither grey nor RGB.
     """
     refuse_parents(parents, "pixelcnnpp")
-    settings = read_settings(Settings, model, "config.model of the pixelcnnpp family")
+    settings = read_settings(Settings, fields, "config.model of the pixelcnnpp family")
     read_settings(Sampling, sampling, "config.sampling of the pixelcnnpp family")
     if settings.conditional and not spec.num_classes:
         raise ValueError("config.model.conditional=True needs data with class labels, and this has none")
@@ -91,74 +139,12 @@ def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec,
         dtype=settings.dtype,
         **settings.network,
     )
-    pieces = Model(spec, network)
-    sample = partial(sample_images, pieces)
+    model = Model(spec, network)
+    sample = model.sample_images
     return Family(
-        init=partial(init, pieces),
-        players=(Player("model", partial(loss_fn, pieces)),),
-        sample=sample,
-        evaluate=partial(evaluate, pieces),
+        init=model.init,
+        players=(Player("model", model.loss_fn),),
+        evaluate=model.evaluate,
         interface=ImageSampler(sample, spec.image_shape, network.num_classes),
         logical_axes=tuple(pixelcnnpp.LOGICAL_AXES),
     )
-
-
-def init(model: Model, key: Key, batch: Batch):
-    """Fresh parameters, of which gains and biases are fit to the pictures of `batch`; nothing beside them is kept."""
-    params = model.network.init(key, batch["image"], _label(model, batch))["params"]
-    return {"model": params}, ()
-
-
-def _label(model: Model, source: Mapping[str, Any]):
-    """The labels of a batch or of conditions; None for an unconditional model."""
-    return source["label"] if model.network.num_classes else None
-
-
-def loss_fn(model: Model, params: Params, inputs: LossInputs):
-    """Mean bits/dim of a batch, with dropout."""
-    image, dropout = inputs.batch["image"], {"dropout": rng.stream(inputs.key, "dropout")}
-    raw = model.network.apply({"params": params}, image, _label(model, inputs.batch), train=True, rngs=dropout)
-    return LossOutputs({"loss": mean_of(-mixture_logistics.log_prob(raw, image), model.bits_per_nat)}, {}, ())
-
-
-def evaluate(model: Model, weights: Weights, batch: Batch, key: Key):
-    """-log p of each example, exact: in nats, and in bits/dim."""
-    raw = model.network.apply({"params": weights.params["model"]}, batch["image"], _label(model, batch))
-    nats = -mixture_logistics.log_prob(raw, batch["image"])
-    return {"nll_nats": nats, "bits_per_dim": nats * model.bits_per_nat}
-
-
-def sample_images(model: Model, weights: Weights, conditions: Conditions, key: Key) -> Samples:
-    """Draw images, one for each entry of `conditions["index"]`.
-
-    Args:
-        model: the family's pieces.
-        weights: what to draw with.
-        conditions: "index" int32 [b]; "label" int32 [b] for a conditional model.
-        key: of the whole set of samples.
-    """
-    params, label = weights.params["model"], _label(model, conditions)
-    keys = jax.vmap(partial(jax.random.fold_in, key))(conditions["index"])
-    height, width, channels = model.spec.image_shape
-    blank = jnp.zeros((keys.shape[0], height, width, channels))
-
-    def decode(method, cache, *args):
-        values, new = model.network.apply({"params": params, "cache": cache}, *args, method=method, mutable=["cache"])
-        return values, new["cache"]
-
-    def draw_row(carry, row):
-        images, cache = carry
-        above, cache = decode("decode_row", cache, images, label, row)
-
-        def draw_pixel(carry, column):
-            images, cache = carry
-            raw, cache = decode("decode_pixel", cache, images, label, above, row, column)
-            own = jax.vmap(lambda k: jax.random.fold_in(k, row * width + column))(keys)
-            pixel = mixture_logistics.sample(raw[:, None, None], channels, own)
-            return (jax.lax.dynamic_update_slice(images, pixel, (0, row, column, 0)), cache), None
-
-        return jax.lax.scan(draw_pixel, (images, cache), jnp.arange(width))[0], None
-
-    start = (blank, empty_cache(model.network, params, blank, label))
-    (images, _), _ = jax.lax.scan(draw_row, start, jnp.arange(height))
-    return Samples(images)

@@ -1,4 +1,4 @@
-"""The table of families: name -> module whose `build` makes it, imported only when asked for."""
+"""The table of families: name -> module whose `build` makes it, imported only when requested."""
 
 import importlib
 import re
@@ -30,6 +30,7 @@ FAMILIES = {
         "imagen",
         "noisy_classifier",
         "pixelcnnpp",
+        "real_nvp",
         "text_encoder",
         "vae",
         "vqvae",
@@ -40,7 +41,7 @@ FAMILIES = {
 
 def build(
     name: str,
-    model: Mapping[str, Any],
+    fields: Mapping[str, Any],
     sampling: Mapping[str, Any],
     spec: DataSpec,
     parents: Mapping[str, Any] = MappingProxyType({}),
@@ -49,7 +50,7 @@ def build(
 
     Args:
         name: a key of `FAMILIES`.
-        model: the family's own settings (`config.model`).
+        fields: the family's own settings (`config.model`).
         sampling: its defaults for sampling (`config.sampling`).
         spec: shape and classes of the data.
         parents: interfaces of the upstream stages, by name.
@@ -60,7 +61,7 @@ def build(
     if name not in FAMILIES:
         raise ValueError(f"unknown family {name!r}; config.family is one of {', '.join(sorted(FAMILIES))}")
     try:
-        return importlib.import_module(FAMILIES[name]).build(model, sampling, spec, parents)
+        return importlib.import_module(FAMILIES[name]).build(fields, sampling, spec, parents)
     except TypeError as error:  # of a network or another part that is made of a section's fields
         if not re.search(r"__(init|new)__\(\) (missing|got an unexpected)|^missing a required argument: ", str(error)):
             raise

@@ -11,21 +11,13 @@ proper would read its start and end there.
 """
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from genjax.families.base import (
-    Conditions,
-    Family,
-    Samples,
-    TextEncoder,
-    TextFeatures,
-    Weights,
-    read_settings,
-    refuse_parents,
-)
+from genjax.families.base import Family
+from genjax.families.interfaces import TextEncoder, TextFeatures, Weights
+from genjax.families.settings import read_settings, refuse_parents
 from genjax.losses import contrastive
 from genjax.nn import bert, t5
 from genjax.typing import Array, Batch, DataSpec, Float, Key, Params, Tokens
@@ -34,7 +26,7 @@ NETWORKS = {"bert": bert.BertEncoder, "t5": t5.T5Encoder}
 
 
 class Settings(NamedTuple):
-    """`config.model`: see `configs.text_encoders` for each field."""
+    """`config.model`: see `configs.recipes.text_encoders` for each field."""
 
     network: Mapping[str, Any]
     unit_pooled: bool = False
@@ -42,18 +34,30 @@ class Settings(NamedTuple):
 
 
 class Model(NamedTuple):
-    """The pieces that the settings name, ready to use."""
+    """The networks and functions that the settings name, ready to use."""
 
     network: Any
     unit_pooled: bool
     length: int
 
+    def init(self, key: Key, batch: Batch) -> tuple[dict[str, Params], tuple]:
+        """Random parameters, those of a language model that knows nothing; and no other state."""
+        tokens = jnp.ones((1, self.length), jnp.int32)
+        return {"model": self.network.init(key, tokens)["params"]}, ()
 
-def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
+    def encode(self, weights: Weights, tokens: Tokens) -> TextFeatures:
+        """What the network makes of texts, in float32; see the module."""
+        mask = tokens != 0
+        states = self.network.apply({"params": weights.params["model"]}, tokens, mask).astype(jnp.float32)
+        states = jnp.where(mask[..., None], states, 0.0)
+        return TextFeatures(states, mask, pool(states, mask.sum(axis=1), self.unit_pooled))
+
+
+def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
     """The family for the settings of a config.
 
     Args:
-        model: fields of `Settings`.
+        fields: those of `Settings`.
         sampling: not read, since nothing is sampled.
         spec: says how long texts are, and of how many tokens.
         parents: none.
@@ -62,52 +66,33 @@ def build(model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec,
         ValueError: for unknown names, texts that aren't tokenized, or tokens that the network doesn't know.
     """
     refuse_parents(parents, "text_encoder")
-    settings = read_settings(Settings, model, "config.model of the text_encoder family")
+    settings = read_settings(Settings, fields, "config.model of the text_encoder family")
     network = dict(settings.network)
     name = network.pop("name")
     if name not in NETWORKS:
         raise ValueError(f"unknown network {name!r}; config.model.network.name is one of {sorted(NETWORKS)}")
     if not spec.text_length:
         raise ValueError("a text_encoder reads tokens: set config.data.tokenizer to the vocabulary of its checkpoint")
-    pieces = Model(NETWORKS[name](dtype=settings.dtype, **network), settings.unit_pooled, spec.text_length)
-    if spec.vocab_size > pieces.network.vocab_size:
+    model = Model(NETWORKS[name](dtype=settings.dtype, **network), settings.unit_pooled, spec.text_length)
+    if spec.vocab_size > model.network.vocab_size:
         raise ValueError(
             f"config.data.tokenizer has {spec.vocab_size} tokens, and config.model.network.vocab_size is "
-            f"{pieces.network.vocab_size}; a checkpoint has to be read with the vocabulary that it was trained with"
+            f"{model.network.vocab_size}; a checkpoint has to be read with the vocabulary that it was trained with"
         )
-    width = pieces.network.width
+    width = model.network.width
     return Family(
-        init=partial(init, pieces),
+        init=model.init,
         players=(),
-        sample=_draws_nothing,
         evaluate=_measures_nothing,
-        interface=TextEncoder(partial(encode, pieces), pieces.length, pieces.network.vocab_size, width, width),
+        interface=TextEncoder(model.encode, model.length, model.network.vocab_size, width, width),
         logical_axes=(*t5.LOGICAL_AXES, *bert.LOGICAL_AXES),
     )
 
 
-def init(model: Model, key: Key, batch: Batch) -> tuple[dict[str, Params], tuple]:
-    """Random parameters, those of a language model that knows nothing; and no other state."""
-    tokens = jnp.ones((1, model.length), jnp.int32)
-    return {"model": model.network.init(key, tokens)["params"]}, ()
-
-
-def encode(model: Model, weights: Weights, tokens: Tokens) -> TextFeatures:
-    """What the network makes of texts, in float32; see the module."""
-    mask = tokens != 0
-    states = model.network.apply({"params": weights.params["model"]}, tokens, mask).astype(jnp.float32)
-    states = jnp.where(mask[..., None], states, 0.0)
-    return TextFeatures(states, mask, pool(states, mask.sum(axis=1), model.unit_pooled))
-
-
 def pool(states: Float[Array, "b s d"], count: Array, unit: bool) -> Float[Array, "b d"]:
-    """The mean of the states of `count` [b] tokens, of length 1 where asked; zeros of no tokens."""
+    """The mean of the states of `count` [b] tokens, of length 1 where requested; zeros of no tokens."""
     pooled = states.sum(axis=1) / jnp.maximum(count, 1)[:, None]
     return contrastive.normalize(pooled) if unit else pooled
-
-
-def _draws_nothing(weights: Weights, conditions: Conditions, key: Key) -> Samples:
-    raise ValueError("a text_encoder draws no pictures; it reads captions for the stages that name it")
 
 
 def _measures_nothing(weights: Weights, batch: Batch, key: Key) -> dict[str, Array]:

@@ -1,6 +1,6 @@
 """Configs, as people name them: `NAME` of those that come with genjax, or `FILE.py`; either with `:variant`.
 
-All that can be wrong with one is told in one line.
+Whatever is wrong with one is an error of one line.
 """
 
 import difflib
@@ -32,7 +32,7 @@ def read(text: str) -> ConfigDict:
     try:
         config = get_config(variant) if colon else get_config()
     except (Exception, SystemExit) as error:
-        raise ValueError(_told(path, error)) from error
+        raise ValueError(_explain(path, error)) from error
     if not isinstance(config, ConfigDict):
         raise ValueError(f"get_config() of {path} returns a {type(config).__name__}: it has to return a ConfigDict")
     return config
@@ -74,13 +74,13 @@ def _load(path: Path):
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise ValueError(_told(path, error)) from error
+        raise ValueError(_explain(path, error)) from error
     if not callable(getattr(module, "get_config", None)):
         raise ValueError(f"{path} has no get_config(): it is no config, but may be what configs are made of")
     return module.get_config
 
 
-def _told(path: Path, error: BaseException) -> str:
+def _explain(path: Path, error: BaseException) -> str:
     """Where in the file what went wrong."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}: {error.msg}"
@@ -95,6 +95,7 @@ class Parser(flags.ArgumentParser):
     syntactic_help = ""
 
     def parse(self, path: str | ConfigDict) -> ConfigDict:
+        """The config that a flag names."""
         config = path if isinstance(path, ConfigDict) else read(path)
         config.lock()
         return config

@@ -25,12 +25,12 @@ def main():
     """What the program does, its flags being read."""
     found = sample_files.read(_SAMPLES.value) if _SAMPLES.value else None
     stage = _SAMPLING.load()
-    asked = (_LIKELIHOOD.value or "", _PROBE.value, _NOISES.value)
-    evaluation.check(stage, *asked[:2])
+    requested = (_LIKELIHOOD.value or "", _PROBE.value, _NOISES.value)
+    evaluation.check(stage, *requested[:2])
     holes = _SAMPLING.fill_holes(stage) if _HOLES.value else {}
     drawn = None if holes else _SAMPLING.samples(stage, found)
     if jax.process_index() == 0:
-        result = holes | evaluation.evaluate(stage, _SAMPLING.workdir, drawn, 0, *asked)
+        result = holes | evaluation.evaluate(stage, _SAMPLING.workdir, drawn, 0, *requested)
         print(evaluation.format_result(result))
         report.write_report(_SAMPLING.workdir / "evaluation.json", result)
 

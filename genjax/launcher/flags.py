@@ -47,7 +47,7 @@ def define_number(name: str, default: float | int | None, usage: str, within: Ra
 
 def define_numbers(name: str, default: list[float], usage: str, within: Range) -> flags.FlagHolder:
     """Numbers of a range: a flag that may be there several times."""
-    serializer = flags.ArgumentSerializer()
+    serializer: flags.ArgumentSerializer = flags.ArgumentSerializer()
     return flags.DEFINE_multi(_Checked(within.parse), serializer, name, default, f"{usage} ({within})")
 
 

@@ -39,7 +39,9 @@ class Override(NamedTuple):
 
 def split(words: Sequence[str]) -> tuple[list[str], list[Override]]:
     """A command line without its overrides, and these."""
-    rest, found, number = [], [], 0
+    rest: list[str] = []
+    found: list[Override] = []
+    number = 0
     while number < len(words):
         word = words[number]
         number += 1

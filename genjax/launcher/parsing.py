@@ -1,9 +1,10 @@
-"""A command line read, with all that can be wrong with it told in one line."""
+"""A command line read, with one line for whatever is wrong with it."""
 
 import difflib
 import re
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from absl import flags
 
@@ -15,7 +16,7 @@ _MISSING = r"flag (--\w+)=None: Flag --\w+ must have a value other than None\."
 def parse(argv: Sequence[str]) -> list[str]:
     """The words of a command line that are no flags; the flags are in absl's `FLAGS`, `--config.FIELD` in its config.
 
-    Whatever a person typed wrong is told in one line, and the program ends.
+    Whatever a person typed wrong is named in one line, and the program ends.
     """
     found = flags.FLAGS
     try:
@@ -29,7 +30,7 @@ def parse(argv: Sequence[str]) -> list[str]:
         fail(_clear(error))
 
 
-def fail(error: Exception | str, code: int = 1) -> None:
+def fail(error: Exception | str, code: int = 1) -> NoReturn:
     """Tell what is wrong in one line, and end the program."""
     text = " ".join(str(error).split())
     print(f"error: {text}", file=sys.stderr, flush=True)

@@ -6,10 +6,11 @@ from absl import flags
 
 from genjax import stages
 from genjax.core.ranges import COUNT, Range
-from genjax.families.base import ImageSampler
-from genjax.families.base_options import OPTIONS
+from genjax.families.interfaces import generates
+from genjax.families.options import OPTIONS
 from genjax.launcher.flags import define_number, define_path, define_seed, define_stages, given, refuse
-from genjax.pipelines import evaluation, filling, folders, images, prompts, requests, reranking, sample_files
+from genjax.pipelines import evaluation, filling, folders, prompts, requests, reranking, sample_files
+from genjax.pipelines import sampling as sampling_lib
 from genjax.pipelines.guides import registry as guides
 from genjax.pipelines.requests import EDITS, SampleRequest
 from genjax.training import places, workdir
@@ -111,13 +112,13 @@ class SamplingFlags:
                 raise ValueError(f"--{error}") from error
             return requests.prepare(folders.load(self.workdir), request)
 
-    def draw(self, stage: stages.Stage) -> images.Drawn:
+    def draw(self, stage: stages.Stage) -> sampling_lib.Drawn:
         """The images that were requested.
 
         Raises:
             ValueError: for an edit that needs a class or a prompt and has none, or flags that don't go together.
         """
-        request, reads = self.request(), getattr(stage.family.interface, "text_length", 0)
+        request, reads = self.request(), stage.family.interface.text_length
         if request.split and (request.edit or not reads):
             whose = "edits" if request.edit else "a model that reads no text"
             raise ValueError(f"--prompts_split names whose captions are drawn: {whose} can't use it; leave it out")
@@ -125,7 +126,7 @@ class SamplingFlags:
             refuse("this model reads no text", "samples_per_prompt")
         return requests.draw(stage, request)
 
-    def samples(self, stage: stages.Stage, found: images.Drawn | None) -> images.Drawn | None:
+    def samples(self, stage: stages.Stage, found: sampling_lib.Drawn | None) -> sampling_lib.Drawn | None:
         """Those that were found in a file, or new ones where there are none; None of a family that draws none.
 
         Args:
@@ -143,7 +144,7 @@ class SamplingFlags:
             refuse("--samples names images that are there already", *kept)
             sample_files.check(found, stage.spec)
             return found
-        if isinstance(stage.family.interface, ImageSampler):
+        if generates(stage.family.interface):
             return self.draw(stage)
         refuse(f"a run of the family {stage.config.family!r} draws no images", *kept)
         return None
@@ -159,7 +160,7 @@ class SamplingFlags:
         request = self.request()
         return {"holes": filling.measure(stage, request.count, request.options, request.seed)}
 
-    def reconstruct(self, stage: stages.Stage) -> images.Drawn:
+    def reconstruct(self, stage: stages.Stage) -> sampling_lib.Drawn:
         """As many held-out images as were requested, or all there are, each with its reconstruction.
 
         Raises:
@@ -170,7 +171,7 @@ class SamplingFlags:
             *("label", *PROMPTS, *OPTIONS, *EDITS, *CHOICES, "guide", "trajectory"),
         )
         count, seed = self._num_samples.value, self._seed.value
-        return images.pairs(stage, evaluation.held_out_images(stage)[:count], seed)
+        return sampling_lib.pairs(stage, evaluation.held_out_images(stage)[:count], seed)
 
     def columns(self, stage: stages.Stage) -> int | None:
         """Columns of a grid: one a class where all classes are drawn."""

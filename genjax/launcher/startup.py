@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import jax
 from absl import app, flags, logging
@@ -47,7 +48,7 @@ def define_config():
 
 
 def run(main: Callable[[], None]) -> None:
-    """Parse the flags, set jax up, call `main`, and end the program with its errors told in one line.
+    """Parse the flags, set jax up, call `main`, and end the program with its errors in one line each.
 
     `--help` shows the docstring of main's module, and all flags of genjax.
     """
@@ -73,7 +74,7 @@ def _call(main: Callable[[], None], argv: Sequence[str]) -> None:
     except Interrupted as stop:
         if stop.at_once:  # threads that write a checkpoint would be waited for
             print("error: stopped at once; the last whole checkpoint is kept", file=sys.stderr, flush=True)
-            os._exit(stop.code)
+            os._exit(int(stop.code))
         raise
     except Exception as error:
         if _TRACEBACK.value:
@@ -130,3 +131,10 @@ def _start_devices() -> None:
         jax.devices()
     except RuntimeError as error:
         raise ValueError(f"jax can't start: {error}") from error
+
+
+def _fail(error: Exception | str, code: int = 1) -> NoReturn:
+    """Tell what is wrong in one line, and end the program."""
+    text = " ".join(str(error).split())
+    print(f"error: {text}", file=sys.stderr, flush=True)
+    sys.exit(code)

@@ -122,7 +122,7 @@ def correct(
         loss: gives the boundary.
         real_logits, fake_logits: what the discriminator says.
     """
-    boundary = loss.boundary
+    boundary: Array | float | None = loss.boundary
     if boundary is None:
         boundary = 0.5 * (jnp.mean(real_logits) + jnp.mean(fake_logits))
     return (real_logits > boundary).astype(jnp.float32), (fake_logits <= boundary).astype(jnp.float32)

@@ -23,14 +23,14 @@ def mode_coverage(
     """1 of each real example that is covered by generated ones, else 0 (arXiv:2002.09797).
 
     Args:
-        real: pictures, or anything whose Euclidean distance means something.
+        real: images, or anything whose Euclidean distance means something.
         fake: generated ones, best as many.
         k: which neighbour sets the radius; the paper's 5. Of fewer examples, the farthest neighbour.
         present: which examples there are, real ones and, of as many, generated ones; None = all. What is returned for
             the others means nothing.
     """
     among, fakes = _squared_distances(real, real), _squared_distances(real, fake)
-    count = real.shape[0]
+    count: Array | int = real.shape[0]
     if present is not None:
         among, fakes = (jnp.where(present, distances, jnp.inf) for distances in (among, fakes))
         count = jnp.sum(present)

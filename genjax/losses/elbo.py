@@ -79,6 +79,11 @@ def gaussian_log_likelihood(x: Data, mean: Data, log_scale: Data | Float[Array, 
     return sum_flat(-0.5 * jnp.square((x - mean) * jnp.exp(-log_scale)) - log_scale - 0.5 * LOG_2PI)
 
 
+def standard_normal_log_prob(z: Data) -> PerExample:
+    """log N(z; 0, I) in nats, summed; a density."""
+    return sum_flat(-0.5 * (jnp.square(z) + LOG_2PI))
+
+
 def bernoulli_log_likelihood(x: Data, logits: Data) -> PerExample:
     """log Bernoulli(x; sigmoid(logits)) in nats, summed, for x in {0, 1}."""
     return sum_flat(x * logits - jax.nn.softplus(logits))
@@ -132,7 +137,7 @@ def logit_laplace_pixels(images: Data) -> Data:
 
 
 def logit_laplace_images(mu: Data) -> Data:
-    """The picture in [-1, 1] of a location: the inverse of `logit_laplace_pixels` at sigmoid(mu), clipped."""
+    """The image in [-1, 1] of a location: the inverse of `logit_laplace_pixels` at sigmoid(mu), clipped."""
     pixels = (jax.nn.sigmoid(mu) - LOGIT_LAPLACE_EPS) / (1 - 2 * LOGIT_LAPLACE_EPS)
     return 2 * jnp.clip(pixels, 0, 1) - 1
 

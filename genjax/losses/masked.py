@@ -1,4 +1,4 @@
-"""Masked prediction: which patches of a picture are hidden, and the loss at them alone (BEiT, arXiv:2106.08254).
+"""Masked prediction: which patches of an image are hidden, and the loss at them alone (BEiT, arXiv:2106.08254).
 
 **Blockwise masking** (algorithm 1, as released). Blocks are hidden one after the other, each with
 
@@ -51,7 +51,7 @@ def blockwise_mask(
     """Which patches are hidden: true at about `num_masked`, never more.
 
     Args:
-        key: of this picture.
+        key: of this image.
         grid: rows and columns of patches.
         num_masked: the most that are hidden.
         min_block: area of the smallest block, in patches.

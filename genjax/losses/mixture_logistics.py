@@ -11,7 +11,7 @@ Channels of RGB share the component, and their means are linear in the channels 
 
 **Parameters of a pixel**, in the order of OpenAI's code: K logits of pi; then for each channel K means, K log-scales
 (>= -7) and, of RGB only, K raw coefficients, tanh of which are c0 (at red's place), c1 (green's), c2 (blue's). That is
-3 K of a grey picture and 10 K of RGB.
+3 K of a grey image and 10 K of RGB.
 
 **Exactness.** The difference of sigmoids is taken as a product, none of whose factors cancels:
 
@@ -43,7 +43,7 @@ class Mixture(NamedTuple):
         log_weights: log pi, normalised, [b, h, w, k].
         means: of each channel, before what the channels before add, [b, h, w, c, k].
         log_scales: log s, at least -7, [b, h, w, c, k].
-        coefficients: c0, c1, c2 in (-1, 1), [b, h, w, 3, k]; none of grey pictures, [b, h, w, 0, k].
+        coefficients: c0, c1, c2 in (-1, 1), [b, h, w, 3, k]; none of grey images, [b, h, w, 0, k].
     """
 
     log_weights: Float[Array, "b h w k"]
@@ -56,11 +56,11 @@ def num_params(channels: int, num_components: int) -> int:
     """Raw parameters of a pixel.
 
     Raises:
-        ValueError: for pictures that are neither grey nor RGB.
+        ValueError: for images that are neither grey nor RGB.
     """
     if channels not in PARAMS_PER_COMPONENT:
         raise ValueError(
-            f"a mixture of logistics is for 1 or 3 channels, and the pictures have {channels}; set config.data.channels"
+            f"a mixture of logistics is for 1 or 3 channels, and the images have {channels}; set config.data.channels"
         )
     return PARAMS_PER_COMPONENT[channels] * num_components
 
@@ -80,11 +80,11 @@ def unpack(raw: Raw, channels: int) -> Mixture:
 
 
 def log_prob(raw: Raw, x: Image) -> PerExample:
-    """log P(x) of whole pictures in nats, given each pixel's parameters.
+    """log P(x) of whole images in nats, given each pixel's parameters.
 
     Args:
         raw: parameters, computed from the pixels before each.
-        x: pictures in [-1, 1], on the 256 levels.
+        x: images in [-1, 1], on the 256 levels.
     """
     mixture = unpack(raw, x.shape[-1])
     x = x.astype(mixture.means.dtype)[..., None]
@@ -114,7 +114,7 @@ def _means_given(mixture: Mixture, x: Array) -> Array:
 
 
 def sample(raw: Raw, channels: int, keys: Key) -> Image:
-    """Pictures on the 256 levels, each pixel drawn by its own parameters.
+    """Images on the 256 levels, each pixel drawn by its own parameters.
 
     Args:
         raw: parameters.

@@ -29,7 +29,7 @@ def orthogonal(params: Params, excluded: str = "^$") -> Float[Array, ""]:
 
     Args:
         params: any tree.
-        excluded: weights whose path `a/b/c` this regex finds are left out.
+        excluded: weights whose path `a/b/c` this regex finds are excluded.
     """
     leaves = jax.tree_util.tree_leaves_with_path(params)
     kept = (leaf for path, leaf in leaves if leaf.ndim > 1 and not re.search(excluded, path_name(path)))

@@ -1,4 +1,4 @@
-"""Distances by which a picture is pulled towards another: of its blurred pixels, its style, its features, its meaning.
+"""Distances by which an image is guided towards another: of its blurred pixels, its style, its features, its meaning.
 
 All are energies [b] of a batch of images in [-1, 1], less is better, and differentiable.
 
@@ -10,7 +10,7 @@ Features may be those of any network. One layer of random filters of several siz
 (Ustyuzhaninov et al., arXiv:1606.00021), so no trained network is needed for it.
 
 CLIP guidance (the Crowson line) compares unit embeddings by the squared angle between them, of many random cutouts, and
-keeps pictures smooth and within range.
+keeps images smooth and within range.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ def style_energy(features: Sequence[Array], targets: Sequence[Array]) -> PerExam
 
     Args:
         features: feature maps [b, h, w, c] of each layer.
-        targets: Gram matrices of each layer, of one picture [1, c, c] or of each.
+        targets: Gram matrices of each layer, of one image [1, c, c] or of each.
     """
     layers = [jnp.mean((gram(maps) - target) ** 2, axis=(1, 2)) for maps, target in zip(features, targets, strict=True)]
     return jnp.mean(jnp.stack(layers), axis=0)

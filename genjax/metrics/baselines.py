@@ -5,9 +5,9 @@ their leading principal axes (all of them up to `MAX_AXES`: a mere rotation for 
 scikit-learn fits a full-covariance mixture to each class; samples are mapped back to pixels, clipped and
 rounded to the uint8 grid.
 
-`REGULARIZATION` is added to the variances, in squared [0, 1] pixels: a component of some forty pictures in 64
+`REGULARIZATION` is added to the variances, in squared [0, 1] pixels: a component of some forty images in 64
 dimensions would be degenerate without. It is small to keep the rival strong: on the digits its Fréchet
-distance is 2.3, 2.4, 2.9 and 3.8 times that of real pictures at 1e-5, 1e-4, 1e-3 and 3e-3.
+distance is 2.3, 2.4, 2.9 and 3.8 times that of real images at 1e-5, 1e-4, 1e-3 and 3e-3.
 """
 
 from typing import NamedTuple
@@ -45,16 +45,16 @@ def fit_gaussian_mixtures(
     regularization: float = REGULARIZATION,
     seed: int = 0,
 ) -> ClassMixtures:
-    """Fit a mixture to the pictures of each class by expectation maximisation (scikit-learn, k-means start).
+    """Fit a mixture to the images of each class by expectation maximisation (scikit-learn, k-means start).
 
     Args:
         images, labels: the training split.
-        num_components: Gaussians a class, fewer where a class has fewer pictures.
+        num_components: Gaussians a class, fewer where a class has fewer images.
         regularization: added to the variances, in squared [0, 1] pixels.
         seed: of the k-means start.
 
     Raises:
-        ValueError: for a class with a single picture.
+        ValueError: for a class with a single image.
     """
     from sklearn.decomposition import PCA
     from sklearn.mixture import GaussianMixture
@@ -66,7 +66,7 @@ def fit_gaussian_mixtures(
     for label in np.unique(labels):
         points = coordinates[labels == label]
         if len(points) < 2:
-            raise ValueError(f"class {label} has {len(points)} picture: a Gaussian needs at least 2")
+            raise ValueError(f"class {label} has {len(points)} image: a Gaussian needs at least 2")
         fitted = GaussianMixture(
             min(num_components, len(points)), reg_covar=regularization, random_state=seed
         ).fit(points)
@@ -78,10 +78,10 @@ def fit_gaussian_mixtures(
 def sample_gaussian_mixtures(
     mixtures: ClassMixtures, labels: Int[np.ndarray, " n"], seed: int = 0
 ) -> ImageUint8:
-    """One picture for each label, clipped to [0, 1] and rounded to uint8.
+    """One image for each label, clipped to [0, 1] and rounded to uint8.
 
     Raises:
-        ValueError: for a label that no picture of the fit had.
+        ValueError: for a label that no image of the fit had.
     """
     unknown = sorted(set(labels.tolist()) - set(mixtures.mixtures))
     if unknown:

@@ -1,4 +1,4 @@
-"""CLIP score: how near pictures are to the texts that they were asked for by (arXiv:2104.08718).
+"""CLIP score: how near images are to the texts that they were requested by (arXiv:2104.08718).
 
     score = w max(cos(z_i, z_t), 0)
 
@@ -16,6 +16,6 @@ WEIGHT = 2.5
 def clip_score(
     images: Float[np.ndarray, "n d"], texts: Float[np.ndarray, "n d"], weight: int | float = WEIGHT
 ) -> Float[np.ndarray, " n"]:
-    """The score of each picture with its text, in [0, weight]; the embeddings needn't be of length 1."""
+    """The score of each image with its text, in [0, weight]; the embeddings needn't be of length 1."""
     lengths = np.linalg.norm(images, axis=1) * np.linalg.norm(texts, axis=1)
     return weight * np.maximum((images * texts).sum(axis=1) / np.maximum(lengths, 1e-12), 0.0)

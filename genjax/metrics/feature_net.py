@@ -1,25 +1,25 @@
-"""A small classifier of our own: features and class probabilities for judging samples of small pictures.
+"""A small classifier of our own: features and class probabilities for judging samples of low-resolution images.
 
 Inception's features say little about 8x8 digits and can't be had without a download. A classifier trained on
 the dataset's own training split for a second or two gives 64 features at its last hidden layer, in which
 Fréchet distance, precision and recall are taken, and class probabilities, by which samples are read.
 
-The network. Pictures up to 16 pixels: one hidden layer of 256, then the 64 features, ReLU after each. Larger
+The network. Images up to 16 pixels: one hidden layer of 256, then the 64 features, ReLU after each. Larger
 ones first go through 3x3 convolutions of stride 2 with 32, 64, 128, ... (at most 256) channels until at most
 4 pixels remain a side. Adam with decoupled weight decay and a cosine schedule, all steps in one jitted
 `lax.scan`.
 
 Why so plain. On the digits, label smoothing, dropout and layer norm raise the accuracy by up to one per cent,
-but pull the classes together, and the features then tell a sample's defects less well: the ratio of a
-Gaussian mixture's distance to that of real pictures falls from 2.9 to 2.1, or 1.2 with layer norm. Gaussian
+but bring the classes together, and the features then tell a sample's defects less well: the ratio of a
+Gaussian mixture's distance to that of real images falls from 2.9 to 2.1, or 1.2 with layer norm. Gaussian
 noise on the input gives some of the accuracy and keeps the ratio. For one set of samples that ratio spreads
 by 5 % over seeds of the net; distances are comparable under one net only, and the hash of its weights goes
 into every receipt.
 
-Features are divided by one number, the root of their mean variance over the training pictures, so that
+Features are divided by one number, the root of their mean variance over the training images, so that
 distances are in units in which a real feature has variance 1 on average, whatever the seed and the dataset.
 
-Labels are needed: for pictures without labels there is nothing here to train.
+Labels are needed: for images without labels there is nothing here to train.
 """
 
 import hashlib
@@ -46,9 +46,9 @@ BATCH_SIZE = 128
 LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 1e-2
 INPUT_NOISE = 0.3
-"""Standard deviation of the noise on training pictures, in units of [-1, 1] pixels."""
+"""Standard deviation of the noise on training images, in units of [-1, 1] pixels."""
 READ_BATCH = 512
-"""Pictures read at once: the last batch is padded, so that one compilation serves every count."""
+"""Images read at once: the last batch is padded, so that one compilation serves every count."""
 
 
 def windows(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 9*c"]:
@@ -71,6 +71,7 @@ class Classifier(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> tuple[Float[Array, "b d"], Float[Array, "b k"]]:
+        """(features, logits) of images."""
         if max(x.shape[1:3]) > 16:
             channels = 32
             while max(x.shape[1:3]) > 4:
@@ -86,10 +87,10 @@ class FeatureNet(NamedTuple):
 
     Attributes:
         params: of `Classifier`.
-        scale: root of the mean variance of the raw features over the training pictures.
-        image_shape: (height, width, channels) of the pictures it reads.
+        scale: root of the mean variance of the raw features over the training images.
+        image_shape: (height, width, channels) of the images it reads.
         num_classes: classes it tells apart.
-        record: how it was trained (seed, steps, number of pictures, their hash), for receipts.
+        record: how it was trained (seed, steps, number of images, their hash), for receipts.
     """
 
     params: Params
@@ -100,7 +101,7 @@ class FeatureNet(NamedTuple):
 
 
 class Readings(NamedTuple):
-    """What a net reads from pictures: scaled features [n, 64] and class probabilities [n, k], float32."""
+    """What a net reads from images: scaled features [n, 64] and class probabilities [n, k], float32."""
 
     features: Float[np.ndarray, "n d"]
     probabilities: Float[np.ndarray, "n k"]
@@ -113,7 +114,7 @@ def train_feature_net(
     seed: int = 0,
     num_steps: int | None = None,
 ) -> FeatureNet:
-    """Train a classifier on labelled pictures; the same seed on the same machine gives the same weights.
+    """Train a classifier on labelled images; the same seed on the same machine gives the same weights.
 
     Args:
         images: the training split, uint8.
@@ -127,13 +128,13 @@ def train_feature_net(
     """
     if labels is None:
         raise ValueError(
-            "the feature net is a classifier and this dataset has no labels: give labelled pictures, or skip "
+            "the feature net is a classifier and this dataset has no labels: give labelled images, or skip "
             "the evaluation in its features"
         )
     num_classes = int(labels.max()) + 1 if num_classes is None else num_classes
     if len(images) != len(labels) or labels.min() < 0 or labels.max() >= num_classes:
         raise ValueError(
-            f"{len(images)} pictures need as many labels in 0..{num_classes - 1}, not {len(labels)} labels "
+            f"{len(images)} images need as many labels in 0..{num_classes - 1}, not {len(labels)} labels "
             f"in {labels.min()}..{labels.max()}"
         )
     num_steps = max(600, 10 * math.ceil(len(images) / BATCH_SIZE)) if num_steps is None else num_steps
@@ -182,14 +183,14 @@ def _read(params, scale, images, num_classes: int):
 
 
 def read(net: FeatureNet, images: ImageUint8 | UInt8[Array, "n h w c"]) -> Readings:
-    """Features and class probabilities of pictures, in batches of bounded memory.
+    """Features and class probabilities of images, in batches of bounded memory.
 
     Raises:
-        ValueError: if the pictures have another shape than those the net was trained on.
+        ValueError: if the images have another shape than those the net was trained on.
     """
     images = np.asarray(images)
     if images.shape[1:] != tuple(net.image_shape):
-        raise ValueError(f"this net reads pictures of shape {net.image_shape}, not {images.shape[1:]}")
+        raise ValueError(f"this net reads images of shape {net.image_shape}, not {images.shape[1:]}")
     parts = []
     for start in range(0, len(images), READ_BATCH):
         batch = images[start : start + READ_BATCH]
@@ -200,7 +201,7 @@ def read(net: FeatureNet, images: ImageUint8 | UInt8[Array, "n h w c"]) -> Readi
 
 
 def accuracy(net: FeatureNet, images: ImageUint8, labels: Int[np.ndarray, " n"]) -> float:
-    """Share of pictures whose most probable class is their label."""
+    """Share of images whose most probable class is their label."""
     return float((read(net, images).probabilities.argmax(axis=1) == labels).mean())
 
 
@@ -215,7 +216,7 @@ def weights_hash(net: FeatureNet) -> str:
 
 
 def data_hash(images: ImageUint8, labels: Int[np.ndarray, " n"]) -> str:
-    """SHA-256 of pictures and labels, to tell whether a saved net belongs to them."""
+    """SHA-256 of images and labels, to tell whether a saved net belongs to them."""
     digest = hashlib.sha256(str(images.shape).encode())
     digest.update(np.ascontiguousarray(images).tobytes())
     digest.update(np.ascontiguousarray(labels, "<i8").tobytes())
@@ -267,7 +268,7 @@ def load_or_train(
     num_classes: int | None = None,
     seed: int = 0,
 ) -> FeatureNet:
-    """The saved net where the folder holds one for these pictures and this seed; else a new one, saved."""
+    """The saved net where the folder holds one for these images and this seed; else a new one, saved."""
     if labels is not None and (Path(directory) / "feature_net.json").exists():
         net = load_feature_net(directory)
         if net.record["data_hash"] == data_hash(images, labels) and net.record["seed"] == seed:

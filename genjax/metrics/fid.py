@@ -36,7 +36,7 @@ class GaussianStatistics(NamedTuple):
         scatter: the sum of the outer products of the centred features, `(count - 1) * covariance`.
     """
 
-    count: int
+    count: int  # type: ignore[assignment]  # tuple.count
     mean: Float[np.ndarray, " d"]
     scatter: Float[np.ndarray, "d d"]
 

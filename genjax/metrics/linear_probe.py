@@ -5,15 +5,15 @@
 W has the prior N(0, 1) (scikit-learn's C = 1), and both are fitted by L-BFGS. Features come from a frozen network,
 so the score is one of the features.
 
-Under noise (`probe_noisy`) every picture, of training and of test, gets noise of its own before anything else,
+Under noise (`probe_noisy`) every image, of training and of test, gets noise of its own before anything else,
 
     x' = x + sigma * eps,    sigma in the units of [-1, 1],
 
 and so does each rival: raw pixels are the features `pixels`. The classifier is thus fitted to features of noisy
-pictures and asked for the classes of other noisy pictures: the score tells what is left of the class in the
-features, not whether noise moves them out of the range that the classifier has seen. That is asked by `fit_clean`: a
-classifier fitted to clean pictures meets noisy ones. One seed gives all rivals the same noise, so that they can be
-compared in pairs.
+images and requested the classes of other noisy images: the score tells what is left of the class in the
+features, not whether noise moves them out of the range that the classifier has seen. That is requested by
+`fit_clean`: a classifier fitted to clean images meets noisy ones. One seed gives all rivals the same noise, so that
+they can be compared in pairs.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from genjax.typing import Float, ImageUint8, Int, UInt8
 MAX_ITERATIONS = 1000
 
 Features = Callable[[Float[np.ndarray, "n h w c"]], Float[np.ndarray, "n d"]]
-"""Pictures in [-1, 1], and beyond where there is noise -> features."""
+"""Images in [-1, 1], and beyond where there is noise -> features."""
 
 
 def probe(
@@ -65,14 +65,14 @@ def probe_noisy(
     seed: int = 0,
     fit_clean: bool = False,
 ) -> float:
-    """`probe` of the features of pictures under Gaussian noise; see the module.
+    """`probe` of the features of images under Gaussian noise; see the module.
 
     Args:
-        features: called on all pictures of a split at once, float32.
-        train, test: (pictures, labels) of the splits.
-        sigma: standard deviation of the noise, in the units of [-1, 1]; 0 for clean pictures.
+        features: called on all images of a split at once, float32.
+        train, test: (images, labels) of the splits.
+        sigma: standard deviation of the noise, in the units of [-1, 1]; 0 for clean images.
         seed: of the noise.
-        fit_clean: leave the training pictures without noise, so that only the test pictures have it.
+        fit_clean: leave the training images without noise, so that only the test images have it.
     """
     rng = np.random.default_rng(seed)
     values = []

@@ -1,11 +1,11 @@
-"""Novelty: are samples as far from the training pictures as unseen real pictures are?
+"""Novelty: are samples as far from the training images as unseen real images are?
 
-    novelty = median over samples of the distance to the nearest training picture
-            / median over held-out pictures of the distance to the nearest training picture
+    novelty = median over samples of the distance to the nearest training image
+            / median over held-out images of the distance to the nearest training image
 
 1 means as new as real data, 0 that at least half the samples are copies. Well above 1 they are off the data:
 noise is novel too, so read it beside precision. The distance is Euclidean on pixels, which any model is
-judged by alike; it sees exact and nearly exact copies, not a memorised picture that was shifted.
+measured by alike; it sees exact and nearly exact copies, not a memorised image that was shifted.
 """
 
 import numpy as np
@@ -20,19 +20,19 @@ def novelty(
     held_out: UInt8[np.ndarray, "r h w c"],
     chunk: int = CHUNK,
 ) -> float:
-    """Median distance of samples to their nearest training picture over that of held-out pictures.
+    """Median distance of samples to their nearest training image over that of held-out images.
 
     Args:
-        samples, train, held_out: uint8 pictures of one shape.
+        samples, train, held_out: uint8 images of one shape.
         chunk: rows of the distance matrix held at once.
 
     Raises:
-        ValueError: if more than half the held-out pictures are copies of training pictures.
+        ValueError: if more than half the held-out images are copies of training images.
     """
     flat = [np.asarray(images, np.float64).reshape(len(images), -1) for images in (samples, train, held_out)]
     scale = np.median(nearest_distances(flat[2], flat[1], chunk))
     if scale == 0:
         raise ValueError(
-            "over half the held-out pictures are copies of training pictures: split the data anew"
+            "over half the held-out images are copies of training images: split the data anew"
         )
     return float(np.median(nearest_distances(flat[0], flat[1], chunk)) / scale)

@@ -1,32 +1,32 @@
-"""Samples beside real pictures and a classical rival, against one reference, with a receipt.
+"""Samples beside real images and a classical rival, against one reference, with a receipt.
 
-Three rows, each a set of pictures judged against all the held-out test pictures:
+Three rows, each a set of images compared with all the held-out test images:
 
     samples            what the model made
-    real_train         training pictures: the floor, what real pictures reach at this count
+    real_train         training images: the floor, what real images reach at this count
     gaussian_mixture   a Gaussian mixture a class, fitted to the training pixels: the classical rival
 
 Policy of the counts. Fréchet distance falls, and the k-nearest-neighbour balls shrink, as a set grows; and in
 features that separate the classes a set with the wrong share of a class is far off. So
 
 - the reference is the same for all rows: the whole test split, whose own finite size biases all rows alike;
-- all rows have one count, `n = min(number of samples, number of training pictures)`; larger sets give a
+- all rows have one count, `n = min(number of samples, number of training images)`; larger sets give a
   seeded subset without replacement, and the mixture draws exactly n. The floor's Fréchet distance, which
   divides the others, is the mean over ten such subsets;
-- the rows are drawn as the samples were. Samples with labels have the shares that were asked for, without
-  chance: subsets are then stratified (each class keeps its share of its own set), and the mixture is asked
+- the rows are drawn as the samples were. Samples with labels have the shares that were requested, without
+  chance: subsets are then stratified (each class keeps its share of its own set), and the mixture is requested
   for the very labels of the samples. Samples without labels have classes by chance, and so have the subset of
-  the training pictures and the mixture's labels. A floor drawn by chance would flatter conditional models, a
-  stratified one would wrong unconditional ones: on the digits 1000 training pictures by chance are 0.25 +-
+  the training images and the mixture's labels. A floor drawn by chance would flatter conditional models, a
+  stratified one would wrong unconditional ones: on the digits 1000 training images by chance are 0.25 +-
   0.03 from the test split, stratified 0.23 +- 0.01.
 
 `frechet_ratio` divides by the floor at this count and is what to compare; the bare distance holds for one
-feature net, one count and one reference. Training pictures lie in the feature net's training set, which moves
-the floor by about 1 % only (on halves of the digits, seen against unseen pictures, ten nets): input noise
+feature net, one count and one reference. Training images lie in the feature net's training set, which moves
+the floor by about 1 % only (on halves of the digits, seen against unseen images, ten nets): input noise
 keeps the net from learning them by heart. Their novelty is 0 by definition: they are copies.
 
 Columns: `frechet`, `frechet_ratio`, `precision`, `recall` (k = 3), `density`, `coverage`, `class_accuracy`
-(share read as the label that was asked for; null without labels), `novelty`, `class_shares` (share of each
+(share read as the label that was requested; null without labels), `novelty`, `class_shares` (share of each
 class as read by the net).
 """
 
@@ -55,13 +55,13 @@ from genjax.typing import Int, UInt8
 
 NEIGHBOURS = 3
 FLOOR_DRAWS = 10
-"""Subsets of the training pictures over which the floor's Fréchet distance is averaged."""
+"""Subsets of the training images over which the floor's Fréchet distance is averaged."""
 COPIES = "over half the held-out images are copies of training images: split the data anew"
 LIBRARIES = ("jax", "flax", "optax", "numpy", "scipy", "scikit-learn")
 
 
-class Pictures(NamedTuple):
-    """Pictures and, where known, the class of each."""
+class ImageSet(NamedTuple):
+    """Images and, where known, the class of each."""
 
     images: UInt8[np.ndarray, "n h w c"]
     labels: Int[np.ndarray, " n"] | None
@@ -69,24 +69,24 @@ class Pictures(NamedTuple):
 
 def evaluate_samples(
     images: UInt8[np.ndarray, "n h w c"],
-    labels: Int[np.ndarray, " asked"] | None,
+    labels: Int[np.ndarray, " requested"] | None,
     train: tuple[UInt8[np.ndarray, "m h w c"], Int[np.ndarray, " m"]],
     test: tuple[UInt8[np.ndarray, "r h w c"], Int[np.ndarray, " r"]],
     feature_net: FeatureNet,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Judge samples in the feature net's features; see the module's head for rows, columns and counts.
+    """Measure samples in the feature net's features; see the module's head for rows, columns and counts.
 
     Args:
         images: samples, uint8.
-        labels: the class that each was asked to be, or None.
+        labels: the class that each was requested to be, or None.
         train: the training split and its labels.
         test: the held-out split and its labels: the reference.
         feature_net: trained on the training split.
         seed: of the subsets and the mixture.
 
     Returns:
-        `{"rows": {row: {column: value}}, "receipt": {...}, "left_out": {row or column: why}, "notes": [...]}`, ready
+        `{"rows": {row: {column: value}}, "receipt": {...}, "omitted": {row or column: why}, "notes": [...]}`, ready
         for `write_report`. A mixture that can't be fitted has no row, a novelty without a scale is None.
 
     Raises:
@@ -101,20 +101,20 @@ def evaluate_samples(
     strata = (None, None) if labels is None else (labels, train[1])
     samples = _pick(images, labels, _subset(len(images), count, strata[0], rng))
     draws = [_subset(len(train[0]), count, strata[1], rng) for _ in range(FLOOR_DRAWS)]
-    asked = rng.choice(train[1], count) if samples.labels is None else samples.labels
-    sets, left_out = {"samples": samples, "real_train": _pick(*train, draws[0])}, {}
+    requested = rng.choice(train[1], count) if samples.labels is None else samples.labels
+    sets, omitted = {"samples": samples, "real_train": _pick(*train, draws[0])}, {}
     try:
-        mixture = sample_gaussian_mixtures(fit_gaussian_mixtures(*train, seed=seed), asked, seed)
-        sets["gaussian_mixture"] = Pictures(mixture, asked)
+        mixture = sample_gaussian_mixtures(fit_gaussian_mixtures(*train, seed=seed), requested, seed)
+        sets["gaussian_mixture"] = ImageSet(mixture, requested)
     except ValueError as error:
-        left_out["gaussian_mixture"] = str(error)
+        omitted["gaussian_mixture"] = str(error)
     reference = read(feature_net, test[0])
     rows = {
-        name: {"count": count} | _row(pictures, reference, train[0], test[0], feature_net)
-        for name, pictures in sets.items()
+        name: {"count": count} | _row(image_set, reference, train[0], test[0], feature_net)
+        for name, image_set in sets.items()
     }
     if rows["samples"]["novelty"] is None:
-        left_out["novelty"] = COPIES
+        omitted["novelty"] = COPIES
     real = read(feature_net, train[0]).features
     floor = float(np.mean([frechet_from_features(real[draw], reference.features) for draw in draws]))
     rows["real_train"]["frechet"] = floor
@@ -124,7 +124,7 @@ def evaluate_samples(
     return {
         "rows": rows,
         "receipt": _receipt(feature_net, test, counts, labels is not None, seed),
-        "left_out": left_out,
+        "omitted": omitted,
         "notes": notes(count, len(test[0])),
     }
 
@@ -158,21 +158,21 @@ def _subset(total: int, count: int, strata, rng: np.random.Generator) -> Int[np.
     return np.sort(order[:count])
 
 
-def _pick(images, labels, chosen: Int[np.ndarray, " n"]) -> Pictures:
-    """The chosen pictures with their labels."""
-    return Pictures(images[chosen], None if labels is None else np.asarray(labels)[chosen])
+def _pick(images, labels, chosen: Int[np.ndarray, " n"]) -> ImageSet:
+    """The chosen images with their labels."""
+    return ImageSet(images[chosen], None if labels is None else np.asarray(labels)[chosen])
 
 
-def _row(pictures: Pictures, reference: Readings, train, test, net: FeatureNet) -> dict:
+def _row(image_set: ImageSet, reference: Readings, train, test, net: FeatureNet) -> dict:
     """All columns of one row but the ratio."""
-    readings = read(net, pictures.images)
+    readings = read(net, image_set.images)
     classes = readings.probabilities.argmax(axis=1)
     neighbours = precision_recall(reference.features, readings.features, NEIGHBOURS)
     return {
         "frechet": frechet_from_features(readings.features, reference.features),
         **neighbours._asdict(),
-        "class_accuracy": None if pictures.labels is None else float((classes == pictures.labels).mean()),
-        "novelty": _novelty(pictures.images, train, test),
+        "class_accuracy": None if image_set.labels is None else float((classes == image_set.labels).mean()),
+        "novelty": _novelty(image_set.images, train, test),
         "class_shares": (np.bincount(classes, minlength=net.num_classes) / len(classes)).tolist(),
     }
 
@@ -229,7 +229,7 @@ def format_table(report: Mapping[str, Any]) -> str:
     receipt = report["receipt"]
     counts, net = receipt["counts"], receipt["feature_net"]
     lines.append(
-        f"{counts['each_row']} pictures a row against {counts['test']} test pictures; feature net "
-        f"{net['hash'][:12]} ({net['test_accuracy']:.1%} of test pictures right), seed {receipt['seed']}"
+        f"{counts['each_row']} images a row against {counts['test']} test images; feature net "
+        f"{net['hash'][:12]} ({net['test_accuracy']:.1%} of test images right), seed {receipt['seed']}"
     )
     return "\n".join(lines)

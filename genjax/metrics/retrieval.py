@@ -1,9 +1,9 @@
-"""How well pictures and captions find each other: the right one ranked first among many (recall at 1, zero-shot).
+"""How well images and captions find each other: the right one ranked first among many (recall at 1, zero-shot).
 
-Each picture is given its own caption among `candidates` captions of other words, drawn by chance from those of the
-other pictures, and is right when its own is the nearest; the same the other way round. A tie is no success.
+Each image is given its own caption among `candidates` captions of other words, drawn by chance from those of the
+other images, and is right when its own is the nearest; the same the other way round. A tie is no success.
 
-Different words may say the same, and a caption that says less is true of many pictures: of drawn scenes with one
+Different words may say the same, and a caption that says less is true of many images: of drawn scenes with one
 object, about one question in twenty has another true caption beside the right one, so a perfect reader stays a little
 below 1.
 """
@@ -22,12 +22,12 @@ class Retrieval(NamedTuple):
     """Shares in [0, 1].
 
     Attributes:
-        caption: of pictures whose own caption is the nearest of the candidates.
-        picture: of captions whose own picture is the nearest of as many.
+        caption: of images whose own caption is the nearest of the candidates.
+        image: of captions whose own image is the nearest of as many.
     """
 
     caption: float
-    picture: float
+    image: float
 
 
 def retrieval(

@@ -1,16 +1,16 @@
-"""What a picture of `captioned_shapes` shows, read back by a program: colour, shape, size and place of each object.
+"""What an image of `captioned_shapes` shows, read back by a program: colour, shape, size and place of each object.
 
-Nothing here is learned. A picture is explained by drawing it again (analysis by synthesis): an object whose cover of
+Nothing here is learned. An image is explained by drawing it again (analysis by synthesis): an object whose cover of
 each pixel is m_i(x, y, d) in 0..1 and whose colour is c_i makes
 
-    white - picture = sum_i m_i (white - c_i)
+    white - image = sum_i m_i (white - c_i)
 
 for the shape, centre (x, y) and diameter d of each object i. Where objects are is seen in the smoothed darkness; then,
 object by object and with the others subtracted, x, y and log d are fitted by Gauss-Newton's method for every shape with
 the colour of the palette that leaves the least; the shape with the least sum of squares is what it is.
 
-A picture that was enlarged has soft edges, so everything is drawn as it would look at 64, 32 or 16 pixels and enlarged
-by straight lines to the picture's size; of these the one with the least error is taken.
+An image that was upsampled has soft edges, so everything is drawn as it would look at 64, 32 or 16 pixels and upsampled
+by straight lines to the image's size; of these the one with the least error is taken.
 
 The reader is strict: an object that no shape explains (`MAX_ERROR`), whose colour is between two of the palette, whose
 size is neither small nor large or whose centre is at none of the nine places has None there, which is never right. What
@@ -27,7 +27,7 @@ from genjax.data.builders import scenes
 from genjax.typing import Bool, Float, UInt8
 
 Dark = Float[np.ndarray, "h w 3"]
-"""White minus a picture, in 0..1."""
+"""White minus an image, in 0..1."""
 
 MAX_ERROR = 0.2
 """Largest share of an object's energy that may be left unexplained."""
@@ -57,7 +57,7 @@ _SIZES = np.log(list(scenes.SIZES.values()))
 
 
 class Found(NamedTuple):
-    """An object of a picture.
+    """An object of an image.
 
     Attributes:
         colour, shape, size, place: indices into `scenes.COLOURS`, `SHAPES`, `SIZES` and `PLACES`; None where unclear.
@@ -87,45 +87,45 @@ class _Fit(NamedTuple):
     window: tuple[slice, slice] = (slice(None), slice(None))
 
     def draw(self, size: int) -> Dark:
-        """The object alone in a picture of `size` pixels a side."""
+        """The object alone in an image of `size` pixels a side."""
         canvas = np.zeros((size, size, 3))
         canvas[self.window] = self.cover[..., None] * _PALETTE[self.colour]
         return canvas
 
 
-def read(picture: UInt8[np.ndarray, "h w 3"]) -> tuple[Found, ...]:
-    """The objects of a square picture, from left to right.
+def read(image: UInt8[np.ndarray, "h w 3"]) -> tuple[Found, ...]:
+    """The objects of a square image, from left to right.
 
     Args:
-        picture: RGB, of 16 to 64 pixels a side.
+        image: RGB, of 16 to 64 pixels a side.
 
     Raises:
-        ValueError: for a picture that is neither square nor RGB.
+        ValueError: for an image that is neither square nor RGB.
     """
-    if picture.shape[0] != picture.shape[1] or picture.shape[2:] != (3,):
-        raise ValueError(f"pictures of scenes are square and RGB, not {picture.shape}")
-    dark = (255.0 - picture.astype(np.float64)) / 255.0
+    if image.shape[0] != image.shape[1] or image.shape[2:] != (3,):
+        raise ValueError(f"images of scenes are square and RGB, not {image.shape}")
+    dark = (255.0 - image.astype(np.float64)) / 255.0
     peaks, size = _peaks(dark), len(dark)
     if not peaks:
         return ()
     parts = _parts(dark, peaks)
     strongest = max(range(len(parts)), key=lambda number: np.sum(parts[number] ** 2))
-    grids = [_enlarge(grid, size) for grid in (_FINE, 32, 16) if grid <= max(16, size)]
-    firsts = [_fit(parts[strongest], peaks[strongest], enlarge) for enlarge in grids]
-    enlarge = min(zip(firsts, grids), key=lambda pair: pair[0].left)[1]
-    fits = [_fit(part, peak, enlarge) for part, peak in zip(parts, peaks)]
+    grids = [_upsample(grid, size) for grid in (_FINE, 32, 16) if grid <= max(16, size)]
+    firsts = [_fit(parts[strongest], peaks[strongest], upsample) for upsample in grids]
+    upsample = min(zip(firsts, grids), key=lambda pair: pair[0].left)[1]
+    fits = [_fit(part, peak, upsample) for part, peak in zip(parts, peaks)]
     for _ in range(_ROUNDS - 1 if len(fits) > 1 else 0):
         for number, peak in enumerate(peaks):
             others = sum(fit.draw(size) for other, fit in enumerate(fits) if other != number)
-            fits[number] = _fit(dark - others, peak, enlarge)
+            fits[number] = _fit(dark - others, peak, upsample)
     rest = dark - sum(fit.draw(size) for fit in fits)
-    found = [_judge(fit, rest) for fit in fits]
+    found = [_classify(fit, rest) for fit in fits]
     found += [Found(None, None, None, None, x, y, 0.0, 1.0) for x, y in _left_over(rest)]
     return tuple(sorted(found, key=lambda thing: thing.x))
 
 
 def _peaks(dark: Dark) -> list[tuple[float, float]]:
-    """Centres (x, y) of what isn't background: maxima of the smoothed picture, in canvases."""
+    """Centres (x, y) of what isn't background: maxima of the smoothed image, in canvases."""
     size = len(dark)
     thing = _things(dark)
     smooth = ndimage.gaussian_filter(thing.astype(float), _SMOOTH * size, mode="constant")
@@ -148,7 +148,7 @@ def _things(dark: Dark) -> Bool[np.ndarray, "h w"]:
 
 
 def _parts(dark: Dark, peaks: list[tuple[float, float]]) -> list[Dark]:
-    """The picture around each peak, without what is nearer to another one."""
+    """The image around each peak, without what is nearer to another one."""
     centres = (np.arange(len(dark)) + 0.5) / len(dark)
     away = [np.hypot(centres[None, :] - x, centres[:, None] - y) for x, y in peaks]
     nearest = np.argmin(away, axis=0)
@@ -156,7 +156,7 @@ def _parts(dark: Dark, peaks: list[tuple[float, float]]) -> list[Dark]:
 
 
 @functools.cache
-def _enlarge(grid: int, size: int) -> Float[np.ndarray, "size fine"]:
+def _upsample(grid: int, size: int) -> Float[np.ndarray, "size fine"]:
     """The matrix that makes of 64 pixels block means on a grid, and of these `size` pixels by straight lines."""
     blocks = np.repeat(np.eye(grid), _FINE // grid, axis=1) * grid / _FINE
     if size <= grid:
@@ -168,11 +168,11 @@ def _enlarge(grid: int, size: int) -> Float[np.ndarray, "size fine"]:
     return lines @ blocks
 
 
-Enlarge = tuple[Float[np.ndarray, "h fine"], Float[np.ndarray, "w fine"]]
-"""The rows of `_enlarge` for the rows and for the columns of a window."""
+Upsample = tuple[Float[np.ndarray, "h fine"], Float[np.ndarray, "w fine"]]
+"""The rows of `_upsample` for the rows and for the columns of a window."""
 
 
-def _covers(shape: int, params: Float[np.ndarray, "k 3"], enlarge: Enlarge) -> Float[np.ndarray, "k h w"]:
+def _covers(shape: int, params: Float[np.ndarray, "k 3"], upsample: Upsample) -> Float[np.ndarray, "k h w"]:
     """The cover of each pixel of a window by a shape of several (x, y, log diameter)."""
     x, y, radius = params[:, 0], params[:, 1], np.exp(params[:, 2]) / 2
     reach = radius.max() * 1.15 + 1 / _FINE
@@ -184,16 +184,16 @@ def _covers(shape: int, params: Float[np.ndarray, "k 3"], enlarge: Enlarge) -> F
     u = ((centres[columns] - x[:, None]) / radius[:, None])[:, None, :]
     v = ((centres[rows] - y[:, None]) / radius[:, None])[:, :, None]
     distance = _SHAPES[shape](u, v) * radius[:, None, None] * _FINE
-    return enlarge[0][:, rows] @ np.clip(0.5 - distance, 0.0, 1.0) @ enlarge[1][:, columns].T
+    return upsample[0][:, rows] @ np.clip(0.5 - distance, 0.0, 1.0) @ upsample[1][:, columns].T
 
 
-def _fit(dark: Dark, peak: tuple[float, float], enlarge: Float[np.ndarray, "size fine"]) -> _Fit:
+def _fit(dark: Dark, peak: tuple[float, float], upsample: Float[np.ndarray, "size fine"]) -> _Fit:
     """The shape, colour, centre and diameter that explain best what is near a peak."""
     size = len(dark)
     columns, rows = (
         slice(max(0, round((at - _WINDOW) * size)), min(size, round((at + _WINDOW) * size))) for at in peak
     )
-    near, axes = dark[rows, columns], (enlarge[rows], enlarge[columns])
+    near, axes = dark[rows, columns], (upsample[rows], upsample[columns])
     corner = np.array([columns.start, rows.start]) / size
     starts = [_from_moments(shape, near, corner, size) for shape in range(len(_SHAPES))]
     rough = [_fit_shape(shape, start, near, axes, 1) for shape, start in enumerate(starts)]
@@ -202,13 +202,13 @@ def _fit(dark: Dark, peak: tuple[float, float], enlarge: Float[np.ndarray, "size
     return min(fits, key=lambda fit: fit.left)._replace(window=(rows, columns))
 
 
-def _fit_shape(shape: int, params: Float[np.ndarray, "3"], dark: Dark, enlarge: Enlarge, steps: int) -> _Fit:
+def _fit_shape(shape: int, params: Float[np.ndarray, "3"], dark: Dark, upsample: Upsample, steps: int) -> _Fit:
     """The same for one shape in a window, from (x, y, log diameter) on, by steps of Gauss-Newton's method."""
     energy, best = np.sum(dark**2), None
     for step in range(steps + 1):
         last = step == steps
         nudged = params[None] if last else params + _NUDGED
-        covers = _covers(shape, nudged, enlarge)
+        covers = _covers(shape, nudged, upsample)
         colour, left = _best_colour(dark, covers[0], energy)
         if best is None or left < best.left:
             best = _Fit(shape, colour, params, covers[0], left)
@@ -256,7 +256,7 @@ def _best_colour(dark: Dark, cover: Float[np.ndarray, "h w"], energy: float) -> 
     return colour, float(left[colour])
 
 
-def _judge(fit: _Fit, rest: Dark) -> Found:
+def _classify(fit: _Fit, rest: Dark) -> Found:
     """What a fitted object is, with None for whatever is unclear."""
     near = ndimage.binary_dilation(fit.cover > 0.02, iterations=max(1, len(rest) // 16))
     unexplained = rest[fit.window]

@@ -8,13 +8,13 @@ B[i, j] is a learned number a head for each offset (row_i - row_j, column_i - co
 token to patches, from patches to it, and to itself: a table of (2h - 1)(2w - 1) + 3 rows for a grid of h x w patches.
 In pretraining all blocks share one table, a classifier has one in each block. There are no other positions. A bias of
 the keys would cancel in the softmax: there is none. gamma (LayerScale, arXiv:2103.17239) are learned vectors, small at
-first; in training each branch of each example is left out with a probability that grows linearly from 0 in the first
+first; in training each branch of each example is dropped with a probability that grows linearly from 0 in the first
 block to `drop_path` in the last one (arXiv:1603.09382), the others scaled up. gelu is the exact one, norms have
 eps 1e-6. Weights start normal, std `init_std`, cut at one standard deviation, and those of `proj_out` and `mlp_out` of
 block l, from 1, are divided by sqrt(2 l). The paper's .02, with its gamma of .1, suits a width of 768: at 64, attention
 adds next to nothing to a patch at first, and of hidden ones no more is learned than how frequent each code is.
 
-`MaskedBeit` predicts the code of each patch; `BeitClassifier` the class of a picture, by the mean of its patches. With
+`MaskedBeit` predicts the code of each patch; `BeitClassifier` the class of an image, by the mean of its patches. With
 the weights of `transformers` or of the release (`genjax.pretrained.beit`) both equal the originals (`tests/parity`).
 
 Deviation: the release cuts the first weights of its classifiers at 2, not at .02.
@@ -28,8 +28,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax.nn.attention import split_heads
 from genjax.nn.dit import patchify
+from genjax.nn.layers.attention import split_heads
 from genjax.nn.transformer import ACTIVATIONS
 from genjax.typing import Array, Bool, Float, Image, Int, Params
 
@@ -100,7 +100,7 @@ class BeitBlock(nn.Module):
         mlp_ratio: hidden features of the MLP, in widths.
         layer_scale: gamma at first.
         init_std: standard deviation of fresh weights, before they are cut.
-        drop_path: probability of leaving out each branch of an example in training.
+        drop_path: probability of dropping each branch of an example in training.
         grid: of the block's own bias; None where it is given one.
         dtype: of the computation; None for that of the input.
         param_dtype: of the parameters.
@@ -148,7 +148,7 @@ class BeitBlock(nn.Module):
 
 
 class Beit(nn.Module):
-    """Pictures to features of the class token and of each patch, without a last norm; see the module.
+    """Images to features of the class token and of each patch, without a last norm; see the module.
 
     Attributes:
         patch_size: pixels along a side of a patch.
@@ -158,7 +158,7 @@ class Beit(nn.Module):
         mlp_ratio: hidden features of the MLPs, in widths.
         layer_scale: gamma at first: .1 of base, 1e-5 of large models.
         init_std: standard deviation of fresh weights, before they are cut.
-        drop_path: probability of leaving out a branch of the last block in training.
+        drop_path: probability of dropping a branch of the last block in training.
         shared_bias: one table for all blocks, else one in each.
         masks: whether it has a vector for masked patches.
         dtype: of the computation, e.g. "bfloat16"; None for that of the input.
@@ -187,13 +187,13 @@ class Beit(nn.Module):
         """Features [b, 1 + h w, width], the class token's first, then those of patches in raster order.
 
         Args:
-            images: pictures in [-1, 1].
+            images: images in [-1, 1].
             mask: true at patches that are hidden; None for none.
             train: drop path is on.
             depth: go through so many blocks only; None for all.
 
         Raises:
-            ValueError: for pictures that can't be cut into patches, or heads that don't divide the width.
+            ValueError: for images that can't be cut into patches, or heads that don't divide the width.
         """
         grid = patch_grid(images.shape[1:3], self.patch_size)
         if self.num_heads < 1 or self.width % self.num_heads:
@@ -243,6 +243,7 @@ class MaskedBeit(nn.Module):
     dtype: Any = None
 
     def setup(self):
+        """The modules."""
         self.beit = Beit(**self.trunk, dtype=self.dtype, name="trunk")
         self.norm_out = nn.LayerNorm(EPS, use_fast_variance=False, dtype=self.dtype)
         self.head = nn.Dense(self.num_codes, dtype=jnp.float32, kernel_init=cut_normal())
@@ -258,7 +259,7 @@ class MaskedBeit(nn.Module):
 
 
 class BeitClassifier(nn.Module):
-    """BEiT as it is fine-tuned: the class of a picture, from the mean over its patches.
+    """BEiT as it is fine-tuned: the class of an image, from the mean over its patches.
 
     Attributes:
         num_classes: classes that it tells apart.
@@ -278,8 +279,8 @@ class BeitClassifier(nn.Module):
         return nn.Dense(self.num_classes, dtype=jnp.float32, kernel_init=cut_normal(INIT_STD * 1e-3), name="head")(x)
 
 
-def patch_grid(size: tuple[int, int], patch_size: int) -> tuple[int, int]:
-    """Rows and columns of patches of pictures of a size.
+def patch_grid(size: tuple[int, ...], patch_size: int) -> tuple[int, int]:
+    """Rows and columns of patches of images of a size.
 
     Raises:
         ValueError: if patches don't divide it.

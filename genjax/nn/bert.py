@@ -6,7 +6,7 @@ A transformer with its norms after its branches:
     x = norm_mlp(x + mlp_out(gelu(mlp_in(x))))
 
 on the normed sum of a token's vector, its position's and that of the first of two kinds of segments (`types`; a text
-is one segment). GELU is the exact one. The pooler over [CLS], trained for pairs of sentences, is left out, and so is
+is one segment). GELU is the exact one. The pooler over [CLS], trained for pairs of sentences, is omitted, and so is
 dropout: the network is only ever read with. A sentence encoder of the MiniLM line averages the features of all tokens,
 [CLS] and [SEP] included; all-MiniLM-L6-v2 then divides by the length (Sentence-BERT, arXiv:1908.10084).
 
@@ -20,7 +20,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genjax.nn.attention import split_heads
+from genjax.nn.layers.attention import split_heads
 from genjax.nn.transformer import ACTIVATIONS
 from genjax.typing import Array, Bool, Float, Tokens
 

@@ -2,9 +2,9 @@
 
 Generator, with the class embedding e(y) that all its norms share, and the latent z:
 
-    BigGAN:       [z_0, .., z_n] = z in n + 1 chunks;   h = dense(z_0);   block i is told [e(y), z_i]
-    BigGAN-deep:  h = dense([z, e(y)]);                 all blocks are told [z, e(y)]
-    plain:        h = dense(z);                         all blocks are told y alone, by tables of their own
+    BigGAN:       [z_0, .., z_n] = z in n + 1 chunks;   h = dense(z_0);   block i is conditioned on [e(y), z_i]
+    BigGAN-deep:  h = dense([z, e(y)]);                 all blocks are conditioned on [z, e(y)]
+    plain:        h = dense(z);                         all blocks are conditioned on y alone, by tables of their own
     all:          image = tanh(conv(relu(norm(blocks(h)))))
 
 Discriminator, with projection (arXiv:1802.05637) onto an embedding of the class:
@@ -37,7 +37,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genjax.nn import spectral_norm
 from genjax.nn.biggan_blocks import (
     BottleneckDiscriminatorBlock,
     BottleneckGeneratorBlock,
@@ -45,8 +44,9 @@ from genjax.nn.biggan_blocks import (
     GeneratorBlock,
     SelfAttention,
 )
-from genjax.nn.conditional_norm import BatchNorm
-from genjax.nn.spectral_norm import SpectralConv3x3, SpectralDense, SpectralEmbed
+from genjax.nn.layers import spectral_norm
+from genjax.nn.layers.conditional_norm import BatchNorm
+from genjax.nn.layers.spectral_norm import SpectralConv3x3, SpectralDense, SpectralEmbed
 from genjax.typing import Array, Float, Image, Labels, PerExample
 
 LOGICAL_AXES = [*spectral_norm.LOGICAL_AXES, (r"shared/embedding$", ("vocab", "embed"))]
@@ -205,7 +205,7 @@ class Discriminator(_Network):
 
     @nn.compact
     def __call__(self, x: Image, label: Labels, *, train: bool = False) -> PerExample:
-        """Judge images, given the class that they should be of.
+        """Discriminator logits of images, given the class that they should be of.
 
         Args:
             x: images.

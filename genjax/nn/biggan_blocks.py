@@ -26,9 +26,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genjax.nn.blocks import downsample, upsample
-from genjax.nn.conditional_norm import ConditionalBatchNorm
-from genjax.nn.spectral_norm import SpectralConv3x3, SpectralDense
+from genjax.nn.layers.blocks import downsample, upsample
+from genjax.nn.layers.conditional_norm import ConditionalBatchNorm
+from genjax.nn.layers.spectral_norm import SpectralConv3x3, SpectralDense
 from genjax.typing import Array, Float
 
 BOTTLENECK = 4

@@ -1,4 +1,4 @@
-"""What unCLIP's decoder makes of a picture's CLIP embedding, beside a text (arXiv:2204.06125, section 2.1).
+"""What unCLIP's decoder makes of an image's CLIP embedding, beside a text (arXiv:2204.06125, section 2.1).
 
     vector   = Dense(z_i) + vector of the text             added to the embedding of time
     context  = [tokens of z_i, tokens of the text]         for attention
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax.numpy as jnp
 
-from genjax.diffusion.conditioning import Told
+from genjax.conditioning.inputs import Context
 from genjax.nn import glide_text
 from genjax.typing import Array, Bool, Float, PyTree
 
@@ -27,13 +27,13 @@ LOGICAL_AXES = (
 )
 
 
-class ClipTold(NamedTuple):
-    """What the decoder is told.
+class ClipInputs(NamedTuple):
+    """The conditioning inputs of the decoder.
 
     Attributes:
         text: of the text, whatever its module takes.
         image_embed: z_i.
-        has_image: false where z_i is left out.
+        has_image: false where z_i is dropped.
     """
 
     text: PyTree
@@ -42,7 +42,7 @@ class ClipTold(NamedTuple):
 
 
 class CaptionStates(nn.Module):
-    """(states of tokens, mask, embedding of the whole) of CLIP's text tower to a `Told`: context and vector.
+    """(states of tokens, mask, embedding of the whole) of CLIP's text tower to a `Context`: context and vector.
 
     Attributes:
         width: features of the context.
@@ -57,17 +57,17 @@ class CaptionStates(nn.Module):
     param_dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, caption: tuple[Array, Array, Array]) -> Told:
-        """What is told of captions: the mask hides padding."""
+    def __call__(self, caption: tuple[Array, Array, Array]) -> Context:
+        """The context of captions: the mask hides padding."""
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         states, mask, embed = caption
         context = nn.Dense(self.width, name="states_proj", **dtypes)(states)
         context = nn.LayerNorm(1e-5, use_fast_variance=False, name="norm", **dtypes)(context)
-        return Told(context, mask, nn.Dense(self.vector_dim, name="text_vector", **dtypes)(_scaled(embed)))
+        return Context(context, mask, nn.Dense(self.vector_dim, name="text_vector", **dtypes)(_scaled(embed)))
 
 
 class ClipConditioning(nn.Module):
-    """`ClipTold` to `Told`; see the module.
+    """`ClipInputs` to `Context`; see the module.
 
     Attributes:
         text: module of the text.
@@ -84,22 +84,22 @@ class ClipConditioning(nn.Module):
     param_dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, raw: ClipTold) -> Told:
-        """What is told of embeddings and texts."""
+    def __call__(self, raw: ClipInputs) -> Context:
+        """The context of embeddings and texts."""
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         batch, dim = raw.image_embed.shape
         nothing = self.param("no_image", nn.initializers.normal(0.02), (dim,), self.param_dtype)
         embed = _scaled(jnp.where(raw.has_image[:, None], raw.image_embed, nothing))
         of_text = self.text(raw.text)
-        width = of_text.context.shape[-1]
+        width = of_text.states.shape[-1]
         tokens = nn.Dense(self.num_tokens * width, name="image_tokens", **dtypes)(embed)
         tokens = tokens.reshape(batch, width, self.num_tokens).swapaxes(1, 2)
-        mask = of_text.context_mask
+        mask = of_text.mask
         if mask is not None:
             mask = jnp.concatenate([jnp.ones((batch, self.num_tokens), bool), mask], axis=1)
-        context = jnp.concatenate([tokens.astype(of_text.context.dtype), of_text.context], axis=1)
+        context = jnp.concatenate([tokens.astype(of_text.states.dtype), of_text.states], axis=1)
         vector = nn.Dense(self.vector_dim, name="image_vector", **dtypes)(embed)
-        return Told(context, mask, vector + of_text.vector)
+        return Context(context, mask, vector + of_text.vector)
 
 
 def _scaled(embed: Float[Array, "b d"]) -> Float[Array, "b d"]:

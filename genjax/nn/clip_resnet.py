@@ -1,10 +1,10 @@
-"""CLIP's residual network: a picture to one vector (arXiv:2103.00020, section 2.4).
+"""CLIP's residual network: an image to one vector (arXiv:2103.00020, section 2.4).
 
     stem      three 3x3 convolutions, the first with stride 2, then 2x2 means
     levels    bottleneck blocks of `channels` = width * 2^i inner and 4 * channels outer features,
                   y = relu(norm(conv 1x1)), relu(norm(conv 3x3)), [2x2 means], norm(conv 1x1)
                   x = relu(y + skip(x)),       skip: [2x2 means], norm(conv 1x1) in a level's first block
-    pool      attention from the mean of all positions (`genjax.nn.attention.AttentionPool`)
+    pool      attention from the mean of all positions (`genjax.nn.layers.attention.AttentionPool`)
 
 Wherever a residual network has a strided convolution there are means before one of stride 1, which keeps detail from
 folding over (arXiv:1904.11486); the first block of every level but the first halves the size. Convolutions have no
@@ -25,8 +25,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genjax.nn import attention
-from genjax.nn.attention import AttentionPool
+from genjax.nn.layers import attention
+from genjax.nn.layers.attention import AttentionPool
 from genjax.typing import Array, Float
 
 LOGICAL_AXES = [
@@ -96,10 +96,10 @@ class ClipResNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b d"]:
-        """Features of each picture.
+        """Features of each image.
 
         Args:
-            x: pictures of the size of the first call, since each position of the pool has its own vector.
+            x: images of the size of the first call, since each position of the pool has its own vector.
             train: normalise by this batch's statistics and, if `batch_stats` is mutable, update the averages; else
                 normalise by the averages.
 

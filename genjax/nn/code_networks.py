@@ -123,7 +123,7 @@ class CodeContext(nn.Module):
             ValueError: for a coarser grid that doesn't divide the finer one.
         """
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        total = 0.0
+        total: Any = 0.0
         for level, codes in enumerate(coarser):
             h = nn.Embed(self.num_codes, self.width, name=f"embed_{level}", **dtypes)(codes)
             h = nn.Conv(self.width, (3, 3), name=f"level_{level}_conv_in", **dtypes)(h)

@@ -17,9 +17,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genjax.nn import conv, strided_conv
-from genjax.nn.conv import Conv3x3
-from genjax.nn.strided_conv import DownConv, UpConv
+from genjax.nn.layers import conv, strided_conv
+from genjax.nn.layers.conv import Conv3x3
+from genjax.nn.layers.strided_conv import DownConv, UpConv
 from genjax.typing import Array, Float
 
 LOGICAL_AXES = [

@@ -1,4 +1,4 @@
-"""DALL-E's transformer: text and the codes of a picture in one causal stream (arXiv:2102.12092, figure 10).
+"""DALL-E's transformer: text and the codes of an image in one causal stream (arXiv:2102.12092, figure 10).
 
     stream     start, t_0 .. t_(s-1), c_0 .. c_(n-2)          n = height * width of the grid
     predicts   t_0, .. t_(s-1), c_0,  ..     c_(n-1)
@@ -7,8 +7,8 @@
     x = code_embed(c_k) + rows_(k // width) + columns_(k % width)
 
 Text and codes have vocabularies and heads of their own: a position says which of the two comes next, so no probability
-is spent on the other kind. Which positions of the stream see which is of `genjax.nn.sparse_attention`, with s + 1
-positions of text.
+is spent on the other kind. Which positions of the stream see which is of `genjax.nn.layers.sparse_attention`, with s
++ 1 positions of text.
 
 The padding of each position of the text is a vector of its own, learned like all others. It is seen, and it is never
 predicted: the text head knows no padding.
@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax.numpy as jnp
 
-from genjax.nn import sparse_attention, transformer
+from genjax.nn import transformer
+from genjax.nn.layers import sparse_attention
 from genjax.nn.transformer import KeyValues, Sequence, Transformer
 from genjax.typing import Array, Float, Int, Tokens
 
@@ -66,6 +67,7 @@ class DalleTransformer(nn.Module):
     remat: bool = False
 
     def setup(self):
+        """The modules."""
         small = nn.initializers.normal(0.02)
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
 

@@ -20,7 +20,8 @@ none and always normalises by its batch.
 
 Deviations: 4x4 kernels, as in the authors' and PyTorch's code, where the paper's figure 1 has 5x5. The discriminator's
 norm may be "layer" (of each example by itself: all features as one group) or "none", which gradient penalties need.
-`extra_layers` adds 3x3 convolutions beside the largest features: depth for small images, which change size little.
+`extra_layers` adds 3x3 convolutions beside the largest features: depth for images of few pixels, which change size
+little.
 """
 
 from functools import partial
@@ -30,8 +31,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genjax.nn.conv import Conv3x3
-from genjax.nn.norm import GroupNorm
+from genjax.nn.layers.conv import Conv3x3
+from genjax.nn.layers.norm import GroupNorm
 from genjax.typing import Array, Bool, Float, Image, Key, PerExample
 
 LOGICAL_AXES = [
@@ -194,8 +195,8 @@ class Discriminator(nn.Module):
             raise ValueError(f"unknown norm {self.norm!r} of the DCGAN discriminator; use one of {NORMS}")
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         kernel_init = nn.initializers.normal(0.02)
-        norms = {
-            "batch": lambda name: partial(BatchNorm(None, name=name, **dtypes), present=present),
+        norms: dict[str, Any] = {
+            "batch": lambda name: lambda h: BatchNorm(None, name=name, **dtypes)(h, present=present),
             "layer": partial(GroupNorm, num_groups=1, **dtypes),
             "none": lambda name: lambda h: h,
         }

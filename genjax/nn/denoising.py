@@ -1,4 +1,4 @@
-"""Networks that denoise pictures, by name, and how each is called: what is told of a picture becomes its inputs."""
+"""Networks that denoise images, by name, and how each is called: the conditioning of an image becomes its inputs."""
 
 import dataclasses
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from genjax.diffusion.conditioning import Cond
+from genjax.conditioning.inputs import Cond
 from genjax.nn import dit, efficient_unet, unet
 from genjax.typing import Image, PerExample
 
-NETWORKS = {"dit": dit.DiT, "efficient_unet": efficient_unet.EfficientUNet, "unet": unet.UNet}
+NETWORKS: dict[str, Any] = {"dit": dit.DiT, "efficient_unet": efficient_unet.EfficientUNet, "unet": unet.UNet}
 LOGICAL_AXES = (*unet.LOGICAL_AXES, *dit.LOGICAL_AXES)
 
 
@@ -34,14 +34,14 @@ def make(name: str, **fields: Any) -> nn.Module:
 
 
 def inputs(x: Image, c_noise: PerExample, cond: Cond) -> tuple:
-    """What a network is called with: x beside what is known and the small pictures, times, labels, levels of noise, and
-    what was made of texts.
+    """What a network is called with: x beside what is known and the low-resolution images, times, labels, levels of
+    noise, and what was made of texts.
 
     Args:
         x: c_in * x_t.
         c_noise: the time that the network is shown.
-        cond: what is told of the pictures.
+        cond: the conditioning of the images.
     """
     beside = [channels.astype(x.dtype) for channels in (cond.known, cond.low_res) if channels is not None]
     x = jnp.concatenate([x, *beside], axis=-1) if beside else x
-    return x, c_noise, cond.label, cond.aug_level, cond.told
+    return x, c_noise, cond.label, cond.aug_level, cond.context

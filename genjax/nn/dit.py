@@ -30,10 +30,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax.diffusion.conditioning import Told
-from genjax.nn import embeddings
-from genjax.nn.attention import attend, split_heads
-from genjax.nn.embeddings import LabelEmbedding, TimeEmbedding
+from genjax.conditioning.inputs import Context
+from genjax.nn.layers import embeddings
+from genjax.nn.layers.attention import attend, split_heads
+from genjax.nn.layers.embeddings import LabelEmbedding, TimeEmbedding
 from genjax.typing import Array, Float, Int
 
 LOGICAL_AXES = [
@@ -124,7 +124,7 @@ class DiT(nn.Module):
         t: Float[Array, " b"],
         label: Int[Array, " b"] | None = None,
         aug_level: Float[Array, " b"] | None = None,
-        told: Told | None = None,
+        context: Context | None = None,
         *,
         train: bool = False,
     ) -> Float[Array, "b h w c2"]:
@@ -134,14 +134,14 @@ class DiT(nn.Module):
             x: images, already scaled by c_in.
             t: time of each, in the schedule's own unit (steps for discrete schedules).
             label: class of each; needed if and only if `num_classes` > 0.
-            aug_level, told: not known here, as the U-Net does; None.
+            aug_level, context: not known here, as the U-Net does; None.
             train: without effect, for there is no dropout.
 
         Raises:
             ValueError: for sizes that the patches don't divide, a width that the heads or 4 don't, or a label missing
-                or not asked for, or anything told that only the U-Net knows.
+                or not requested, or a conditioning input that only the U-Net has.
         """
-        self._check(x, label, aug_level, told)
+        self._check(x, label, aug_level, context)
         small = nn.initializers.normal(0.02)
         c = TimeEmbedding(TIME_FEATURES, self.width, "adm", small, self.param_dtype, name="time_embed")(
             self.time_scale * t
@@ -168,8 +168,8 @@ class DiT(nn.Module):
         init = nn.initializers.zeros_init() if zero else nn.initializers.xavier_uniform()
         return nn.Dense(features, dtype=dtype, param_dtype=self.param_dtype, kernel_init=init, name=name)
 
-    def _check(self, x, label, aug_level, told) -> None:
-        if aug_level is not None or told is not None:
+    def _check(self, x, label, aug_level, context) -> None:
+        if aug_level is not None or context is not None:
             raise ValueError("a DiT takes no text and no level of noise; set config.model.network.name to unet")
         if x.shape[1] % self.patch_size or x.shape[2] % self.patch_size:
             raise ValueError(

@@ -23,9 +23,9 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core.numerics import largest
-from genjax.nn import conv
-from genjax.nn.blocks import upsample
-from genjax.nn.conv import Conv3x3
+from genjax.nn.layers import conv
+from genjax.nn.layers.blocks import upsample
+from genjax.nn.layers.conv import Conv3x3
 from genjax.typing import Array, Float
 
 LOGICAL_AXES = [

@@ -4,7 +4,7 @@ One causal sequence,
 
     state_1 .. state_s    what CLIP's text tower makes of each token of the caption; learned vectors at padding
     z_t                   the caption's CLIP embedding
-    dot                   z_i . z_t in buckets: how well picture and caption are to agree; one more bucket says nothing
+    dot                   z_i . z_t in buckets: how well image and caption are to agree; one more bucket says nothing
     c_0 .. c_(n-2)        codes of z_i along its principal axes (`genjax.autoregressive.embedding_codes`)
 
 where what comes out at the dot token predicts c_0, and at c_(k-1) predicts c_k. Codes of all axes share one table and
@@ -67,6 +67,7 @@ class EmbeddingCodeTransformer(nn.Module):
     remat: bool = False
 
     def setup(self):
+        """The modules."""
         small = nn.initializers.normal(0.02)
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         length = self.text_length + 1 + self.num_axes

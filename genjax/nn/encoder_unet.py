@@ -14,8 +14,8 @@ the last layer doesn't start at zero: fresh logits are small, not 0. Deviation: 
 import flax.linen as nn
 
 from genjax.nn import unet_trunk
-from genjax.nn.attention import AttentionPool
-from genjax.nn.norm import GroupNorm
+from genjax.nn.layers.attention import AttentionPool
+from genjax.nn.layers.norm import GroupNorm
 from genjax.nn.unet_trunk import INITIALIZERS, Trunk
 from genjax.typing import Array, Float
 

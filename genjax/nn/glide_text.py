@@ -21,8 +21,9 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from genjax.diffusion.conditioning import Told
-from genjax.nn import embeddings, transformer
+from genjax.conditioning.inputs import Context
+from genjax.nn import transformer
+from genjax.nn.layers import embeddings
 from genjax.nn.transformer import Transformer
 from genjax.typing import Array, Float, Key, Tokens
 
@@ -30,7 +31,7 @@ LOGICAL_AXES = (*transformer.LOGICAL_AXES, (r"padding$", (None, "embed")), (r"ve
 
 
 class GlideText(nn.Module):
-    """Tokens to what a U-Net is told; see the module.
+    """Tokens to the context of a U-Net; see the module.
 
     Attributes:
         vocab_size: tokens are 0..vocab_size-1, 0 = padding.
@@ -53,8 +54,8 @@ class GlideText(nn.Module):
     remat: bool = False
 
     @nn.compact
-    def __call__(self, tokens: Tokens) -> Told:
-        """What the U-Net is told: no mask, for padding is seen as well."""
+    def __call__(self, tokens: Tokens) -> Context:
+        """The context of a U-Net: no mask, for padding is seen as well."""
         unit = nn.initializers.normal(1.0)
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         positions = self.param("positions", _first_positions, (self.length, self.width), self.param_dtype)
@@ -62,7 +63,7 @@ class GlideText(nn.Module):
         x = nn.Embed(self.vocab_size, self.width, embedding_init=unit, name="embed", **dtypes)(tokens)
         x = jnp.where((tokens != 0)[..., None], x + positions.astype(x.dtype), padding.astype(x.dtype))
         y = Transformer(self.depth, self.width, self.num_heads, remat=self.remat, name="trunk", **dtypes)(x)
-        return Told(context=y, vector=nn.Dense(self.vector_dim, name="vector", **dtypes)(y[:, -1]))
+        return Context(states=y, vector=nn.Dense(self.vector_dim, name="vector", **dtypes)(y[:, -1]))
 
 
 def _first_positions(key: Key, shape: tuple[int, int], dtype: Any) -> Float[Array, "s w"]:

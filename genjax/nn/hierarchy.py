@@ -1,4 +1,4 @@
-"""The network of VQ-VAE-2: pictures as grids of codes at several scales (arXiv:1906.00446, section 3.1).
+"""The network of VQ-VAE-2: images as grids of codes at several scales (arXiv:1906.00446, section 3.1).
 
 Levels are numbered from the finest, 0, to the coarsest, L-1. With E_l encoders, D_l decoders, U_l transposed
 convolutions to the next finer grid, and [.,.] channels side by side,
@@ -19,10 +19,11 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from genjax.nn import coders, quantize
+from genjax.nn import coders
 from genjax.nn.coders import Decoder, Encoder
-from genjax.nn.quantize import Quantized
-from genjax.nn.strided_conv import UpConv
+from genjax.nn.layers import quantize
+from genjax.nn.layers.quantize import Quantized
+from genjax.nn.layers.strided_conv import UpConv
 from genjax.typing import Array, Float, Image
 
 LOGICAL_AXES = [
@@ -40,8 +41,8 @@ class Hierarchy(nn.Module):
     """Encoders, quantisation and decoders of all levels; see the module. Codebooks are given, coarse to fine.
 
     Attributes:
-        out_channels: channels of the pictures.
-        downs: halvings from the picture to the finest grid, from there to the next coarser one, ...: one a level.
+        out_channels: channels of the images.
+        downs: halvings from the image to the finest grid, from there to the next coarser one, ...: one a level.
         dim: channels of code vectors, D.
         width, num_res_blocks, res_width: of every coder; see `genjax.nn.coders`.
         dtype: of the computation; None for that of the input.
@@ -83,7 +84,7 @@ class Hierarchy(nn.Module):
         return self.decode(tuple(level.straight_through() for level in quantized)), quantized
 
     def encode(self, x: Image, vectors: Vectors) -> tuple[Quantized, ...]:
-        """Quantise a picture at each level, coarse to fine."""
+        """Quantise an image at each level, coarse to fine."""
         features = []
         for encoder in self.encoders:
             x = encoder(x)
@@ -98,7 +99,7 @@ class Hierarchy(nn.Module):
         return tuple(found)
 
     def decode(self, z_q: Grids) -> Image:
-        """The picture of the code vectors of all levels, coarse to fine."""
+        """The image of the code vectors of all levels, coarse to fine."""
         return self.decoders[0](self._gather(z_q))
 
     def _gather(self, z_q: Grids) -> Float[Array, "b h w c"]:

@@ -98,7 +98,7 @@ class Discriminator(nn.Module):
         for i in range(self.depth):
             h = nn.Dropout(self.dropout if i else self.dropout_input, deterministic=not train)(h)
             h = nn.Dense(self.width * self.pieces, name=f"hidden_{i}", **settings)(h)
-            pieces = h.reshape(-1, self.width, self.pieces)
-            h = largest([pieces[..., piece] for piece in range(self.pieces)])
+            linear = h.reshape(-1, self.width, self.pieces)
+            h = largest([linear[..., piece] for piece in range(self.pieces)])
         h = nn.Dropout(self.dropout, deterministic=not train)(h)
         return nn.Dense(1, name="logit", **settings)(h)[:, 0].astype(jnp.float32)

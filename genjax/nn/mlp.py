@@ -1,11 +1,11 @@
-"""Multilayer perceptrons as coders between pictures and vectors (Kingma & Welling, arXiv:1312.6114, appendix C).
+"""Multilayer perceptrons as coders between images and vectors (Kingma & Welling, arXiv:1312.6114, appendix C).
 
     h = act(W h + b) for each hidden layer, then a linear layer
 
 The paper's networks for MNIST have one hidden layer of 500 units, tanh, in encoder and decoder. Without hidden layers
 the coders are linear: those of probabilistic PCA.
 
-What the vector means (a code, a posterior's mean and log-variance) and what the picture's channels mean (a mean,
+What the vector means (a code, a posterior's mean and log-variance) and what the image's channels mean (a mean,
 logits) is for families to say.
 
 Deviation: LeCun-normal initialization, where the paper draws from N(0, .01).
@@ -61,7 +61,7 @@ class MLP(nn.Module):
 
 
 class MLPEncoder(nn.Module):
-    """Picture -> vector.
+    """Image -> vector.
 
     Attributes:
         out_dim: of the vector.
@@ -76,13 +76,13 @@ class MLPEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b d"]:
-        """Encode pictures."""
+        """Encode images."""
         mlp = MLP(self.out_dim, self.hidden, self.activation, self.dtype, self.param_dtype, name="mlp")
         return mlp(x.reshape(x.shape[0], -1))
 
 
 class MLPDecoder(nn.Module):
-    """Vector -> picture.
+    """Vector -> image.
 
     Attributes:
         image_shape: (height, width, channels) of the result.

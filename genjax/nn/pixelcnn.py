@@ -7,7 +7,7 @@ horizontal one the row itself, left of the pixel, and the vertical one. With gat
     h'  = h + W gate(conv_{columns j-r..j}(h) + A u + V_h s)    r = kernel_size // 2
 
 where s is the condition: an embedding of the class, and a map of features of the context at the pixel (equations 3 and
-4 there). The first layer leaves out row i and column j themselves, so that a logit never sees its own code, and has no
+4 there). The first layer excludes row i and column j themselves, so that a logit never sees its own code, and has no
 residual connection. Masks aren't needed: the kernels have no entries where a mask would be zero.
 
 After L layers the logits at (i, j) depend on all codes of rows i-R..i-1 and columns j-R..j+R, and on (i, j-R..j-1),
@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.nn import code_networks
-from genjax.nn.embeddings import LabelEmbedding
+from genjax.nn.layers.embeddings import LabelEmbedding
 from genjax.typing import Array, Float, Int, Labels
 
 Features = Float[Array, "b _ _ _"]
@@ -54,7 +54,7 @@ class GatedLayer(nn.Module):
     Attributes:
         width: channels.
         kernel_size: odd, 3 at least.
-        first: leaves out the pixel itself, and has no residual connection.
+        first: excludes the pixel itself, and has no residual connection.
         dropout: rate, after the gates.
         dtype: of the computation; None for that of the input.
         param_dtype: of the parameters.
@@ -73,6 +73,7 @@ class GatedLayer(nn.Module):
         return self.kernel_size // 2
 
     def setup(self):
+        """The modules."""
         if self.kernel_size < 3 or self.kernel_size % 2 == 0:
             raise ValueError(f"kernel_size={self.kernel_size} of a Gated PixelCNN must be odd, and 3 at least")
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
@@ -99,7 +100,7 @@ class GatedLayer(nn.Module):
         """(vertical features of each row, what is added to the horizontal stack's there).
 
         Args:
-            above: `reach` more rows than are asked for, the first layer's without the last of them.
+            above: `reach` more rows than are requested, the first layer's without the last of them.
             condition: of these rows, or of all alike.
             train: dropout is on.
         """
@@ -114,7 +115,7 @@ class GatedLayer(nn.Module):
         """Horizontal features of each column.
 
         Args:
-            left: `reach` more columns than are asked for, the first layer's without the last of them.
+            left: `reach` more columns than are requested, the first layer's without the last of them.
             h: the columns themselves; not read in the first layer.
             added: from `look_up`, at these columns.
             train: dropout is on.
@@ -147,7 +148,7 @@ class GatedPixelCNN(nn.Module):
     Attributes:
         num_codes: size of the codebook.
         grid: (height, width) of the codes.
-        num_classes: classes it is told of, 0 = none.
+        num_classes: classes it is conditioned on, 0 = none.
         null_class: whether label `num_classes` says "no class".
         width: channels of both stacks.
         depth: number of layers.
@@ -175,6 +176,7 @@ class GatedPixelCNN(nn.Module):
     remat: bool = False
 
     def setup(self):
+        """The modules."""
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         self.embed = nn.Embed(self.num_codes, self.width, **dtypes)
         if self.num_classes:

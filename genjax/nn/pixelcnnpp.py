@@ -17,8 +17,8 @@ resolution, but at the lowest. At paper size (5 blocks of 160 features, 3 levels
 parameters.
 
 Decoding goes pixel by pixel (`decode_row` once a row for u, then `decode_pixel` once a pixel for r), with caches of a
-few rows (see `genjax.nn.shifted_conv`): a picture costs about two passes of the network instead of one a pixel. The
-exact optimum, 1 pass, would skip the low resolutions at the places where they bring nothing new.
+few rows (see `genjax.nn.layers.shifted_conv`): an image costs about two passes of the network instead of one a pixel.
+The exact optimum, 1 pass, would skip the low resolutions at the places where they bring nothing new.
 
 Deviations: dropout falls on single features, as in OpenAI's code, not on whole channels, as in the PyTorch port; the
 transposed convolutions are normalised for each output channel, as there, and not for each input channel as in the port.
@@ -31,8 +31,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genjax.nn import shifted_conv
-from genjax.nn.shifted_conv import At, FirstConv, Pointwise, ShiftedConv, ShiftedUpsize, concat_elu
+from genjax.nn.layers import shifted_conv
+from genjax.nn.layers.shifted_conv import At, FirstConv, Pointwise, ShiftedConv, ShiftedUpsize, concat_elu
 from genjax.typing import Array, Float, Image, Int, Labels
 
 LOGICAL_AXES = shifted_conv.LOGICAL_AXES + [
@@ -50,7 +50,7 @@ class GatedResNet(nn.Module):
         kind: "down" or "right", for the kernels (2, 3) and (2, 2) of the two streams, or "pointwise", for none.
         dropout: rate.
         deterministic: no dropout; else the random stream "dropout" is used.
-        from_data: see `genjax.nn.shifted_conv.WeightNorm`.
+        from_data: see `genjax.nn.layers.shifted_conv.WeightNorm`.
         dtype: of the computation; None for that of the input.
         param_dtype: of the parameters.
     """
@@ -126,8 +126,8 @@ class Stream(nn.Module):
         """The result of each block, in the order of computation.
 
         Args:
-            image: the picture with a channel of ones; not yet known pixels may hold anything.
-            condition: what every block is told, [b, 1, 1, k].
+            image: the image with a channel of ones; not yet known pixels may hold anything.
+            condition: a vector that conditions every block, [b, 1, 1, k].
             above: what the down-shifted stream gave, for the down-right-shifted one.
             at: the place, to go step by step; `above` is then of that place as well.
             train: dropout on.
@@ -179,7 +179,7 @@ class Stream(nn.Module):
 
 
 class PixelCNNpp(nn.Module):
-    """Picture -> parameters of each pixel's distribution given the pixels before it; see the module.
+    """Image -> parameters of each pixel's distribution given the pixels before it; see the module.
 
     Attributes:
         out_channels: parameters a pixel.
@@ -204,16 +204,17 @@ class PixelCNNpp(nn.Module):
     remat: bool = False
 
     def setup(self):
+        """The modules."""
         fields = (self.width, self.num_res_blocks, self.num_levels, self.dropout)
         fields = (*fields, self.dtype, self.param_dtype, self.remat)
         self.down, self.down_right = Stream(False, *fields), Stream(True, *fields)
         self.out = Pointwise(self.out_channels, param_dtype=self.param_dtype)
 
     def __call__(self, x: Image, label: Labels | None = None, *, train: bool = False) -> Float[Array, "b h w p"]:
-        """Apply the network to whole pictures.
+        """Apply the network to whole images.
 
         Args:
-            x: pictures in [-1, 1].
+            x: images in [-1, 1].
             label: their classes, of a conditional network.
             train: dropout on; needs the random stream "dropout".
 
@@ -232,16 +233,16 @@ class PixelCNNpp(nn.Module):
         return self._out(self.down_right(x, condition, above, train=train), x.dtype)
 
     def decode_row(self, x: Image, label: Labels | None, row: Scalar) -> tuple[Features, ...]:
-        """The down-shifted stream at a row, of pictures known above it: for `decode_pixel`. Changes the cache."""
+        """The down-shifted stream at a row, of images known above it: for `decode_pixel`. Changes the cache."""
         return self.down(_with_ones(x), self._condition(label), at=At(jnp.asarray(row)))
 
     def decode_pixel(
         self, x: Image, label: Labels | None, above: tuple[Features, ...], row: Scalar, column: Scalar
     ) -> Float[Array, "b p"]:
-        """The parameters of one pixel, of pictures known before it. Changes the cache.
+        """The parameters of one pixel, of images known before it. Changes the cache.
 
         Args:
-            x: pictures; the pixel and later ones may hold anything.
+            x: images; the pixel and later ones may hold anything.
             label: their classes, of a conditional network.
             above: what `decode_row` gave for this row.
             row, column: the pixel.
@@ -263,5 +264,5 @@ class PixelCNNpp(nn.Module):
 
 
 def _with_ones(x):
-    """The picture with a channel of ones, which tells its pixels from the zeros around it."""
+    """The image with a channel of ones, which tells its pixels from the zeros around it."""
     return jnp.concatenate([x, jnp.ones_like(x[..., :1])], axis=-1)

@@ -18,8 +18,8 @@ right, so that logits never see their own code.
 
 **Cache.** A step knows the code before it, and only then the key and value of that position: they are made from its
 features, which the step before has left. Keys and values are kept for the whole grid, of convolutions the last two rows
-(`genjax.nn.shifted_conv`). The work of a step in convolutions and dense layers doesn't depend on the size of the grid;
-attention reads the whole cache, and the codes are looked up anew.
+(`genjax.nn.layers.shifted_conv`). The work of a step in convolutions and dense layers doesn't depend on the size of
+the grid; attention reads the whole cache, and the codes are looked up anew.
 
 Deviations: codes are embedded, where the paper has pixels; the first batch does not set gains and biases; attention may
 have several heads, the paper has one; the coordinates are the only channels beside x, whose padding has no mark.
@@ -33,9 +33,9 @@ import jax.numpy as jnp
 
 from genjax.autoregressive import masking
 from genjax.nn import code_networks, pixelcnnpp
-from genjax.nn.embeddings import LabelEmbedding
+from genjax.nn.layers.embeddings import LabelEmbedding
+from genjax.nn.layers.shifted_conv import At, Features, FirstConv, Pointwise, empty_cache
 from genjax.nn.pixelcnnpp import GatedResNet
-from genjax.nn.shifted_conv import At, Features, FirstConv, Pointwise, empty_cache
 from genjax.typing import Array, Bool, Float, Int, Labels, PyTree
 
 LOGICAL_AXES = pixelcnnpp.LOGICAL_AXES + [
@@ -94,14 +94,14 @@ class CausalAttention(nn.Module):
             raise ValueError(f"{features // 2} features of values can't be cut into num_heads={self.num_heads} heads")
         content = GatedResNet("pointwise", name="content", **self._fields)
         key_value = self._pointwise(self.num_heads * self.key_dim + features // 2, "key_value")
-        asked = GatedResNet("pointwise", name="asked", **self._fields)
+        query_block = GatedResNet("pointwise", name="requested", **self._fields)
         query = self._pointwise(self.num_heads * self.key_dim, "query")
 
         def remember(x, h, condition, places):
             return key_value(content(jnp.concatenate([x, h, places.astype(h.dtype)], axis=-1), None, condition))
 
         def ask(h, condition, places):
-            return query(asked(jnp.concatenate([h, places.astype(h.dtype)], axis=-1), None, condition))
+            return query(query_block(jnp.concatenate([h, places.astype(h.dtype)], axis=-1), None, condition))
 
         places = jnp.broadcast_to(coordinates(self.grid), (h.shape[0], *self.grid, 2))
         if at is None:
@@ -223,7 +223,7 @@ class PixelSNAIL(nn.Module):
     Attributes:
         num_codes: size of the codebook.
         grid: (height, width) of the codes.
-        num_classes: classes it is told of, 0 = none.
+        num_classes: classes it is conditioned on, 0 = none.
         null_class: whether label `num_classes` says "no class".
         width: features.
         num_blocks: blocks with attention at their end.
@@ -251,6 +251,7 @@ class PixelSNAIL(nn.Module):
     remat: bool = False
 
     def setup(self):
+        """The modules."""
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         self.embed = nn.Embed(self.num_codes, self.width, embedding_init=nn.initializers.normal(1.0), **dtypes)
         if self.num_classes:

@@ -5,7 +5,7 @@ One causal sequence,
     state_1 .. state_s    what CLIP's text tower makes of each token of the caption
     z_t                   the caption's CLIP embedding (of length 1)
     time                  sinusoids of t through two dense layers
-    noisy z_i             the picture's CLIP embedding under noise
+    noisy z_i             the image's CLIP embedding under noise
     query                 a learned vector
 
 each projected to the transformer's width, plus a learned vector for every position. What stands at the query in the end
@@ -26,8 +26,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from genjax.autoregressive import masking
-from genjax.nn import embeddings, transformer
-from genjax.nn.embeddings import TimeEmbedding
+from genjax.nn import transformer
+from genjax.nn.layers import embeddings
+from genjax.nn.layers.embeddings import TimeEmbedding
 from genjax.nn.transformer import Transformer
 from genjax.typing import Array, Bool, Float, PerExample
 

@@ -11,7 +11,7 @@ head and bucket of distances, in all layers that of the first: buckets hold one 
 geometrically to 128, half of them for keys before the query and half for those after.
 
 The first version has one projection into the MLP and ReLU; version 1.1 two, one of which opens the other by GELU (its
-tanh form), and no weights in common with a decoder. Dropout is left out: the network is only ever read with.
+tanh form), and no weights in common with a decoder. There is no dropout: the network is only ever used as it is.
 
 Encoders of the releases (version 1.1): small 35.3M, base 109.6M, XXL 4,762,310,656 parameters. With random weights it
 equals T5EncoderModel of `transformers` (`tests/parity`).
@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax.nn.attention import split_heads
+from genjax.nn.layers.attention import split_heads
 from genjax.nn.transformer import ACTIVATIONS
 from genjax.typing import Array, Bool, Float, Int, Tokens
 

@@ -15,8 +15,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genjax.diffusion.conditioning import Told
-from genjax.nn.attention import attend, split_heads
+from genjax.conditioning.inputs import Context
+from genjax.nn.layers.attention import attend, split_heads
 from genjax.typing import Array, Bool, Float
 
 LOGICAL_AXES = [
@@ -40,7 +40,7 @@ class TextStates(NamedTuple):
 
 
 class ReadStates(nn.Module):
-    """States of texts to a `Told`; see the module.
+    """States of texts to a `Context`; see the module.
 
     Attributes:
         width: features of the context, and of the pool.
@@ -59,8 +59,8 @@ class ReadStates(nn.Module):
     param_dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, texts: TextStates) -> Told:
-        """What is told of texts.
+    def __call__(self, texts: TextStates) -> Context:
+        """The context of texts.
 
         Raises:
             ValueError: if the heads don't divide the width.
@@ -76,7 +76,7 @@ class ReadStates(nn.Module):
         context = nn.Dense(self.width, name="context_proj", **dtypes)(states)
         pooled = norm("norm_pooled")(self._pool(states, mask, dtypes))
         hidden = nn.Dense(self.vector_dim, name="vector_in", **dtypes)(pooled)
-        return Told(context, mask, nn.Dense(self.vector_dim, name="vector_out", **dtypes)(jax.nn.silu(hidden)))
+        return Context(context, mask, nn.Dense(self.vector_dim, name="vector_out", **dtypes)(jax.nn.silu(hidden)))
 
     def _pool(self, states, mask, dtypes) -> Float[Array, "b w"]:
         batch, _, features = states.shape

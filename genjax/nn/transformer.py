@@ -5,8 +5,9 @@ The block has its norms before its branches (pre-LN; GPT-2, and as in arXiv:1904
     x = x + proj_out(softmax(q k^T / sqrt(d)) v),   q, k, v = qkv(norm_attention(x))
     x = x + mlp_out(act(mlp_in(norm_mlp(x))))
 
-The joint projection has queries, keys and values first, each cut into heads ("new order" of `genjax.nn.attention`).
-Softmax is taken in float32. With random weights the stack equals GPT-2 of `transformers` (`tests/parity`).
+The joint projection has queries, keys and values first, each cut into heads ("new order" of
+`genjax.nn.layers.attention`). Softmax is taken in float32. With random weights the stack equals GPT-2 of
+`transformers` (`tests/parity`).
 
 **Cache.** `extend` is the causal forward pass of positions p, p + 1, .. when keys and values of all positions before
 are remembered: with one position it is a step of sampling, whose work in the network doesn't grow with the position
@@ -26,8 +27,8 @@ import jax
 import jax.numpy as jnp
 
 from genjax.autoregressive import masking
-from genjax.nn.attention import split_heads
-from genjax.nn.sparse_attention import Pattern
+from genjax.nn.layers.attention import split_heads
+from genjax.nn.layers.sparse_attention import Pattern
 from genjax.typing import Array, Bool, Float, Int, Labels
 
 Sequence = Float[Array, "b s d"]
@@ -84,6 +85,7 @@ class Block(nn.Module):
     param_dtype: Any = jnp.float32
 
     def setup(self):
+        """The modules."""
         if self.num_heads < 1 or self.width % self.num_heads:
             raise ValueError(f"a width of {self.width} can't be cut into num_heads={self.num_heads} heads")
         if self.activation not in ACTIVATIONS:
@@ -171,6 +173,7 @@ class Transformer(nn.Module):
     patterns: tuple[Pattern, ...] = ()
 
     def setup(self):
+        """The modules."""
         block = nn.remat(Block, static_argnums=(3,)) if self.remat else Block
         settings = {
             "num_heads": self.num_heads,
@@ -200,8 +203,8 @@ class Transformer(nn.Module):
             return [mask] * self.depth
         if mask is not None:
             raise ValueError("a transformer with patterns takes no mask")
-        made = {pattern: pattern(queries, keys) for pattern in set(self.patterns)}
-        return [made[pattern] for pattern in self.patterns]
+        masks = {pattern: pattern(queries, keys) for pattern in set(self.patterns)}
+        return [masks[pattern] for pattern in self.patterns]
 
     def init_cache(self, batch: int, length: int) -> tuple[KeyValues, ...]:
         """Room for the keys and values of `length` positions in every block."""
@@ -234,7 +237,7 @@ class CodeTransformer(nn.Module):
     Attributes:
         num_codes: size of the codebook.
         grid: (height, width) of the codes.
-        num_classes: classes it is told of, 0 = none.
+        num_classes: classes it is conditioned on, 0 = none.
         null_class: whether label `num_classes` says "no class".
         width, depth, num_heads, mlp_ratio, dropout, activation: of the transformer.
         dtype: of the computation; None for float32.
@@ -257,6 +260,7 @@ class CodeTransformer(nn.Module):
     remat: bool = False
 
     def setup(self):
+        """The modules."""
         small = nn.initializers.normal(0.02)
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         self.embed = nn.Embed(self.num_codes, self.width, embedding_init=small, **dtypes)

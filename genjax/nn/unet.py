@@ -5,8 +5,8 @@
 
 Each level has `num_res_blocks` blocks on the way down, whose results, with those of the first convolution and
 of each downsampling, are concatenated to the inputs of the `num_res_blocks + 1` blocks on the way up. The
-embedding of time, plus that of the class, of a text and of the noise on a small picture where there are such, reaches
-every residual block; the tokens of a text reach every attention (GLIDE, arXiv:2112.10741).
+embedding of time, plus that of the class, of a text and of the noise on a low-resolution image where there are such,
+reaches every residual block; the tokens of a text reach every attention (GLIDE, arXiv:2112.10741).
 
 What the papers differ in, and the fields that say it:
 
@@ -32,11 +32,11 @@ Any image whose height and width are divisible by 2^(levels - 1) goes, square or
 import flax.linen as nn
 import jax.numpy as jnp
 
-from genjax.diffusion.conditioning import Told
+from genjax.conditioning.inputs import Context
 from genjax.nn import unet_trunk
 from genjax.nn.dit import patchify, unpatchify
-from genjax.nn.embeddings import LabelEmbedding
-from genjax.nn.norm import GroupNorm
+from genjax.nn.layers.embeddings import LabelEmbedding
+from genjax.nn.layers.norm import GroupNorm
 from genjax.nn.unet_trunk import NOTHING, Trunk
 from genjax.typing import Array, Float, Int
 
@@ -51,8 +51,8 @@ class UNet(Trunk):
     Attributes:
         num_classes: classes of the label embedding; 0 = no labels.
         null_class: whether label `num_classes` means "no class", for classifier-free guidance.
-        aug_embed: whether it is told the level of noise on the small picture among the channels of x; see
-            `genjax.diffusion.conditioning`.
+        aug_embed: whether the level of noise on the low-resolution image among the channels of x; see
+            `genjax.conditioning.low_res`.
         patch_size: pixels along a side of the patches that the network takes as pixels of more channels: 1 as in the
             papers; 2 takes a quarter of the work (simple diffusion, arXiv:2301.11093, section 3.3). Sizes of feature
             maps, as in `attention_resolutions`, are then counted in patches.
@@ -72,40 +72,40 @@ class UNet(Trunk):
         t: Float[Array, " b"],
         label: Int[Array, " b"] | None = None,
         aug_level: Float[Array, " b"] | None = None,
-        told: Told | None = None,
+        context: Context | None = None,
         *,
         train: bool = False,
     ) -> Float[Array, "b h w c2"]:
         """Apply the network.
 
         Args:
-            x: images, already scaled by c_in, with other pictures as more channels in super-resolution.
+            x: images, already scaled by c_in, with other images as more channels in super-resolution.
             t: time of each, in the schedule's own unit (steps for discrete schedules).
             label: class of each; needed if and only if `num_classes` > 0.
             aug_level: in [0, 1]; needed if and only if `aug_embed`.
-            told: what was made of a text; its vector has 4 `width` features.
+            context: what was made of a text; its vector has 4 `width` features.
             train: dropout on; needs the random stream "dropout".
 
         Raises:
             ValueError: for sizes that the strides don't divide, an `attention_resolutions` entry that no
-                level has, an unknown variant, a label or level missing or not asked for, or a vector of another size.
+                level has, an unknown variant, a label or level missing or not requested, or a vector of another size.
         """
         x = self._patches(x)
         self._check(x)
-        told = told or NOTHING
-        self._check_conditions(label, aug_level, told)
+        context = context or NOTHING
+        self._check_conditions(label, aug_level, context)
         attention_strides = self._attention_strides(x)
-        embedding = self._embedding(t, label, aug_level, told)
+        embedding = self._embedding(t, label, aug_level, context)
 
-        skips = self._way_down(x, embedding, train, told)
-        h = self._middle(skips[-1], embedding, train, told)
+        skips = self._way_down(x, embedding, train, context)
+        h = self._middle(skips[-1], embedding, train, context)
 
         for level, channels in reversed(list(enumerate(self._widths))):
             for i in range(self.num_res_blocks + 1):
                 h = jnp.concatenate([h, skips.pop()], axis=-1)
                 h = self._res_block(channels, f"up_{level}_{i}", train)(h, embedding)
                 if 2**level in attention_strides:
-                    h = self._attention(channels, f"up_{level}_{i}_attention")(h, told.context, told.context_mask)
+                    h = self._attention(channels, f"up_{level}_{i}_attention")(h, context.states, context.mask)
             if level != 0:
                 h = self._resample(h, embedding, "up", f"up_{level}_resample", train)
 
@@ -131,27 +131,29 @@ class UNet(Trunk):
         batch, rows, columns, channels = h.shape
         return unpatchify(h.reshape(batch, rows * columns, channels), rows, columns, self.patch_size)
 
-    def _embedding(self, t, label, aug_level, told) -> Float[Array, "b d"]:
-        """The embedding of time, plus those of class, text and noise on a small picture, what there is of them."""
+    def _embedding(self, t, label, aug_level, context) -> Float[Array, "b d"]:
+        """The embedding of time, plus those of class, text and noise on a low-resolution image, what there is of
+        them.
+        """
         embedding = self._embed_time(t)
         if label is not None:
             embedding = embedding + self._embed_label(label)
         if aug_level is not None:
             embedding = embedding + self._embed_sinusoids(AUG_SCALE * aug_level, "aug_level_embed")
-        if told.vector is not None:
-            embedding = embedding + told.vector.astype(embedding.dtype)
+        if context.vector is not None:
+            embedding = embedding + context.vector.astype(embedding.dtype)
         return embedding
 
-    def _check_conditions(self, label, aug_level, told) -> None:
+    def _check_conditions(self, label, aug_level, context) -> None:
         if (label is None) == (self.num_classes > 0):
             given = "no labels were" if label is None else "labels were"
             raise ValueError(f"{given} given to a U-Net with num_classes={self.num_classes}")
         if (aug_level is None) == self.aug_embed:
             given = "no aug_level was" if aug_level is None else "an aug_level was"
             raise ValueError(f"{given} given to a U-Net with aug_embed={self.aug_embed}")
-        if told.vector is not None and told.vector.shape[-1] != self.embedding_dim:
+        if context.vector is not None and context.vector.shape[-1] != self.embedding_dim:
             raise ValueError(
-                f"a vector of {told.vector.shape[-1]} features can't be added to the U-Net's embedding of time, which "
+                f"a vector of {context.vector.shape[-1]} features can't be added to the embedding of time, which "
                 f"has {self.embedding_dim}"
             )
 

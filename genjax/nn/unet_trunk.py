@@ -15,12 +15,12 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from genjax.diffusion.conditioning import Told
-from genjax.nn import attention, blocks, conv, embeddings, norm
-from genjax.nn.attention import AttentionBlock
-from genjax.nn.blocks import Downsample, ResBlock, Upsample
-from genjax.nn.conv import Conv3x3
-from genjax.nn.embeddings import TimeEmbedding
+from genjax.conditioning.inputs import Context
+from genjax.nn.layers import attention, blocks, conv, embeddings, norm
+from genjax.nn.layers.attention import AttentionBlock
+from genjax.nn.layers.blocks import Downsample, ResBlock, Upsample
+from genjax.nn.layers.conv import Conv3x3
+from genjax.nn.layers.embeddings import TimeEmbedding
 from genjax.typing import Array, Float
 
 LOGICAL_AXES = (
@@ -34,7 +34,7 @@ INITIALIZERS = {
 
 Features = Float[Array, "b _h _w _c"]
 Embedding = Float[Array, "b d"]
-NOTHING = Told()
+NOTHING = Context()
 
 
 class Trunk(nn.Module):
@@ -51,7 +51,7 @@ class Trunk(nn.Module):
         dropout: rate in the residual blocks.
         adaptive_norm: embedding scales and shifts norms, instead of being added.
         resblock_updown: resolution changes in residual blocks, instead of by a convolution.
-        new_attention_order: order of the channels of q, k, v: see `genjax.nn.attention`.
+        new_attention_order: order of the channels of q, k, v: see `genjax.nn.layers.attention`.
         variant: "ddpm" or "adm", see `genjax.nn.unet`.
         num_groups: of all group norms.
         time_scale: the network sees t times this: 1000 / T in the first runs of Improved DDPM, else 1.
@@ -103,16 +103,16 @@ class Trunk(nn.Module):
 
     @property
     def _pixels_a_side(self) -> int:
-        """Pixels of the picture along a side of what the network takes as one."""
+        """Pixels of the image along a side of what the network takes as one."""
         return 1
 
     @property
     def _strides(self) -> list[int]:
-        """How many times smaller than the picture each level is."""
+        """How many times smaller than the image each level is."""
         return [2**level for level in range(len(self.channel_mult))]
 
     def _attention_strides(self, x: Features) -> set[int]:
-        """The strides at which attention is asked for."""
+        """The strides at which attention is requested."""
         size = self.image_size // self._pixels_a_side if self.image_size else min(x.shape[1:3])
         strides = {size // stride: stride for stride in self._strides}
         missing = [resolution for resolution in self.attention_resolutions if resolution not in strides]
@@ -135,7 +135,7 @@ class Trunk(nn.Module):
         init, dim = INITIALIZERS[self.variant], self.embedding_dim
         return TimeEmbedding(self.width, dim, self.variant, init, self.param_dtype, name=name)(values)
 
-    def _way_down(self, x: Features, embedding: Embedding, train: bool, told: Told = NOTHING) -> list[Features]:
+    def _way_down(self, x: Features, embedding: Embedding, train: bool, context: Context = NOTHING) -> list[Features]:
         """The results of the first convolution, of each residual block and of each change of resolution."""
         attention_strides = self._attention_strides(x)
         h = x if self.dtype is None else x.astype(self.dtype)
@@ -148,15 +148,15 @@ class Trunk(nn.Module):
             for i in range(self.num_res_blocks):
                 h = self._res_block(channels, f"down_{level}_{i}", train)(h, embedding)
                 if 2**level in attention_strides:
-                    h = self._attention(channels, f"down_{level}_{i}_attention")(h, told.context, told.context_mask)
+                    h = self._attention(channels, f"down_{level}_{i}_attention")(h, context.states, context.mask)
                 results.append(h)
         return results
 
-    def _middle(self, h: Features, embedding: Embedding, train: bool, told: Told = NOTHING) -> Features:
+    def _middle(self, h: Features, embedding: Embedding, train: bool, context: Context = NOTHING) -> Features:
         """Residual block, attention unless there is none, residual block, at the least size."""
         h = self._res_block(self._widths[-1], "middle_0", train)(h, embedding)
         if self.middle_attention:
-            h = self._attention(self._widths[-1], "middle_attention")(h, told.context, told.context_mask)
+            h = self._attention(self._widths[-1], "middle_attention")(h, context.states, context.mask)
         return self._res_block(self._widths[-1], "middle_1", train)(h, embedding)
 
     @property

@@ -1,4 +1,4 @@
-"""Coders between pictures and vectors: convolutional ones, and the table of all kinds.
+"""Coders between images and vectors: convolutional ones, and the table of all kinds.
 
 The convolutional coders are those of `genjax.nn.coders` with a linear layer between their grid and the vector:
 
@@ -26,7 +26,7 @@ LOGICAL_AXES = [
 
 
 class ConvEncoder(nn.Module):
-    """Picture -> vector.
+    """Image -> vector.
 
     Attributes:
         out_dim: of the vector.
@@ -45,14 +45,14 @@ class ConvEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b d"]:
-        """Encode pictures, whose height and width 2**num_downs divides."""
+        """Encode images, whose height and width 2**num_downs divides."""
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         encoder = coders.Encoder(self.width, self.num_downs, self.num_res_blocks, self.res_width, name="grid", **dtypes)
         return nn.Dense(self.out_dim, name="to_vector", **dtypes)(encoder(x).reshape(x.shape[0], -1))
 
 
 class ConvDecoder(nn.Module):
-    """Vector -> picture.
+    """Vector -> image.
 
     Attributes:
         image_shape: (height, width, channels) of the result.
@@ -79,7 +79,7 @@ class ConvDecoder(nn.Module):
         factor = 2**self.num_ups
         if height % factor or width % factor:
             raise ValueError(
-                f"pictures of {height}x{width} can't be reached by {self.num_ups} doublings; "
+                f"images of {height}x{width} can't be reached by {self.num_ups} doublings; "
                 f"choose a size that {factor} divides, or fewer"
             )
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
@@ -100,7 +100,7 @@ def make(
         settings: "name": "mlp" with `hidden` and `activation`, or "conv" with `width`, `num_downs`,
             `num_res_blocks` and `res_width`.
         out_dim: of the encoder's vector.
-        image_shape: of the decoder's pictures.
+        image_shape: of the decoder's images.
         dtype: of the computation.
 
     Raises:

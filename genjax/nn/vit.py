@@ -1,4 +1,4 @@
-"""The vision transformer: a picture to one vector (arXiv:2010.11929), as CLIP has it (arXiv:2103.00020, section 2.4).
+"""The vision transformer: an image to one vector (arXiv:2010.11929), as CLIP has it (arXiv:2103.00020, section 2.4).
 
     tokens    each patch of p x p pixels by a Dense layer (CLIP: without bias), after a learned class token
               + a learned vector for each position, then a norm (CLIP's `ln_pre`)
@@ -8,10 +8,10 @@
 CLIP's ViT-B/32 is `width=768, depth=12, num_heads=12, patch_size=32, out_channels=512`: 87,849,216 parameters. A plain
 ViT has `patch_bias=True, norm_in=False, activation="gelu"`, and may pool by the mean.
 
-**Time.** The towers of a noisy CLIP are told how much noise is in the picture. In GLIDE's (arXiv:2112.10741, section
-4.3; its release) the class token is the row t of a table, `time="table"`: one vector for each step of the schedule.
-`time="sinusoids"` adds to the class token the embedding that U-Nets have, which is good for any schedule and learns
-from few steps.
+**Time.** The towers of a noisy CLIP are conditioned on how much noise is in the image. In GLIDE's (arXiv:2112.10741,
+section 4.3; its release) the class token is the row t of a table, `time="table"`: one vector for each step of the
+schedule. `time="sinusoids"` adds to the class token the embedding that U-Nets have, which is good for any schedule
+and learns from few steps.
 
 Deviations: the table's row at a broken step is that of the nearest whole one. GLIDE's blocks have no bias on keys; ours
 have one, to which the softmax is blind. Blocks start as GPT-2's, CLIP's from normal numbers of width^(-1/2).
@@ -23,9 +23,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genjax.nn import embeddings, transformer
+from genjax.nn import transformer
 from genjax.nn.dit import patchify
-from genjax.nn.embeddings import LabelEmbedding, TimeEmbedding
+from genjax.nn.layers import embeddings
+from genjax.nn.layers.embeddings import LabelEmbedding, TimeEmbedding
 from genjax.nn.transformer import Transformer
 from genjax.typing import Array, Float
 
@@ -81,15 +82,15 @@ class VisionTransformer(nn.Module):
     def __call__(
         self, x: Float[Array, "b h w c"], t: Float[Array, " b"] | None = None, train: bool = False
     ) -> Float[Array, "b d"]:
-        """Features of each picture.
+        """Features of each image.
 
         Args:
-            x: pictures of the size of the first call, since each position has its own vector.
+            x: images of the size of the first call, since each position has its own vector.
             t: time of each, in the schedule's own unit; needed if and only if `time` is not "none".
             train: dropout is on.
 
         Raises:
-            ValueError: for sizes that the patches don't divide, unknown names, or times missing or not asked for.
+            ValueError: for sizes that the patches don't divide, unknown names, or times missing or not requested.
         """
         self._check(x, t)
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
@@ -144,7 +145,7 @@ class VisionTransformer(nn.Module):
                 f"unknown pool={self.pool!r} or time={self.time!r}; known: {', '.join(POOLS)}, and {', '.join(TIMES)}"
             )
         if self.time != "none" and self.pool != "class":
-            raise ValueError(f'the time is told with the class token: time={self.time!r} needs pool="class"')
+            raise ValueError(f'the time enters with the class token: time={self.time!r} needs pool="class"')
         if self.time == "table" and self.num_times < 1:
             raise ValueError(f'time="table" needs num_times, the number of steps of the schedule, not {self.num_times}')
         if (t is None) == (self.time != "none"):

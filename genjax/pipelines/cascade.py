@@ -1,17 +1,18 @@
-"""A cascade as one stage: a generator of small pictures, and super-resolution models that enlarge them step by step.
+"""A cascade as one stage: a generator of low-resolution images, and super-resolution models that upsample them step
+by step.
 
     stage = load("runs/cascade_digits")                  # the folder of a chain, or its workdirs one by one
     images.draw(stage, 100)                              # as of any stage
 
     x_1 = base(labels)      x_k = super_resolver_k(round(x_{k-1}))      (CDM, arXiv:2106.15282; GLIDE; Imagen)
 
-All of it is one compiled program. Between two stages pictures are rounded to the 8-bit grid, as GLIDE's release does:
+All of it is one compiled program. Between two stages images are rounded to the 8-bit grid, as GLIDE's release does:
 each stage gets what a file of the one before would give it.
 
 The base draws with the seed itself, as it does alone; a super-resolution model with the seed's stream of its own name.
-So another one in its place leaves all pictures before it as they were, bit by bit. The scale of guidance goes to the
+So another one in its place leaves all images before it as they were, bit by bit. The scale of guidance goes to the
 base alone (ADM guides only the low resolution, arXiv:2105.05233, section 4.4); the others take their config's. The
-level of noise between the stages, "aug_level", is one for all of them: unless asked for, that of the last one's config.
+level of noise between the stages, "aug_level", is one for all of them: unless requested, that of the last one's config.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,13 +25,13 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from genjax import stages
+from genjax import generate, stages
 from genjax.core import images as images_lib
 from genjax.core import rng
 from genjax.data.tokenizers import TextTokenizer
-from genjax.families.base import Conditions, ImageSampler, Samples, SuperResolver, Weights
+from genjax.families.interfaces import Conditions, ImageSampler, Samples, Weights, generates
 from genjax.stages import Stage
-from genjax.training import generate, places, workdir
+from genjax.training import places, workdir
 from genjax.typing import Key
 
 KIND = "cascade"
@@ -102,10 +103,10 @@ def join(members: Mapping[str, Stage]) -> Stage:
     """Stages, by name and the base first, as one.
 
     Its data, its held-out metrics and its batches are the last stage's; its classes and options the base's. Every stage
-    that asks for a text is told the same one.
+    that needs a text gets the same one.
 
     Raises:
-        ValueError: if the base draws no pictures, or another one doesn't enlarge what the one before it draws, or if
+        ValueError: if the base draws no images, or another one doesn't upsample what the one before it draws, or if
             they make different tokens of a text.
     """
     check(members)
@@ -138,7 +139,7 @@ def join(members: Mapping[str, Stage]) -> Stage:
             config.sampling[option] = source.config.sampling[option]
     classes, text_length = interfaces[names[0]].num_classes, tokenizer.length if tokenizer else 0
     interface = ImageSampler(sample, last.spec.image_shape, classes, options, text_length=text_length)
-    family = last.family._replace(players=(), sample=sample, evaluate=evaluate, interface=interface, reconstruct=None)
+    family = last.family._replace(players=(), evaluate=evaluate, interface=interface, reconstruct=None)
     weights = Weights({}, (), {name: stage.weights for name, stage in members.items()})
     checksum = sum(stage.checksum for stage in members.values()) % 2**32
     return last._replace(
@@ -147,7 +148,7 @@ def join(members: Mapping[str, Stage]) -> Stage:
 
 
 def text_tokenizer(members: Mapping[str, Stage]) -> TextTokenizer | None:
-    """What makes tokens of a text for all stages that ask for one; None where none does.
+    """What makes tokens of a text for all stages that need one; None where none does.
 
     Raises:
         ValueError: if they make different tokens of it.
@@ -161,13 +162,13 @@ def text_tokenizer(members: Mapping[str, Stage]) -> TextTokenizer | None:
 
 
 def draw_each(
-    interfaces: Mapping[str, ImageSampler | SuperResolver],
+    interfaces: Mapping[str, ImageSampler],
     constants: Mapping[str, Mapping[str, float]],
     weights: Weights,
     conditions: Conditions,
     key: Key,
 ) -> list[Samples]:
-    """What every stage draws, the base first; pictures are on the 8-bit grid.
+    """What every stage draws, the base first; images are on the 8-bit grid.
 
     Args:
         interfaces: of the stages, by name.
@@ -180,18 +181,19 @@ def draw_each(
     drawn: list[Samples] = []
     each = {name: value for name, value in conditions.items() if jnp.ndim(value)}
     for name, interface in interfaces.items():
-        asked = {"index": conditions["index"]} | ({"label": conditions["label"]} if interface.num_classes else {})
-        asked |= {"tokens": conditions["tokens"]} if interface.text_length else {}
+        requested: dict[str, Any] = {"index": conditions["index"]}
+        requested |= {"label": conditions["label"]} if interface.num_classes else {}
+        requested |= {"tokens": conditions["tokens"]} if interface.text_length else {}
         scalars = SHARED if drawn else tuple(interface.options)
-        asked |= {
+        requested |= {
             option: conditions[option] for option in scalars if option in interface.options and option in conditions
         }
         if not drawn:
-            asked |= each
+            requested |= each
         else:
             # The barrier keeps the compiler from fusing one stage into the next, which could change its last bits.
-            asked |= {**constants[name], "low_res": jax.lax.optimization_barrier(drawn[-1].images)}
-        samples = interface.sample(weights.frozen[name], asked, rng.stream(key, name) if drawn else key)
+            requested |= {**constants[name], "low_res": jax.lax.optimization_barrier(drawn[-1].images)}
+        samples = interface.sample(weights.frozen[name], requested, rng.stream(key, name) if drawn else key)
         drawn.append(samples._replace(images=images_lib.from_uint8(images_lib.to_uint8(samples.images))))
     return drawn
 
@@ -200,23 +202,23 @@ def check(members: Mapping[str, Stage]) -> None:
     """Refuses stages that make no cascade.
 
     Raises:
-        ValueError: if the base draws no pictures, or another one doesn't enlarge what the one before it draws.
+        ValueError: if the base draws no images, or another one doesn't upsample what the one before it draws.
     """
     (first, base), *others = [(name, stage.family.interface) for name, stage in members.items()]
-    if not isinstance(base, ImageSampler):
-        raise ValueError(f"the first stage of a cascade has to draw pictures, and {first} is a {type(base).__name__}")
+    if not generates(base):
+        raise ValueError(f"the first stage of a cascade has to draw images, and {first} doesn't")
     before, shape = first, tuple(base.image_shape)
     for name, interface in others:
-        if not isinstance(interface, SuperResolver):
+        if interface.low_res_shape is None:
             raise ValueError(
-                f"the stages of a cascade after the first have to enlarge pictures, and {name} is a "
-                f"{type(interface).__name__}; train it with config.model.low_res"
+                f"the stages of a cascade after the first have to upsample images, and {name} doesn't; train it with "
+                "config.model.low_res"
             )
         if tuple(interface.low_res_shape) != shape:
             raise ValueError(
-                f"{name} enlarges pictures of {tuple(interface.low_res_shape)}, and {before} draws {shape}; "
+                f"{name} upsamples images of {tuple(interface.low_res_shape)}, and {before} draws {shape}; "
                 f"set config.model.low_res.size of {name} to {shape[0]}"
             )
         if interface.num_classes not in (0, base.num_classes):
-            raise ValueError(f"{name} asks for {interface.num_classes} classes, and {first} for {base.num_classes}")
+            raise ValueError(f"{name} needs {interface.num_classes} classes, and {first} {base.num_classes}")
         before, shape = name, tuple(interface.image_shape)

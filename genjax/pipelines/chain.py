@@ -6,7 +6,7 @@ The config of a chain (`configs/vqvae_digits_pipeline.py`) has
     stages    name -> config of a run, in the order of training
     order     the names in this order
     encode    the names of the stages whose codes, or states of captions, are written before the next stage
-    sampling  "last": pictures are drawn from the last stage; "cascade": from the first, enlarged by all others; "none":
+    sampling  "last": images are drawn from the last stage; "cascade": from the first, upsampled by all others; "none":
               the last stage draws none; "dalle2": from prior, decoder and upsamplers (`genjax.pipelines.dalle2`)
     cascade   the names of the stages of these, the base or the prior first; the others are what these build on
     samples   how many are drawn at the end
@@ -24,7 +24,8 @@ from ml_collections import ConfigDict
 
 from genjax import stages
 from genjax.core.files import write_json
-from genjax.pipelines import encoding, folders, images, needs
+from genjax.pipelines import encoding, folders, needs
+from genjax.pipelines import sampling as sampling_lib
 from genjax.training import config_check, due, workdir
 
 SAMPLING = ("last", "none", *folders.KINDS)
@@ -62,8 +63,8 @@ def run(config: ConfigDict, folder: Path, accept_changed_data: bool = False) -> 
     if config.sampling == "none":
         return folder / workdir.PIPELINE
     stage = folders.load(folder)
-    drawn = images.draw(stage, config.samples)
-    return images.save(folder / "samples", drawn, stage.family.interface.num_classes or None)
+    drawn = sampling_lib.draw(stage, config.samples)
+    return sampling_lib.save(folder / "samples", drawn, stage.family.interface.num_classes or None)
 
 
 def wire(stage: ConfigDict, config: ConfigDict, folder: Path) -> ConfigDict:
@@ -102,6 +103,6 @@ def _check(config: ConfigDict) -> None:
 
 
 def _is_finished(stage: ConfigDict, folder: Path) -> bool:
-    """Whether nothing is left to do; another config in the same folder is told of."""
+    """Whether nothing is left to do; another config in the same folder is announced."""
     workdir.check_config(folder, stage)
     return due.is_finished(stage, folder)

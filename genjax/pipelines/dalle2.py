@@ -1,4 +1,4 @@
-"""DALL-E 2 as one stage: a prior from the caption to a CLIP embedding, a decoder to a picture, and upsamplers
+"""DALL-E 2 as one stage: a prior from the caption to a CLIP embedding, a decoder to an image, and upsamplers
 (unCLIP, arXiv:2204.06125).
 
     stage = load("runs/dalle2_shapes")                   # the folder of a chain, or its workdirs one by one
@@ -27,14 +27,13 @@ from ml_collections import ConfigDict
 
 from genjax import stages
 from genjax.core import rng
-from genjax.families.base import (
+from genjax.families.interfaces import (
     Conditions,
-    EmbeddingSampler,
     ImageSampler,
     ImageTextEncoder,
     Samples,
-    SuperResolver,
     Weights,
+    generates,
 )
 from genjax.pipelines import cascade
 from genjax.stages import Stage
@@ -130,12 +129,12 @@ def _join_prior(prior: Stage, decoder: Stage) -> Stage:
     options = {renamed[name]: neutral for name, neutral in draws.options.items()}
 
     def sample(weights: Weights, conditions: Conditions, key: Key) -> Samples:
-        told = {name: value for name, value in conditions.items() if name not in options}
-        if "image_embed" not in told:
-            asked = {"index": conditions["index"], "tokens": conditions["tokens"]}
-            asked |= {name: conditions[ours] for name, ours in renamed.items() if ours in conditions}
-            told["image_embed"] = draws.sample(weights.frozen[PRIOR], asked, rng.stream(key, PRIOR))
-        return decodes.sample(weights.frozen[DECODER], told, key)
+        given = {name: value for name, value in conditions.items() if name not in options}
+        if "image_embed" not in given:
+            requested = {"index": conditions["index"], "tokens": conditions["tokens"]}
+            requested |= {name: conditions[ours] for name, ours in renamed.items() if ours in conditions}
+            given["image_embed"] = draws.sample_embeddings(weights.frozen[PRIOR], requested, rng.stream(key, PRIOR))
+        return decodes.sample(weights.frozen[DECODER], given, key)
 
     def evaluate(weights, batch, key):
         return decoder.family.evaluate(weights.frozen[DECODER], batch, key)
@@ -148,7 +147,7 @@ def _join_prior(prior: Stage, decoder: Stage) -> Stage:
     interface = ImageSampler(
         sample, decodes.image_shape, 0, {**decodes.options, **options}, text_length=decodes.text_length
     )
-    family = decoder.family._replace(players=(), sample=sample, evaluate=evaluate, interface=interface)
+    family = decoder.family._replace(players=(), evaluate=evaluate, interface=interface)
     shared = prior.weights._replace(frozen={**prior.weights.frozen, CLIP: decoder.weights.frozen[CLIP]})
     return decoder._replace(
         family=family,
@@ -165,14 +164,14 @@ def check(prior: Stage, decoder: Stage) -> None:
     Raises:
         ValueError: if they are something else, or built on different CLIPs.
     """
-    if not isinstance(prior.family.interface, EmbeddingSampler):
+    if prior.family.interface.sample_embeddings is None:
         raise ValueError(
             f"the first stage of a DALL-E 2 has to draw CLIP embeddings, and a run of the family "
             f"{prior.config.family!r} doesn't; name a prior, such as that of configs/dalle2_prior.py"
         )
-    if not isinstance(decoder.family.interface, ImageSampler) or CLIP not in decoder.parents:
+    if decoder.family.interface.sample is None or CLIP not in decoder.parents:
         raise ValueError(
-            f"the second stage of a DALL-E 2 has to draw pictures for CLIP embeddings, and a run of the family "
+            f"the second stage of a DALL-E 2 has to draw images for CLIP embeddings, and a run of the family "
             f"{decoder.config.family!r} doesn't; name a decoder, such as that of configs/dalle2_decoder64.py"
         )
     held = [jax.tree.leaves(stage.weights.frozen[CLIP]) for stage in (prior, decoder)]
@@ -195,7 +194,7 @@ def parts(stage: Stage) -> Parts:
         weights = stage.weights.frozen[DECODER]
         weights = weights.frozen.get(DECODER, weights)
         return Parts(stage.parents[CLIP], stage.parents[DECODER], weights)
-    if CLIP in stage.parents and isinstance(interface, ImageSampler) and not isinstance(interface, SuperResolver):
+    if CLIP in stage.parents and generates(interface):
         return Parts(stage.parents[CLIP], interface, stage.weights)
     raise ValueError(
         f"a run of the family {stage.config.family!r} decodes no CLIP embeddings; name a DALL-E 2's folder or a decoder"

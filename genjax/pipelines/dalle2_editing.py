@@ -1,11 +1,11 @@
-"""Pictures changed by way of their CLIP embeddings (unCLIP, arXiv:2204.06125, section 3).
+"""Images changed by way of their CLIP embeddings (unCLIP, arXiv:2204.06125, section 3).
 
-    --variations=PICTURE:ETA            what CLIP sees in PICTURE is kept, the rest is drawn anew: ETA of DDIM, from 0,
-                                        the picture again, to 1 or more
-    --blend=FROM:TO                     pictures between two, in what CLIP sees and in all else
-    --text_diff=PICTURE:BEFORE:AFTER    PICTURE changed as the caption AFTER differs from BEFORE, more and more
+    --variations=IMAGE:ETA            what CLIP sees in IMAGE is kept, the rest is drawn anew: ETA of DDIM, from 0,
+                                        the image again, to 1 or more
+    --blend=FROM:TO                     images between two, in what CLIP sees and in all else
+    --text_diff=IMAGE:BEFORE:AFTER    IMAGE changed as the caption AFTER differs from BEFORE, more and more
 
-A picture is described by the pair of its embedding z_i and of x_T, from which DDIM comes to it when told z_i and no
+An image is described by the pair of its embedding z_i and of x_T, from which DDIM comes to it under z_i and no
 caption; x_T is found by inversion. Variations decode the pair with noise added on the way. A blend goes along great
 circles in both. A text diff goes along one from z_i towards (z_t - z_t0) / |z_t - z_t0| of the captions' embeddings, by
 `DIFF_REACH` of the angle at most, with x_T as it is.
@@ -16,7 +16,7 @@ circles in both. A text diff goes along one from z_i towards (z_t - z_t0) / |z_t
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -35,15 +35,15 @@ from genjax.typing import Array, Float
 DIFF_REACH = 0.5
 """The greatest share of the angle, as the paper's figures go to .25 to .5."""
 USAGE = {
-    "variations": "PICTURE:ETA, 0 = the picture again",
-    "blend": "FROM:TO, two pictures",
-    "text_diff": "PICTURE:BEFORE:AFTER, a picture and two captions",
+    "variations": "IMAGE:ETA, 0 = the image again",
+    "blend": "FROM:TO, two images",
+    "text_diff": "IMAGE:BEFORE:AFTER, an image and two captions",
 }
 DDIM = {"sampler": {"name": "ddim"}}
 
 
 def make(name: str, text: str) -> Edit:
-    """The edit that a command line asks for.
+    """The edit that a command line requests.
 
     Args:
         name: one of `USAGE`.
@@ -55,10 +55,11 @@ def make(name: str, text: str) -> Edit:
     words = text.rsplit(":", 2 if name == "text_diff" else 1)
     if len(words) < (3 if name == "text_diff" else 2) or not all(word.strip() for word in words):
         raise ValueError(f"--{name}={text} can't be read; write {USAGE[name]}")
-    return {"variations": _variations, "blend": _blend, "text_diff": _text_diff}[name](*words)
+    makers: dict[str, Callable[..., Edit]] = {"variations": _variations, "blend": _blend, "text_diff": _text_diff}
+    return makers[name](*words)
 
 
-def _variations(picture: str, eta: str) -> Edit:
+def _variations(image: str, eta: str) -> Edit:
     try:
         strength = float(eta)
     except ValueError:
@@ -67,10 +68,10 @@ def _variations(picture: str, eta: str) -> Edit:
         raise ValueError(f"--variations: eta={strength:g} must be a number from 0 on; write {USAGE['variations']}")
 
     def conditions(stage: Stage, count: int) -> dict[str, np.ndarray]:
-        z, x_T = describe(dalle2.parts(stage), picture)
-        return told(stage, jnp.repeat(z, count, axis=0), jnp.repeat(x_T, count, axis=0))
+        z, x_T = describe(dalle2.parts(stage), image)
+        return condition_on(stage, jnp.repeat(z, count, axis=0), jnp.repeat(x_T, count, axis=0))
 
-    return Edit({"sampler": {"name": "ddim", "eta": strength}}, conditions, named=Named((picture,)))
+    return Edit({"sampler": {"name": "ddim", "eta": strength}}, conditions, named=Named((image,)))
 
 
 def _blend(first: str, second: str) -> Edit:
@@ -78,21 +79,22 @@ def _blend(first: str, second: str) -> Edit:
         of_first, of_second = (describe(dalle2.parts(stage), one) for one in (first, second))
         weight = jnp.linspace(0, 1, count)
         pairs = zip(of_first, of_second, strict=True)
-        return told(stage, *(slerp(*(jnp.repeat(x, count, axis=0) for x in pair), weight) for pair in pairs))
+        z, x_T = (slerp(jnp.repeat(a, count, axis=0), jnp.repeat(b, count, axis=0), weight) for a, b in pairs)
+        return condition_on(stage, z, x_T)
 
     return Edit(DDIM, conditions, named=Named((first, second)))
 
 
-def _text_diff(picture: str, before: str, after: str) -> Edit:
+def _text_diff(image: str, before: str, after: str) -> Edit:
     def conditions(stage: Stage, count: int) -> dict[str, np.ndarray]:
         parts = dalle2.parts(stage)
-        z, x_T = describe(parts, picture)
+        z, x_T = describe(parts, image)
         tokens = jnp.asarray(np.stack([stage.tokenizer.encode(text) for text in (before, after)]))
         change = text_difference(*parts.clip.encode_text(parts.clip_weights, tokens))
-        ends = (jnp.repeat(one, count, axis=0) for one in (z, change[None]))
-        return told(stage, slerp(*ends, jnp.linspace(0, DIFF_REACH, count)), jnp.repeat(x_T, count, axis=0))
+        z, change, x_T = (jnp.repeat(one, count, axis=0) for one in (z, change[None], x_T))
+        return condition_on(stage, slerp(z, change, jnp.linspace(0, DIFF_REACH, count)), x_T)
 
-    return Edit(DDIM, conditions, named=Named((picture,)))
+    return Edit(DDIM, conditions, named=Named((image,)))
 
 
 def text_difference(before: Float[Array, " d"], after: Float[Array, " d"]) -> Float[Array, " d"]:
@@ -108,21 +110,21 @@ def text_difference(before: Float[Array, " d"], after: Float[Array, " d"]) -> Fl
     return change / length
 
 
-def describe(parts: Parts, picture: str | Path) -> tuple[Float[Array, "1 d"], Float[Array, "1 h w c"]]:
+def describe(parts: Parts, image: str | Path) -> tuple[Float[Array, "1 d"], Float[Array, "1 h w c"]]:
     """(z_i, x_T) of a file: what CLIP sees in it, and the noise from which the decoder comes to it."""
-    seen = jnp.asarray(read_as(picture, parts.clip.image_shape))[None]
+    seen = jnp.asarray(read_as(image, parts.clip.image_shape))[None]
     z = jax.jit(lambda weights, x: parts.clip.encode_image(weights, x, None))(parts.clip_weights, seen)
     source = images_lib.resize(seen, parts.decoder.image_shape[:2], "bilinear", antialias=True)
-    asked = {
+    requested = {
         "index": jnp.zeros((1,), jnp.int32),
         "tokens": jnp.zeros((1, parts.decoder.text_length), jnp.int32),
         "image_embed": z,
         "source": source,
     }
-    return z, jax.jit(parts.decoder.invert)(parts.weights, asked, jax.random.key(0))
+    return z, jax.jit(parts.decoder.invert)(parts.weights, requested, jax.random.key(0))
 
 
-def told(stage: Stage, image_embed: Array, latent: Array) -> Mapping[str, np.ndarray]:
-    """Conditions that ask for pictures of these embeddings, from this noise, without a caption."""
+def condition_on(stage: Stage, image_embed: Array, latent: Array) -> dict[str, np.ndarray]:
+    """Conditions for images of these embeddings, from this noise, without a caption."""
     tokens = np.zeros((len(image_embed), stage.family.interface.text_length), np.int32)
     return {"image_embed": np.asarray(image_embed), "latent": np.asarray(latent), "tokens": tokens}

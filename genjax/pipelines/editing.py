@@ -1,10 +1,10 @@
-"""Pictures edited by any trained diffusion model: what a person asks for, as conditions of its sampling.
+"""Images edited by any trained diffusion model: what a person requests, as conditions of its sampling.
 
-    --inpaint=PICTURE:MASK         what is black or transparent in MASK is made anew, what is white or opaque is kept
+    --inpaint=IMAGE:MASK         what is black or transparent in MASK is made anew, what is white or opaque is kept
                                    (`genjax.pipelines.masks`; RePaint, arXiv:2201.09865)
-    --outpaint=PICTURE:RIGHT,DOWN  PICTURE is moved so many pixels within its frame, and what opens is made
-    --sdedit=PICTURE:STRENGTH      PICTURE is noised by that share of the steps and denoised (SDEdit, arXiv:2108.01073)
-    --interpolate=FROM:TO          pictures between two, along a great circle of DDIM's latents (arXiv:2010.02502)
+    --outpaint=IMAGE:RIGHT,DOWN  IMAGE is moved so many pixels within its frame, and what opens is made
+    --sdedit=IMAGE:STRENGTH      IMAGE is noised by that share of the steps and denoised (SDEdit, arXiv:2108.01073)
+    --interpolate=FROM:TO          images between two, along a great circle of DDIM's latents (arXiv:2010.02502)
 
     edit = make("inpaint", "photo.png:mask.png")
     stage = stages.load("runs/ddpm", sampling=edit.sampling)
@@ -23,7 +23,6 @@ import numpy as np
 
 from genjax.data import transforms
 from genjax.diffusion import editing
-from genjax.families.base import ImageSampler
 from genjax.pipelines import masks
 from genjax.pipelines.named_files import Named
 from genjax.stages import Stage
@@ -34,22 +33,22 @@ log = logging.getLogger(__name__)
 RESAMPLES = 5
 """Times that inpainting walks each stretch of the grid."""
 REACH = 0.95
-"""Share of the steps that interpolation inverts: at the first, almost nothing of a picture is left to come back to."""
+"""Share of the steps that interpolation inverts: at the first, almost nothing of an image is left to come back to."""
 USAGE = {
-    "inpaint": "PICTURE:MASK, white or opaque = kept",
-    "outpaint": "PICTURE:RIGHT,DOWN, in pixels",
-    "sdedit": "PICTURE:STRENGTH, from 0 to 1",
-    "interpolate": "FROM:TO, two pictures",
+    "inpaint": "IMAGE:MASK, white or opaque = kept",
+    "outpaint": "IMAGE:RIGHT,DOWN, in pixels",
+    "sdedit": "IMAGE:STRENGTH, from 0 to 1",
+    "interpolate": "FROM:TO, two images",
 }
 
 
 class Edit(NamedTuple):
-    """What is to be done to pictures.
+    """What is to be done to images.
 
     Attributes:
         sampling: overrides of `config.sampling`, for `stages.load`.
         conditions: (stage, count) -> arrays [count, ...], for `images.draw`.
-        one_label: whether all pictures must be of one class, where the model knows of classes.
+        one_label: whether all images must be of one class, where the model knows of classes.
         named: the files that it reads, for `named_files.check` before the model is loaded.
     """
 
@@ -60,7 +59,7 @@ class Edit(NamedTuple):
 
 
 def make(name: str, text: str) -> Edit:
-    """The edit that a command line asks for.
+    """The edit that a command line requests.
 
     Args:
         name: one of `USAGE`.
@@ -75,8 +74,8 @@ def make(name: str, text: str) -> Edit:
     return _EDITS[name](first, second)
 
 
-def read_picture(path: str | Path, stage: Stage) -> Float[np.ndarray, "h w c"]:
-    """A file as the stage's model sees pictures: of its size and channels, in [-1, 1].
+def read_image(path: str | Path, stage: Stage) -> Float[np.ndarray, "h w c"]:
+    """A file as the stage's model sees images: of its size and channels, in [-1, 1].
 
     Raises:
         ValueError: if the stage draws no images from noise.
@@ -90,11 +89,10 @@ def expect_editor(stage: Stage) -> None:
     """Refuse a stage that can't edit.
 
     Raises:
-        ValueError: if it draws no pictures from noise.
+        ValueError: if it draws no images from noise.
     """
     interface = stage.family.interface
-    guided = "guides" in stage.weights.frozen
-    if not isinstance(interface, ImageSampler) or (interface.guidable is None and not guided):
+    if interface.low_res_shape is not None or (interface.guidable is None and not stage.weights.guides):
         raise ValueError(f"a run of the family {stage.config.family!r} can't edit; only diffusion models can")
 
 
@@ -117,17 +115,17 @@ def _fit(pixels: UInt8[np.ndarray, "h w c"], image_shape: tuple[int, int, int]) 
     return transforms.to_float(transforms.to_channels(transforms.center_crop(pixels, height), channels))
 
 
-def _inpaint(picture: str, mask: str) -> Edit:
+def _inpaint(image: str, mask: str) -> Edit:
     def conditions(stage: Stage, count: int) -> dict[str, np.ndarray]:
         expect_editor(stage)
         shape = stage.family.interface.image_shape
-        pixels, kept = transforms.decode(_path(picture)), masks.read(_path(mask))
-        masks.check_proportions(mask, kept, picture, pixels)
+        pixels, kept = transforms.decode(_path(image)), masks.read(_path(mask))
+        masks.check_proportions(mask, kept, image, pixels)
         small = masks.fit(kept, shape[0])
         _say_extremes(mask, small)
         return _repeated(count, known=_fit(pixels, shape), mask=small)
 
-    return Edit({"resamples": RESAMPLES}, conditions, named=Named((picture,), (mask,)))
+    return Edit({"resamples": RESAMPLES}, conditions, named=Named((image,), (mask,)))
 
 
 def _say_extremes(mask: str, kept: np.ndarray) -> None:
@@ -139,7 +137,7 @@ def _say_extremes(mask: str, kept: np.ndarray) -> None:
         log.warning("%s keeps none of the %s: everything is remade; white or opaque is what is kept", mask, size)
 
 
-def _outpaint(picture: str, offset: str) -> Edit:
+def _outpaint(image: str, offset: str) -> Edit:
     try:
         right, down = (int(part) for part in offset.split(","))
     except ValueError:
@@ -150,43 +148,43 @@ def _outpaint(picture: str, offset: str) -> Edit:
         height, width, _ = stage.family.interface.image_shape
         if abs(right) >= width or abs(down) >= height:
             raise ValueError(
-                f"--outpaint: moved by {right},{down} nothing of the picture is left in a frame of {width}x{height} "
+                f"--outpaint: moved by {right},{down} nothing of the image is left in a frame of {width}x{height} "
                 f"pixels; RIGHT must be within +-{width - 1} and DOWN within +-{height - 1}"
             )
         if not right and not down:
-            log.warning("--outpaint: moved by 0,0 the picture fills its frame: nothing is made")
-        whole = jnp.asarray(read_picture(picture, stage)[None])
+            log.warning("--outpaint: moved by 0,0 the image fills its frame: nothing is made")
+        whole = jnp.asarray(read_image(image, stage)[None])
         known, mask = editing.extend(whole, top=down, bottom=-down, left=right, right=-right)
         return _repeated(count, known=np.asarray(known[0]), mask=np.asarray(mask[0]))
 
-    return Edit({"resamples": RESAMPLES}, conditions, named=Named((picture,)))
+    return Edit({"resamples": RESAMPLES}, conditions, named=Named((image,)))
 
 
-def _sdedit(picture: str, strength: str) -> Edit:
+def _sdedit(image: str, strength: str) -> Edit:
     try:
         share = float(strength)
     except ValueError:
         raise ValueError(f"--sdedit: the strength {strength!r} is no number; write {USAGE['sdedit']}") from None
     if not 0 < share <= 1:
-        raise ValueError(f"--sdedit: strength={share:g} must be in (0, 1]: 1 forgets the picture, near 0 keeps it")
+        raise ValueError(f"--sdedit: strength={share:g} must be in (0, 1]: 1 forgets the image, near 0 keeps it")
 
     def conditions(stage: Stage, count: int) -> dict[str, np.ndarray]:
-        return _repeated(count, source=read_picture(picture, stage))
+        return _repeated(count, source=read_image(image, stage))
 
-    return Edit({"strength": share}, conditions, named=Named((picture,)))
+    return Edit({"strength": share}, conditions, named=Named((image,)))
 
 
 def _interpolate(first: str, second: str) -> Edit:
     def conditions(stage: Stage, count: int) -> dict[str, np.ndarray]:
-        pictures = _repeated(count, source=read_picture(first, stage), target=read_picture(second, stage))
-        return {**pictures, "weight": np.linspace(0, 1, count, dtype=np.float32)}
+        images = _repeated(count, source=read_image(first, stage), target=read_image(second, stage))
+        return {**images, "weight": np.linspace(0, 1, count, dtype=np.float32)}
 
     settings = {"sampler": {"name": "ddim"}, "strength": REACH}
     return Edit(settings, conditions, one_label=True, named=Named((first, second)))
 
 
-def _repeated(count: int, **pictures: np.ndarray) -> dict[str, np.ndarray]:
-    return {name: np.broadcast_to(picture, (count, *picture.shape)) for name, picture in pictures.items()}
+def _repeated(count: int, **images: np.ndarray) -> dict[str, np.ndarray]:
+    return {name: np.broadcast_to(image, (count, *image.shape)) for name, image in images.items()}
 
 
 _EDITS: Mapping[str, Callable[[str, str], Edit]] = {

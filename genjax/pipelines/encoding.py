@@ -7,7 +7,7 @@ states of a frozen language model (Imagen caches them too). A record has
     image_embed, text_embed    float32, of length 1                      of an `ImageTextEncoder`
     text_states, text_pooled   float16 unless said otherwise, and states of padding are 0    of a `TextEncoder`
 
-and beside them the picture's label and captions; `genjax.data.encoded` says how they come back.
+and beside them the image's label and captions; `genjax.data.encoded` says how they come back.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,12 +21,19 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from genjax import sharding
+from genjax import generate, sharding
 from genjax.core import images as images_lib
 from genjax.data import encoded, loader
-from genjax.families.base import EvaluateFn, FeatureExtractor, ImageTextEncoder, TextEncoder, Tokenizer, Weights
+from genjax.families.interfaces import (
+    EvaluateFn,
+    FeatureExtractor,
+    ImageTextEncoder,
+    TextEncoder,
+    Tokenizer,
+    Weights,
+)
 from genjax.stages import Stage
-from genjax.training import evaluators, generate
+from genjax.training import evaluators
 from genjax.typing import Array, Batch, PyTree
 
 FOLDER = "encoded"
@@ -61,8 +68,8 @@ def encode(
     function = encoder(stage.family.interface, stage.config.family, dtype)
     settings = stage.config.data.to_dict() | {"encoded": ""} | ({"name": dataset} if dataset else {})
     splits = tuple(splits) or tuple(dict.fromkeys((settings["split"], settings["eval_split"])))
-    pictures = encoded.pictures_of(settings)
-    if _is_there(folder, splits, pictures, stage, dtype):
+    images = encoded.images_of(settings)
+    if _is_there(folder, splits, images, stage, dtype):
         return encoded.read_manifest(folder)
     mesh, here, processes = mesh or sharding.make_mesh(), jax.process_index(), jax.process_count()
     size = generate.fit_batch_size(settings["batch_size"], settings["batch_size"], mesh)
@@ -73,7 +80,7 @@ def encode(
         what, count = encoded.write_split(folder, split, batches, here, processes)
         counts[split] = int(np.sum(multihost_utils.process_allgather(np.asarray(count))))
     manifest = what._replace(
-        counts=counts, pictures=pictures, stage=stage.record, processes=processes, batch_size=size
+        counts=counts, images=images, stage=stage.record, processes=processes, batch_size=size
     )
     if here == 0:
         encoded.write_manifest(folder, manifest)
@@ -157,12 +164,12 @@ def of_pixels(evaluate: EvaluateFn) -> EvaluateFn:
     return function
 
 
-def _is_there(folder: Path, splits: Sequence[str], pictures: Mapping[str, Any], stage: Stage, dtype: str) -> bool:
+def _is_there(folder: Path, splits: Sequence[str], images: Mapping[str, Any], stage: Stage, dtype: str) -> bool:
     """Whether all of it was written by this checkpoint, in this precision."""
     if not (folder / encoded.MANIFEST).is_file():
         return False
     there = encoded.read_manifest(folder)
-    same = there.pictures == pictures and there.stage == stage.record
+    same = there.images == images and there.stage == stage.record
     return same and there.dtypes.get("text_states", dtype) == dtype and set(splits) <= set(there.counts)
 
 
@@ -173,8 +180,8 @@ def _encoded(run, stage: Stage, settings, split: str, size: int, mesh: Mesh) -> 
     batches = loader.eval_batches(settings, split, size, here, processes)
     for number, batch in enumerate(tqdm(batches, desc=split, unit="batch", disable=here != 0)):
         real = batch["mask"] > 0
-        made = run(stage.weights, evaluators.to_device(batch, mesh))
-        fields = {name: _local(array)[real] for name, array in made.items()}
+        arrays = run(stage.weights, evaluators.to_device(batch, mesh))
+        fields = {name: _local(array)[real] for name, array in arrays.items()}
         for name, array in fields.items():
             if not np.isfinite(array.astype(np.float32)).all():
                 raise ValueError(f"{name} has values that {array.dtype} can't hold; encode with --dtype=bfloat16")
@@ -195,7 +202,7 @@ def _local(array: jax.Array) -> np.ndarray:
 
 def usage(folder: Path, manifest: encoded.Manifest, num_codes: int, split: str) -> list[tuple[float, float]]:
     """Of each level: the share of the codebook that a split uses, and the perplexity of its codes (in codes)."""
-    settings = dict(manifest.pictures)
+    settings = dict(manifest.images)
     records = encoded.Records(folder, split, settings)
     read = [records[index] for index in range(len(records))]
     figures = []

@@ -1,12 +1,12 @@
-"""How good is a stage: its own held-out metrics, and its pictures against the real ones.
+"""How good is a stage: its own held-out metrics, and its images against the real ones.
 
-Pictures are compared in the features of a small net that is trained on the stage's own training split and kept in the
+Images are compared in the features of a small net that is trained on the stage's own training split and kept in the
 workdir, so that every evaluation of a run is made with the same net; its hash is in the report's receipt. A family that
-encodes and decodes but draws nothing is judged by its reconstructions, which bound what a prior over its codes can do;
-one that is trained for its features by linear probes (`genjax.pipelines.probing`); one that puts pictures and texts
+encodes and decodes but draws nothing is measured by its reconstructions, which bound what a prior over its codes can
+do; one that is trained for its features by linear probes (`genjax.pipelines.probing`); one that puts images and texts
 into one space by retrieval (`genjax.metrics.retrieval`).
 
-What of this can't be measured, of images without classes or of a handful of them, is left out with the reason; the rest
+What of this can't be measured, of images without classes or of a handful of them, is omitted with the reason; the rest
 stands.
 """
 
@@ -21,18 +21,20 @@ import numpy as np
 
 from genjax import sharding
 from genjax.data import loader
-from genjax.families.base import Family, FeatureExtractor, ImageTextEncoder
+from genjax.families.base import Family
 from genjax.metrics import caption_accuracy, feature_net, novelty, report
 from genjax.metrics.retrieval import CANDIDATES
-from genjax.pipelines import clip, images, probing
-from genjax.pipelines.images import Drawn
+from genjax.pipelines import embedding as clip
+from genjax.pipelines import probing
+from genjax.pipelines import sampling as sampling_lib
+from genjax.pipelines.sampling import Drawn
 from genjax.stages import Stage
 from genjax.training import evaluators
 
 COUNT = 1000
-"""Pictures that are reconstructed, at most."""
+"""Images that are reconstructed, at most."""
 COMPARISON = "comparison with real images"
-"""What `left_out` calls the rows of `genjax.metrics.report`."""
+"""What `omitted` calls the rows of `genjax.metrics.report`."""
 
 
 class Figures:
@@ -43,14 +45,14 @@ class Figures:
     """
 
     def __init__(self, step: int):
-        self.result: dict[str, Any] = {"step": step, "held_out": {}, "left_out": {}, "notes": []}
+        self.result: dict[str, Any] = {"step": step, "held_out": {}, "omitted": {}, "notes": []}
 
     def add(self, what: str, measure: Callable[[], dict[str, Any]]) -> bool:
         """Put in what a function measures, or why it can't; whether it could."""
         try:
             found = measure()
         except (ValueError, OSError, MemoryError) as error:
-            self.result["left_out"][what] = " ".join(str(error).split()) or type(error).__name__
+            self.result["omitted"][what] = " ".join(str(error).split()) or type(error).__name__
             return False
         for name, value in found.items():
             before = self.result.get(name)
@@ -76,19 +78,19 @@ def evaluate(
     Args:
         stage: names the data.
         folder: its workdir, where the feature net is kept.
-        drawn: samples, with labels if they were asked for; None of a family that draws none.
+        drawn: samples, with labels if they were requested; None of a family that draws none.
         seed: of the feature net, the subsets, the rival and the noise.
         likelihood: also measure this one of the stage's costly likelihoods.
         probe_data: labelled datasets to probe features with beside the stage's own, see `probing.probe_other`; of a
             CLIP, other data with captions to find each other in.
-        probe_noises: standard deviations of the noise on those pictures that features are probed with.
+        probe_noises: standard deviations of the noise on those images that features are probed with.
 
     Returns:
-        "step": of the checkpoint; "held_out": metric -> mean over the held-out split; with pictures to judge also
-        "rows" and "receipt", with features also "linear_probe": share of held-out pictures whose class is read from
-        them; of a CLIP "retrieval": data -> shares of captions and pictures that are found; of pictures of prompts
-        "captions": kind of caption -> share of pictures that show all that theirs names
-        (`genjax.metrics.caption_accuracy`); of images without classes "novelty". "left_out": what couldn't be measured
+        "step": of the checkpoint; "held_out": metric -> mean over the held-out split; with images to measure also
+        "rows" and "receipt", with features also "linear_probe": share of held-out images whose class is read from
+        them; of a CLIP "retrieval": data -> shares of captions and images that are found; of images of prompts
+        "captions": kind of caption -> share of images that show all that theirs names
+        (`genjax.metrics.caption_accuracy`); of images without classes "novelty". "omitted": what couldn't be measured
         -> why. "notes": what has to be known of the rest. A figure that isn't finite is None, and noted.
 
     Raises:
@@ -102,10 +104,10 @@ def evaluate(
     figures.add("held-out metrics", lambda: {"held_out": held_out(stage, seed)})
     if likelihood:
         figures.add(f"likelihood {likelihood}", lambda: {"held_out": _costly(stage, likelihood, seed)})
-    if isinstance(interface, ImageTextEncoder):
+    if interface.encode_image is not None:
         for name in (stage.config.data.name, *probe_data):
             figures.add(f"retrieval in {name}", partial(_retrieval, stage, name, seed))
-    elif isinstance(interface, FeatureExtractor):
+    elif interface.features is not None:
         figures.add("linear probe", partial(_own_probe, stage, seed))
         for name in probe_data:
             figures.add(f"linear probe of {name}", partial(_probe, stage, name, probe_noises, seed))
@@ -122,14 +124,14 @@ def check(stage: Stage, likelihood: str = "", probe_data: Sequence[str] = ()) ->
     """
     interface = stage.family.interface
     with_likelihood(stage, likelihood)
-    if probe_data and not isinstance(interface, (FeatureExtractor, ImageTextEncoder)):
+    if probe_data and interface.features is None and interface.encode_image is None:
         raise ValueError(f"a run of the family {stage.config.family!r} gives no features to probe")
     for data in probe_data:
         name, _, split = data.partition("@")
-        spec = loader.describe(_pictures(stage) | {"name": name, "tokenizer": {}} | ({"split": split} if split else {}))
-        if isinstance(interface, ImageTextEncoder) and not spec.has_text:
+        spec = loader.describe(_images(stage) | {"name": name, "tokenizer": {}} | ({"split": split} if split else {}))
+        if interface.encode_image is not None and not spec.has_text:
             raise ValueError(f"--probe_data={data} has no captions to find images by")
-        if isinstance(interface, FeatureExtractor) and not spec.num_classes:
+        if interface.features is not None and not spec.num_classes:
             raise ValueError(f"--probe_data={data} has no labels to probe features with")
 
 
@@ -145,7 +147,7 @@ def held_out(stage: Stage, seed: int = 0, likelihood: str = "") -> dict[str, flo
         ValueError: for a likelihood that the family hasn't.
     """
     family = with_likelihood(stage, likelihood)
-    mesh, settings = sharding.make_mesh(), _pictures(stage)
+    mesh, settings = sharding.make_mesh(), _images(stage)
     batches = loader.eval_batches(
         settings, settings["eval_split"], settings["batch_size"], jax.process_index(), jax.process_count()
     )
@@ -158,7 +160,7 @@ def with_likelihood(stage: Stage, likelihood: str) -> Family:
     Raises:
         ValueError: for a likelihood that the family hasn't.
     """
-    known = getattr(stage.family.interface, "likelihoods", {})
+    known = stage.family.interface.likelihoods
     if likelihood and likelihood not in known:
         raise ValueError(f"no likelihood {likelihood!r}; this model has {sorted(known) or 'none'}")
     return stage.family._replace(evaluate=known[likelihood]) if likelihood else stage.family
@@ -183,23 +185,24 @@ def _probe(stage: Stage, name: str, noises: Sequence[float], seed: int) -> dict[
 
 
 def held_out_images(stage: Stage) -> np.ndarray:
-    """The pictures of the held-out split, uint8."""
+    """The images of the held-out split, uint8."""
     return held_out_arrays(stage)["image"]
 
 
 def held_out_arrays(stage: Stage, count: int = 0) -> dict[str, np.ndarray]:
     """The first so many examples of the held-out split, or all; see `loader.load_arrays`."""
-    return loader.load_arrays(_pictures(stage), stage.config.data.eval_split, count)
+    return loader.load_arrays(_images(stage), stage.config.data.eval_split, count)
 
 
-def _pictures(stage: Stage) -> dict[str, Any]:
-    """`config.data` of the pictures themselves, also where a stage was trained on their codes."""
+def _images(stage: Stage) -> dict[str, Any]:
+    """`config.data` of the images themselves, also where a stage was trained on their codes."""
     return stage.config.data.to_dict() | {"encoded": ""}
 
 
 def _add_images(figures: Figures, stage: Stage, folder: Path, drawn: Drawn | None, seed: int) -> None:
     """What samples, or reconstructions, are worth: by their captions, or else by real images; of images without classes
-    by their novelty alone."""
+    by their novelty alone.
+    """
     if drawn is not None and drawn.prompts:
         if figures.add("captions", lambda: {"captions": caption_accuracy.by_kind(drawn.images, drawn.prompts)}):
             return
@@ -214,20 +217,20 @@ def _compare(stage: Stage, folder: Path, drawn: Drawn | None, seed: int) -> dict
             f"the data {stage.config.data.name!r} has no classes, by which the net is trained in whose features images "
             "are compared"
         )
-    settings = _pictures(stage)
+    settings = _images(stage)
     train, test = (loader.load_arrays(settings, settings[split]) for split in ("split", "eval_split"))
     if drawn is None:
         chosen = np.random.default_rng(seed).permutation(len(train["image"]))[:COUNT]
-        drawn = Drawn(images.reconstruct(stage, train["image"][chosen], seed), None, None)
+        drawn = Drawn(sampling_lib.reconstruct(stage, train["image"][chosen], seed), None, None)
     net = feature_net.load_or_train(
         folder / "feature_net", train["image"], train.get("label"), stage.spec.num_classes, seed
     )
-    pairs = ((arrays["image"], arrays["label"]) for arrays in (train, test))
-    return report.evaluate_samples(drawn.images, drawn.labels, *pairs, net, seed)
+    trained, reference = ((arrays["image"], arrays["label"]) for arrays in (train, test))
+    return report.evaluate_samples(drawn.images, drawn.labels, trained, reference, net, seed)
 
 
 def _novelty(stage: Stage, drawn: Drawn) -> float:
-    settings = _pictures(stage)
+    settings = _images(stage)
     train, test = (loader.load_arrays(settings, settings[split])["image"] for split in ("split", "eval_split"))
     return novelty.novelty(drawn.images, train, test)
 
@@ -263,7 +266,7 @@ def format_result(result: dict[str, Any]) -> str:
         lines.append(f"novelty: {result['novelty']:.2f} (1: as far from training images as held-out ones, 0: copies)")
     values = {name: "not finite" if value is None else f"{value:.4g}" for name, value in result["held_out"].items()}
     own = ", ".join(f"{name} {value}" for name, value in values.items())
-    lines.append(f"held-out pictures: {own or 'nothing is measured of them'}")
+    lines.append(f"held-out images: {own or 'nothing is measured of them'}")
     lines.append(f"of the checkpoint of step {result['step']}")
-    lines += [f"left out: {what}: {why}" for what, why in result["left_out"].items()]
+    lines += [f"omitted: {what}: {why}" for what, why in result["omitted"].items()]
     return "\n".join([*lines, *(f"note: {note}" for note in result["notes"])])

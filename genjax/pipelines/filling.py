@@ -2,10 +2,11 @@
 
     genjax-evaluate --workdir=runs/glide_inpaint --fill_holes --num_samples=300
 
-A held-out picture of two objects is read (`genjax.metrics.scene_reader`); a square about one of them, in turn the one
+A held-out image of two objects is read (`genjax.metrics.scene_reader`); a square about one of them, in turn the one
 that the caption names first and second, is erased; and the model, which is given the rest and the caption, fills it.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,8 @@ import numpy as np
 from genjax.data import loader
 from genjax.data.transforms import to_float
 from genjax.metrics import caption_accuracy, scene_reader
-from genjax.pipelines import editing, images
+from genjax.pipelines import editing
+from genjax.pipelines import sampling as sampling_lib
 from genjax.stages import Stage
 from genjax.typing import Float, ImageUint8
 
@@ -22,11 +24,11 @@ HALF_SIDE = 0.26
 
 
 class Holes(NamedTuple):
-    """Pictures with a hole each.
+    """Images with a hole each.
 
     Attributes:
-        images: the pictures as they were.
-        kept: 1 where a picture is kept, 0 in the hole.
+        images: the images as they were.
+        kept: 1 where an image is kept, 0 in the hole.
         captions: what they show.
         erased: of the object in each hole, attribute -> index of all that its caption names, and of its place.
     """
@@ -37,17 +39,17 @@ class Holes(NamedTuple):
     erased: tuple[dict[str, int], ...]
 
 
-def measure(stage: Stage, count: int, options: dict[str, float] | None = None, seed: int = 0) -> dict[str, float]:
-    """The shares of holes that are filled as asked.
+def measure(stage: Stage, count: int, options: Mapping[str, float] | None = None, seed: int = 0) -> dict[str, float]:
+    """The shares of holes that are filled as requested.
 
     Args:
-        stage: a model that reads captions and can keep part of a picture (`genjax.pipelines.editing`).
-        count: number of pictures.
+        stage: a model that reads captions and can keep part of an image (`genjax.pipelines.editing`).
+        count: number of images.
         options: of its sampling, such as guidance_scale.
         seed: of the noise.
 
     Returns:
-        "object in the hole": shares of pictures that show the erased object as its caption has it, where it was;
+        "object in the hole": shares of images that show the erased object as its caption has it, where it was;
         "whole caption": that show all of the caption; "caption before it is filled": that do with a white hole;
         "kept to the bit": whose kept pixels are what they were.
 
@@ -55,25 +57,25 @@ def measure(stage: Stage, count: int, options: dict[str, float] | None = None, s
         ValueError: for data that aren't captioned_shapes, too few scenes, or a stage that can't do it.
     """
     editing.expect_editor(stage)
-    asked = make_holes(stage, count)
-    drawn = images.draw(
+    requested = make_holes(stage, count)
+    drawn = sampling_lib.draw(
         stage,
         count,
-        prompts=asked.captions,
+        prompts=requested.captions,
         options=options,
         seed=seed,
-        conditions={"known": to_float(asked.images), "mask": asked.kept},
+        conditions={"known": to_float(requested.images), "mask": requested.kept},
     )
-    same = (drawn.images == asked.images) | (asked.kept == 0)
-    white = np.where(asked.kept > 0, asked.images, 255).astype(np.uint8)
+    same = (drawn.images == requested.images) | (requested.kept == 0)
+    white = np.where(requested.kept > 0, requested.images, 255).astype(np.uint8)
     filled = [
-        any(caption_accuracy.has_all(thing, named) for thing in scene_reader.read(picture))
-        for picture, named in zip(drawn.images, asked.erased, strict=True)
+        any(caption_accuracy.has_all(thing, named) for thing in scene_reader.read(image))
+        for image, named in zip(drawn.images, requested.erased, strict=True)
     ]
     return {
         "object in the hole": float(np.mean(filled)),
-        "whole caption": caption_accuracy.share_right(drawn.images, asked.captions),
-        "caption before it is filled": caption_accuracy.share_right(white, asked.captions),
+        "whole caption": caption_accuracy.share_right(drawn.images, requested.captions),
+        "caption before it is filled": caption_accuracy.share_right(white, requested.captions),
         "kept to the bit": float(same.all(axis=(1, 2, 3)).mean()),
     }
 
@@ -98,9 +100,9 @@ def make_holes(stage: Stage, count: int) -> Holes:
         erased = {**caption_accuracy.parse(caption).things[number], "place": things[number].place}
         rows.append((image, _outside(erased["place"], len(image)), caption, erased))
     if len(rows) < count:
-        raise ValueError(f"only {len(rows)} held-out scenes have two objects; ask for no more by --num_samples")
-    pictures, kept, captions, erased = zip(*rows)
-    return Holes(np.stack(pictures), np.stack(kept), captions, erased)
+        raise ValueError(f"only {len(rows)} held-out scenes have two objects; request no more by --num_samples")
+    images, kept, captions, holes = zip(*rows)
+    return Holes(np.stack(images), np.stack(kept), captions, holes)
 
 
 def _outside(place: int, size: int) -> Float[np.ndarray, "h w 1"]:

@@ -25,15 +25,15 @@ def read(path: str | Path) -> Bool[np.ndarray, "h w"]:
     Raises:
         OSError: if it is no image or can't be read; names it.
     """
-    with opening.upright(path) as picture:
-        alpha = _alpha(picture)
+    with opening.upright(path) as image:
+        alpha = _alpha(image)
         if alpha is not None and alpha.min() < 128:
             return alpha >= 128
-        if picture.mode in opening.SIXTEEN_BIT or picture.mode in transforms.WIDE_MODES:
-            return of_values(np.asarray(picture))
-        if picture.mode == "1":
-            return np.array(picture)
-        return of_values(np.asarray(picture.convert("L" if picture.mode in ("L", "LA") else "RGB")))
+        if image.mode in opening.SIXTEEN_BIT or image.mode in transforms.WIDE_MODES:
+            return of_values(np.asarray(image))
+        if image.mode == "1":
+            return np.array(image)
+        return of_values(np.asarray(image.convert("L" if image.mode in ("L", "LA") else "RGB")))
 
 
 def of_values(values: np.ndarray) -> Bool[np.ndarray, "h w"]:
@@ -49,14 +49,14 @@ def of_values(values: np.ndarray) -> Bool[np.ndarray, "h w"]:
     return values > white / 2
 
 
-def _alpha(picture: Image.Image) -> UInt8[np.ndarray, "h w"] | None:
+def _alpha(image: Image.Image) -> UInt8[np.ndarray, "h w"] | None:
     """The opacity of a loaded image, None where it has none."""
-    if picture.mode in opening.SIXTEEN_BIT:
-        key = picture.info.get("transparency")
-        return None if key is None else np.where(np.asarray(picture) == key, 0, 255).astype(np.uint8)
-    if not picture.has_transparency_data:
+    if image.mode in opening.SIXTEEN_BIT:
+        key = image.info.get("transparency")
+        return None if key is None else np.where(np.asarray(image) == key, 0, 255).astype(np.uint8)
+    if not image.has_transparency_data:
         return None
-    return np.array(picture.convert("RGBA").getchannel("A"))
+    return np.array(image.convert("RGBA").getchannel("A"))
 
 
 def check_proportions(

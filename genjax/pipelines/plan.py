@@ -8,7 +8,7 @@ uses (`genjax.sharding`), on a mesh of devices that needn't be there. What is pl
 step to the next: parameters, the optimizer's state, moving averages, other state, and the frozen weights of stages.
 Activations are not in it: they depend on the batch, the precision and on what is recomputed.
 
-No data is read. Pictures and captions are as `config.data` describes them, classes as their datasets have them.
+No data is read. Images and captions are as `config.data` describes them, classes as their datasets have them.
 """
 
 import math
@@ -41,7 +41,7 @@ CLASSES = {
 VOCABULARIES = {"clip": 49_408, "gpt2": 50_257, "t5": 32_100, "wordpiece": 30_522}
 """Tokens of the published vocabularies."""
 LARGE = 2**20
-"""Elements from which on an array is told of one by one."""
+"""Elements from which on an array is listed by itself."""
 
 
 class Placed(NamedTuple):
@@ -51,20 +51,20 @@ class Placed(NamedTuple):
         name: its path in the state.
         shape: its shape.
         axes: mesh axis of each dimension, None = not cut.
-        pieces: devices that hold different parts of it; the others hold copies.
+        shards: devices that hold different parts of it; the others hold copies.
         num_bytes: of the whole.
     """
 
     name: str
     shape: tuple[int, ...]
     axes: tuple[str | None, ...]
-    pieces: int
+    shards: int
     num_bytes: int
 
     @property
     def bytes_per_device(self) -> int:
         """Of the part that a device holds."""
-        return self.num_bytes // self.pieces
+        return self.num_bytes // self.shards
 
 
 class Plan(NamedTuple):
@@ -134,7 +134,7 @@ def build(config: ConfigDict, parents: Mapping[str, ConfigDict]) -> tuple[Family
 
 
 def describe_data(data: ConfigDict) -> DataSpec:
-    """What `config.data` would give, as far as it can be told without the data."""
+    """What `config.data` would give, as far as it is known without the data."""
     classes = CLASSES.get(data.name.split("/")[0], 0)
     tokenizer = data.get("tokenizer") or {}
     vocabulary = VOCABULARIES.get(tokenizer.get("name", ""), tokenizer.get("vocab_size", 0))
@@ -153,9 +153,9 @@ def place(tree: PyTree, mesh: AbstractMesh, family: Family, part: str) -> tuple[
 
 def _placed(name: str, leaf: Any, where: jax.sharding.NamedSharding) -> Placed:
     axes = tuple(where.spec) + (None,) * (len(leaf.shape) - len(where.spec))
-    pieces = math.prod(where.mesh.shape[axis] for axis in axes if axis)
+    shards = math.prod(where.mesh.shape[axis] for axis in axes if axis)
     num_bytes = math.prod(leaf.shape) * (jnp.dtype(leaf.dtype).itemsize if hasattr(leaf, "dtype") else 4)
-    return Placed(name, tuple(leaf.shape), axes, pieces, num_bytes)
+    return Placed(name, tuple(leaf.shape), axes, shards, num_bytes)
 
 
 def _frozen(family: Family, config: ConfigDict, mesh: AbstractMesh, name: str) -> tuple[Placed, ...]:
@@ -195,7 +195,8 @@ def _groups(arrays: tuple[Placed, ...]) -> dict[tuple, list[Placed]]:
 
 def _size(num_bytes: int) -> str:
     """Bytes for people."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if num_bytes < 1024 or unit == "GiB":
-            return f"{num_bytes:.1f} {unit}"
-        num_bytes /= 1024
+    size, units = float(num_bytes), ["GiB", "MiB", "KiB", "B"]
+    while size >= 1024 and len(units) > 1:
+        size /= 1024
+        units.pop()
+    return f"{size:.1f} {units[-1]}"

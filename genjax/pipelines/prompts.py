@@ -1,7 +1,7 @@
-"""What a person asks for in words: prompts, checked against what a stage can read, as tokens.
+"""What a person requests in words: prompts, checked against what a stage can read, as tokens.
 
 A prompt is never refused for its words. What is lost of one that is too long, and words that no training caption has,
-are told of, once a prompt; the empty prompt asks for nothing, which is what a model draws without a condition.
+are named, once a prompt; the empty prompt requests nothing, which is what a model draws without a condition.
 """
 
 import json
@@ -20,15 +20,15 @@ from genjax.typing import Int
 log = logging.getLogger(__name__)
 
 
-def for_pictures(
+def for_images(
     stage: Stage, count: int, prompts: Sequence[str] | None = None, split: str = ""
 ) -> tuple[str, ...] | None:
-    """The text of each of `count` pictures: the prompts in turn, or else captions of a split of the data.
+    """The text of each of `count` images: the prompts in turn, or else captions of a split of the data.
 
     Args:
-        stage: a stage whose interface draws pictures.
-        count: number of pictures.
-        prompts: what was asked for.
+        stage: a stage whose interface draws images.
+        count: number of images.
+        prompts: what was requested.
         split: whose captions are taken; the held-out one by default.
 
     Returns:
@@ -49,7 +49,7 @@ def for_pictures(
         try:
             found = loader.captions(stage.config.data.to_dict(), split or stage.config.data.eval_split, count)
         except ValueError as error:
-            raise ValueError(f"give a prompt: there are no captions of these pictures to draw: {error}") from error
+            raise ValueError(f"give a prompt: there are no captions of these images to draw: {error}") from error
         prompts = [" ".join(captions[:1]) for captions in found]
     else:
         check(prompts)
@@ -83,10 +83,13 @@ def tokens(tokenizer: TextTokenizer, prompts: Sequence[str]) -> Int[np.ndarray, 
         shown = words.shorten(prompt)
         rows[prompt] = tokenizer.encode(prompt)
         if not prompt.strip():
-            log.warning("the empty prompt asks for nothing: its pictures are drawn without a condition")
+            log.warning("the empty prompt requests nothing: its images are drawn without a condition")
         if lost := tokenizer.lost(prompt):
             log.warning(
-                "the prompt %r is too long for %d tokens and loses: %s", shown, tokenizer.length, tokenizers.told(lost)
+                "the prompt %r is too long for %d tokens and loses: %s",
+                shown,
+                tokenizer.length,
+                tokenizers.describe(lost),
             )
         if unknown := tokenizer.unknown(prompt):
             log.warning("the prompt %r has words that no training caption has: %s", shown, words.listed(unknown))
@@ -94,7 +97,7 @@ def tokens(tokenizer: TextTokenizer, prompts: Sequence[str]) -> Int[np.ndarray, 
 
 
 def read_file(path: str | Path) -> list[str]:
-    """The prompts of a file, one a line, in UTF-8 or what its byte order mark says; empty lines are left out.
+    """The prompts of a file, one a line, in UTF-8 or what its byte order mark says; empty lines are skipped.
 
     Raises:
         ValueError: if it isn't there, is in another encoding or no text, or has no prompts.

@@ -1,11 +1,11 @@
-"""Classifier-based rejection sampling: draw more pictures than needed, keep those most surely of their class.
+"""Classifier-based rejection sampling: draw more images than needed, keep those most surely of their class.
 
-VQ-VAE-2 (arXiv:1906.00446, section 3.3) scores each sample by the probability that a classifier of real pictures
-gives to the class it was asked to be, and keeps the best: "the trade-off between diversity and quality" is moved by
+VQ-VAE-2 (arXiv:1906.00446, section 3.3) scores each sample by the probability that a classifier of real images
+gives to the class it was requested to be, and keeps the best: "the trade-off between diversity and quality" is moved by
 the share that is kept. Here `keep` is that share, in each class alike.
 
 The classifier is one of `genjax.metrics.feature_net`, trained on the stage's own training split with another seed
-than the evaluation's: else the judge would have chosen the samples itself. Even so both learn from the same pictures,
+than the evaluation's: else the evaluator would have chosen the samples itself. Even so both learn from the same images,
 and what one takes for typical the other may: read recall beside the Fréchet distance.
 """
 
@@ -13,21 +13,21 @@ from typing import Any
 
 import numpy as np
 
+from genjax import generate
 from genjax.data import loader
 from genjax.metrics import feature_net
 from genjax.metrics.feature_net import FeatureNet
-from genjax.pipelines import images
-from genjax.pipelines.images import Drawn
+from genjax.pipelines import sampling as sampling_lib
+from genjax.pipelines.sampling import Drawn
 from genjax.stages import Stage
-from genjax.training import generate
 from genjax.typing import Float, Int
 
 CLASSIFIER_SEED = 190_600_446
-"""Of the classifier that chooses; an evaluation's is 0 unless told otherwise."""
+"""Of the classifier that chooses; an evaluation's is 0 unless set."""
 
 
 def train_classifier(stage: Stage, seed: int = CLASSIFIER_SEED) -> FeatureNet:
-    """A classifier of the stage's training pictures; a second or two for small ones.
+    """A classifier of the stage's training images; a second or two for small ones.
 
     Args:
         stage: names the data.
@@ -49,7 +49,7 @@ def best_of_each_class(
     Args:
         scores: of each candidate, more is better; of equals the first is taken.
         labels: class of each candidate.
-        wanted: classes of the pictures to keep: for its k-th entry of a class, the k-th best candidate of it.
+        wanted: classes of the images to keep: for its k-th entry of a class, the k-th best candidate of it.
 
     Raises:
         ValueError: for a class with fewer candidates than are wanted.
@@ -58,28 +58,28 @@ def best_of_each_class(
     for label in np.unique(wanted):
         candidates, places = np.flatnonzero(labels == label), np.flatnonzero(wanted == label)
         if len(candidates) < len(places):
-            raise ValueError(f"{len(places)} pictures of class {label} are wanted and only {len(candidates)} drawn")
+            raise ValueError(f"{len(places)} images of class {label} are wanted and only {len(candidates)} drawn")
         order = np.argsort(-scores[candidates], kind="stable")
         chosen[places] = candidates[order[: len(places)]]
     return chosen
 
 
 def draw_best(stage: Stage, classifier: FeatureNet, count: int, keep: float, **settings: Any) -> Drawn:
-    """Draw `count / keep` pictures and keep `count`: of each class the share that the classifier is surest of.
+    """Draw `count / keep` images and keep `count`: of each class the share that the classifier is surest of.
 
     Args:
         stage: a class-conditional stage whose interface is an `ImageSampler`.
         classifier: as `train_classifier` gives it.
-        count: pictures to keep, all classes in equal shares unless `label` is given.
-        keep: share of the drawn pictures that is kept, in (0, 1]; 1 keeps all.
-        settings: `label`, `options`, `seed`, `mesh` of `pipelines.images.draw`.
+        count: images to keep, all classes in equal shares unless `label` is given.
+        keep: share of the drawn images that is kept, in (0, 1]; 1 keeps all.
+        settings: `label`, `options`, `seed`, `mesh` of `pipelines.sampling.draw`.
 
     Raises:
-        ValueError: for a share that there isn't, an unconditional stage, or a classifier of other pictures.
+        ValueError: for a share that there isn't, an unconditional stage, or a classifier of other images.
     """
     if not 0 < keep <= 1:
-        raise ValueError(f"keep={keep} is no share of the pictures: it must be more than 0 and at most 1")
-    classes = getattr(stage.family.interface, "num_classes", 0)
+        raise ValueError(f"keep={keep} is no share of the images: it must be more than 0 and at most 1")
+    classes = stage.family.interface.num_classes
     if not classes:
         raise ValueError(
             "the best of each class can be kept of class-conditional models only, "
@@ -90,7 +90,7 @@ def draw_best(stage: Stage, classifier: FeatureNet, count: int, keep: float, **s
     # Whole rounds over the classes, so that each has candidates for its share.
     largest = np.unique(wanted, return_counts=True)[1].max(initial=0)
     rounds = int(np.ceil(round(largest / keep, 6)))
-    drawn = images.draw(stage, rounds * classes if label is None else rounds, **settings)
+    drawn = sampling_lib.draw(stage, rounds * classes if label is None else rounds, **settings)
     probabilities = feature_net.read(classifier, drawn.images).probabilities
     scores = probabilities[np.arange(len(drawn.labels)), drawn.labels]
     chosen = best_of_each_class(scores, drawn.labels, wanted)

@@ -1,8 +1,8 @@
 """Samples as people request them, of a command line or in a notebook: one value, and what serves it.
 
-    request = SampleRequest(count=16, label="3", options={"guidance_scale": 2.0}, sampler="ddim", num_steps="25")
-    stage = prepare(folders.load("runs/ddpm_digits"), request)
-    drawn = draw(stage, request)
+request = SampleRequest(count=16, label="3", options={"guidance_scale": 2.0}, sampler="ddim", num_steps="25")
+stage = prepare(folders.load("runs/ddpm_digits"), request)
+drawn = draw(stage, request)
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,8 +14,19 @@ from ml_collections import ConfigDict
 
 from genjax import stages
 from genjax.data.labels import label_of
-from genjax.families.base_options import OPTIONS
-from genjax.pipelines import dalle2_editing, editing, folders, images, named_files, prompts, rejection, reranking
+from genjax.families.options import OPTIONS
+from genjax.pipelines import (
+    dalle2_editing,
+    editing,
+    folders,
+    named_files,
+    prompts,
+    rejection,
+    reranking,
+)
+from genjax.pipelines import (
+    sampling as sampling_lib,
+)
 from genjax.pipelines.guides import registry as guides
 from genjax.stages import Stage
 
@@ -47,7 +58,7 @@ class SampleRequest(NamedTuple):
         edit: (name, argument) of one of `EDITS`.
     """
 
-    count: int = 16
+    count: int = 16  # type: ignore[assignment]  # tuples have a method of this name, which nobody needs of a request
     label: str | None = None
     prompts: Sequence[str] | None = None
     each: int = 1
@@ -146,30 +157,34 @@ def prepare(stage: Stage, request: SampleRequest) -> Stage:
     return guides.guide(stage, [guides.make(text, stage) for text in texts if text])
 
 
-def draw(stage: Stage, request: SampleRequest, program: Callable[..., Any] | None = None) -> images.Drawn:
+def draw(stage: Stage, request: SampleRequest, program: Callable[..., Any] | None = None) -> sampling_lib.Drawn:
     """The images that were requested.
 
     Args:
         stage: as `prepare` gives it.
         request: what is wanted.
-        program: see `images.draw`.
+        program: see `sampling_lib.draw`.
 
     Raises:
         ValueError: for an edit that needs a class or a prompt and has none, or wishes that don't go together.
     """
-    edit, reads = _edit(request), getattr(stage.family.interface, "text_length", 0)
+    edit, reads = _edit(request), stage.family.interface.text_length
     texts = None if request.prompts is None else [text for text in request.prompts for _ in range(request.each)]
     _check_edit(stage, edit, request)
     count = request.count if texts is None else len(texts)
     if texts is None and reads and not edit:
-        captions = prompts.for_pictures(stage, -(-count // request.each), split=request.split)
+        captions = prompts.for_images(stage, -(-count // request.each), split=request.split)
         texts = [captions[number // request.each] for number in range(count)]
-    settings = {"options": request.options, "seed": request.seed, **({"program": program} if program else {})}
+    settings: dict[str, Any] = {
+        "options": request.options,
+        "seed": request.seed,
+        **({"program": program} if program else {}),
+    }
     if request.rerank:
         return _draw_best(stage, request, texts, settings)
     settings |= {"label": class_of(stage, request.label), "prompts": texts}
     if request.keep == 1:
-        return images.draw(stage, count, conditions=edit.conditions(stage, count) if edit else None, **settings)
+        return sampling_lib.draw(stage, count, conditions=edit.conditions(stage, count) if edit else None, **settings)
     if edit:
         raise ValueError("keep chooses among samples, not among edits of an image; leave one of the two out")
     return rejection.draw_best(stage, rejection.train_classifier(stage), count, request.keep, **settings)
@@ -204,13 +219,13 @@ def _check_edit(stage: Stage, edit: editing.Edit | None, request: SampleRequest)
     interface = stage.family.interface
     if interface.num_classes and request.label is None:
         raise ValueError("this edit of a class-conditional model needs one class for all images; set the label")
-    if getattr(interface, "text_length", 0) and len(set(request.prompts or ())) != 1:
+    if interface.text_length and len(set(request.prompts or ())) != 1:
         raise ValueError("this edit of a text model needs one prompt for all images; set one")
 
 
 def _draw_best(
     stage: Stage, request: SampleRequest, texts: Sequence[str] | None, settings: Mapping[str, Any]
-) -> images.Drawn:
+) -> sampling_lib.Drawn:
     """The images that a CLIP chooses."""
     if request.edit or request.keep != 1 or request.label is not None:
         raise ValueError("rerank chooses among images of prompts: leave edits, keep and the label out")

@@ -11,12 +11,13 @@ Labels are numbers of classes, or one-hot. What was taken for what is said in on
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from genjax.core import files
 from genjax.data import transforms
-from genjax.pipelines.images import Drawn
+from genjax.pipelines.sampling import Drawn
 from genjax.typing import DataSpec, ImageUint8, Int
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,8 @@ def _read(path: Path) -> Drawn:
     images = to_images(arrays[name])
     labels = _labels(arrays["arr_1"]) if "arr_1" in arrays and name != "arr_1" else None
     prompts = tuple(map(str, np.ravel(arrays["prompts"]))) if "prompts" in arrays else None
-    for what, found in {"labels": labels, "prompts": prompts}.items():
+    beside: dict[str, Any] = {"labels": labels, "prompts": prompts}
+    for what, found in beside.items():
         if found is not None and len(found) != len(images):
             raise ValueError(f"it has {len(images)} images and {len(found)} {what}")
     return Drawn(images, labels, None, prompts)

@@ -8,7 +8,7 @@ import numpy as np
 
 from genjax.core import images as images_lib
 from genjax.pipelines import evaluation
-from genjax.pipelines.images import GRID, Drawn
+from genjax.pipelines.sampling import GRID, Drawn
 
 
 class Images(np.ndarray):

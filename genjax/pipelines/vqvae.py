@@ -1,9 +1,9 @@
-"""What a person does with a tokenizer and the prior over its codes: look at codes, and complete pictures.
+"""What a person does with a tokenizer and the prior over its codes: look at codes, and complete images.
 
     stage = stages.load("runs/vqvae")                     # a chain's folder, or the prior's workdir
-    codes = encode(stage, pictures)                       # int32, coarse to fine
-    images.draw(stage, 100)                               # samples, as of any stage
-    complete(stage, pictures, labels, rows=3)             # the upper 3 / 8 of each picture are kept, the rest is drawn
+    codes = encode(stage, images)                       # int32, coarse to fine
+    sampling_lib.draw(stage, 100)                               # samples, as of any stage
+    complete(stage, images, labels, rows=3)             # the upper 3 / 8 of each image are kept, the rest is drawn
 
 Samples come from the prior alone; codes at random decode to nothing.
 """
@@ -12,47 +12,46 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genjax import generate
 from genjax.core import images as images_lib
-from genjax.families.base import ImageSampler, Tokenizer
-from genjax.pipelines import images
-from genjax.pipelines.images import Drawn
+from genjax.pipelines import sampling as sampling_lib
+from genjax.pipelines.sampling import Drawn
 from genjax.stages import Stage
-from genjax.training import generate
 from genjax.typing import Int, UInt8
 
 
-def encode(stage: Stage, pictures: UInt8[np.ndarray, "n h w c"]) -> tuple[np.ndarray, ...]:
-    """The codes of uint8 pictures, int32 [n, *grid] of each level, coarse to fine.
+def encode(stage: Stage, images: UInt8[np.ndarray, "n h w c"]) -> tuple[np.ndarray, ...]:
+    """The codes of uint8 images, int32 [n, *grid] of each level, coarse to fine.
 
     Args:
         stage: a tokenizer, or a prior that is built on one.
-        pictures: of the stage's shape.
+        images: of the stage's shape.
 
     Raises:
-        ValueError: for a stage without codes, or pictures of another shape.
+        ValueError: for a stage without codes, or images of another shape.
     """
     tokenizer, weights = _tokenizer(stage)
-    if pictures.shape[1:] != tuple(tokenizer.image_shape):
-        raise ValueError(f"pictures of {pictures.shape[1:]} are no pictures of {tuple(tokenizer.image_shape)}")
-    return tuple(jax.device_get(jax.jit(tokenizer.encode)(weights, images_lib.from_uint8(pictures))))
+    if images.shape[1:] != tuple(tokenizer.image_shape):
+        raise ValueError(f"images of {images.shape[1:]} are no images of {tuple(tokenizer.image_shape)}")
+    return tuple(jax.device_get(jax.jit(tokenizer.encode)(weights, images_lib.from_uint8(images))))
 
 
 def complete(
     stage: Stage,
-    pictures: UInt8[np.ndarray, "n h w c"],
+    images: UInt8[np.ndarray, "n h w c"],
     labels: Int[np.ndarray, " n"] | None = None,
     *,
     rows: int,
     seed: int = 0,
     **options: float,
 ) -> Drawn:
-    """Pictures of which the codes of the uppermost rows are kept and the others drawn.
+    """Images of which the codes of the uppermost rows are kept and the others drawn.
 
     Each level keeps its codes of those rows: the pixels above are what these codes decode to.
 
     Args:
         stage: a prior.
-        pictures: uint8.
+        images: uint8.
         labels: classes, of a class-conditional prior; None for its classes in turn.
         rows: of pixels that are kept; rounded down to whole codes on each level.
         seed: of what is drawn.
@@ -61,34 +60,36 @@ def complete(
     Raises:
         ValueError: for a stage that is no prior over codes, or more rows than there are.
     """
-    interface, conditions = stage.family.interface, given_rows(stage, pictures, rows)
+    interface, conditions = stage.family.interface, rows_to_keep(stage, images, rows)
     if interface.num_classes:
-        labels = generate.class_labels(len(pictures), interface.num_classes) if labels is None else labels
+        labels = generate.class_labels(len(images), interface.num_classes) if labels is None else labels
         conditions["label"] = labels.astype(np.int32)
-    return images.draw(stage, len(pictures), options=options, seed=seed, conditions=conditions)._replace(labels=labels)
+    return sampling_lib.draw(stage, len(images), options=options, seed=seed, conditions=conditions)._replace(
+        labels=labels
+    )
 
 
-def given_rows(stage: Stage, pictures: UInt8[np.ndarray, "n h w c"], rows: int) -> dict[str, np.ndarray]:
+def rows_to_keep(stage: Stage, images: UInt8[np.ndarray, "n h w c"], rows: int) -> dict[str, np.ndarray]:
     """Conditions by which the codes of the uppermost rows of pixels are kept: "known_0", "mask_0", .. of each level.
 
     Raises:
         ValueError: for a stage that draws no codes, or more rows than there are.
     """
     interface = stage.family.interface
-    if not isinstance(interface, ImageSampler) or "tokenizer" not in stage.parents:
-        raise ValueError(f"only a prior over codes completes pictures, not a run of the family {stage.config.family!r}")
+    if interface.sample is None or "tokenizer" not in stage.parents:
+        raise ValueError(f"only a prior over codes completes images, not a run of the family {stage.config.family!r}")
     height = interface.image_shape[0]
     if not 0 <= rows <= height:
-        raise ValueError(f"rows={rows} of pictures with {height}: keep 0 to {height}")
-    conditions = {}
-    for level, codes in enumerate(encode(stage, pictures)):
+        raise ValueError(f"rows={rows} of images with {height}: keep 0 to {height}")
+    conditions: dict[str, np.ndarray] = {}
+    for level, codes in enumerate(encode(stage, images)):
         kept = np.arange(codes.shape[1])[:, None] < codes.shape[1] * rows // height
         conditions |= {f"known_{level}": codes, f"mask_{level}": np.broadcast_to(kept, codes.shape)}
     return conditions
 
 
 def decode(stage: Stage, codes: tuple[np.ndarray, ...]) -> UInt8[np.ndarray, "n h w c"]:
-    """The uint8 pictures of codes, coarse to fine."""
+    """The uint8 images of codes, coarse to fine."""
     tokenizer, weights = _tokenizer(stage)
     decoded = jax.jit(tokenizer.decode)(weights, tuple(jnp.asarray(level) for level in codes))
     return jax.device_get(images_lib.to_uint8(decoded))
@@ -96,7 +97,7 @@ def decode(stage: Stage, codes: tuple[np.ndarray, ...]) -> UInt8[np.ndarray, "n 
 
 def _tokenizer(stage: Stage):
     """(interface, weights) of the stage itself, or of the tokenizer that it is built on."""
-    if isinstance(stage.family.interface, Tokenizer):
+    if stage.family.interface.decode is not None:
         return stage.family.interface, stage.weights
     if "tokenizer" in stage.parents:
         return stage.parents["tokenizer"], stage.weights.frozen["tokenizer"]

@@ -99,7 +99,7 @@ def _attention(state: StateDict, prefix: str, network: UNet) -> Params:
 
 
 def _joined(layers: list[Layer], network: UNet) -> Layer:
-    """The joint projection, its channels in the order of the network's attention (`genjax.nn.attention`)."""
+    """The joint projection, its channels in the order of the network's attention (`genjax.nn.layers.attention`)."""
     channels = layers[0]["bias"].size
     heads = channels // network.head_channels if network.head_channels else network.num_heads
     groups = 1 if network.new_attention_order else heads

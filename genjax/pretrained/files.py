@@ -98,11 +98,11 @@ def _read_parts(index: Path, weights: str) -> dict[str, np.ndarray]:
         raise ValueError(f"{index} names {len(absent)} files that aren't beside it, such as {absent[0]}")
     arrays: dict[str, np.ndarray] = {}
     for part in parts:
-        found = _read_file(index.parent / part, weights)
-        missing = [name for name, place in places.items() if place == part and name not in found]
+        read = _read_file(index.parent / part, weights)
+        missing = [name for name, place in places.items() if place == part and name not in read]
         if missing:
             raise ValueError(f"{index}: {part} lacks {len(missing)} tensors, such as {missing[0]!r}; fetch it again")
-        arrays |= found
+        arrays |= read
     return arrays
 
 

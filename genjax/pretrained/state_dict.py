@@ -36,7 +36,8 @@ class MismatchError(ValueError):
 
 class _Absent:
     """What stands for a missing entry, so that reading goes on and all that is missing is found: any operation on it
-    gives it back."""
+    gives it back.
+    """
 
     shape, size, ndim = (1, 1, 1, 1), 1, 4
 

@@ -52,7 +52,7 @@ class Storage(NamedTuple):
 
     entry: str
     dtype: str
-    count: int
+    count: int  # type: ignore[assignment]  # tuple.count
 
 
 class Tensor(NamedTuple):

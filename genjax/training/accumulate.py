@@ -1,11 +1,11 @@
 """Gradient of a player's loss on a batch, at once or piece by piece: the same number either way.
 
-A loss is a sum of terms (`genjax.families.base_terms.Term`),
+A loss is a sum of terms (`genjax.families.terms.Term`),
 
     loss = sum over terms   weight * total / count
 
 with totals and counts that add up over the examples of a batch. Of a batch cut into n pieces, the counts of all pieces
-are taken first, which needs no network: XLA leaves out of that pass whatever the counts don't depend on. Then
+are taken first, which needs no network: XLA drops from that pass whatever the counts don't depend on. Then
 
     gradient = sum over pieces   d/dparams  sum over terms   weight * total_piece / count_batch
 
@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.families.base import Family, LossInputs, LossOutputs, Player
-from genjax.families.base_terms import Term
+from genjax.families.terms import Term
 from genjax.typing import Array, Batch, Float, Key, Params, PyTree
 
 
@@ -66,7 +66,7 @@ def compute(player: Player, params: Params, inputs: LossInputs, microbatches: in
     if microbatches == 1:
         (loss, outputs), grads = _value_and_grad(player, params, inputs, None)
     else:
-        (loss, outputs), grads = _in_pieces(player, params, inputs, microbatches)
+        (loss, outputs), grads = _in_microbatches(player, params, inputs, microbatches)
     metrics = player.summarize({name: term.mean for name, term in outputs.metrics.items()})
     return Gradient(loss, grads, metrics, outputs.extra)
 
@@ -75,7 +75,7 @@ def total(terms: Mapping[str, Term], counts: Mapping[str, Array] | None = None) 
     """The sum of the terms, divided by the counts given, or else by their own."""
     counts = counts or {}
     whole = (term._replace(count=counts.get(name, term.count)) for name, term in terms.items())
-    return sum(term.weight * term.mean for term in whole)
+    return sum(term.weight * term.mean for term in whole)  # type: ignore[return-value]  # there is one
 
 
 def _value_and_grad(player: Player, params: Params, inputs: LossInputs, counts):
@@ -86,10 +86,10 @@ def _value_and_grad(player: Player, params: Params, inputs: LossInputs, counts):
     return jax.value_and_grad(objective, has_aux=True)(params)
 
 
-def _in_pieces(player: Player, params: Params, inputs: LossInputs, microbatches: int):
+def _in_microbatches(player: Player, params: Params, inputs: LossInputs, microbatches: int):
     """The same, over pieces of the batch; `extra` passes from piece to piece."""
-    pieces = (_cut(inputs.batch, microbatches), jax.random.split(inputs.key, microbatches))
-    counts = _counts(player, params, inputs, pieces, microbatches)
+    parts = (_cut(inputs.batch, microbatches), jax.random.split(inputs.key, microbatches))
+    counts = _counts(player, params, inputs, parts, microbatches)
 
     def gradient(extra: PyTree, piece: tuple[Batch, Key]):
         own = inputs._replace(extra=extra, batch=piece[0], key=piece[1])
@@ -100,9 +100,9 @@ def _in_pieces(player: Player, params: Params, inputs: LossInputs, microbatches:
         extra, values = gradient(carry[0], piece)
         return (extra, jax.tree.map(jnp.add, carry[1], values)), None
 
-    first = jax.tree.map(lambda x: x[0], pieces)
+    first = jax.tree.map(lambda x: x[0], parts)
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(gradient, inputs.extra, first)[1])
-    (extra, (loss, metrics, grads)), _ = jax.lax.scan(add, (inputs.extra, zeros), pieces)
+    (extra, (loss, metrics, grads)), _ = jax.lax.scan(add, (inputs.extra, zeros), parts)
     return (loss, LossOutputs({}, metrics, extra)), grads
 
 
@@ -116,7 +116,7 @@ def _cut(batch: Batch, microbatches: int) -> Batch:
     )
 
 
-def _counts(player: Player, params: Params, inputs: LossInputs, pieces, microbatches: int) -> dict[str, Array]:
+def _counts(player: Player, params: Params, inputs: LossInputs, parts, microbatches: int) -> dict[str, Array]:
     """The count of each term over all pieces."""
     fixed: dict[str, float] = {}
 
@@ -125,7 +125,7 @@ def _counts(player: Player, params: Params, inputs: LossInputs, pieces, microbat
         fixed.update({name: term.count for name, term in terms.items() if not isinstance(term.count, jax.Array)})
         return {name: jnp.asarray(term.count) for name, term in terms.items()}
 
-    names = jax.eval_shape(count, jax.tree.map(lambda x: x[0], pieces))
+    names = jax.eval_shape(count, jax.tree.map(lambda x: x[0], parts))
     if set(names) == set(fixed):  # the shapes alone say it
         return {name: jnp.asarray(microbatches * number) for name, number in fixed.items()}
-    return jax.tree.map(lambda x: jnp.sum(x, axis=0), jax.lax.map(count, pieces))
+    return jax.tree.map(lambda x: jnp.sum(x, axis=0), jax.lax.map(count, parts))

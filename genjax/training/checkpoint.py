@@ -35,13 +35,13 @@ from orbax.checkpoint import checkpoint_managers
 
 from genjax.core import tree as tree_lib
 from genjax.training import damage, pins
-from genjax.training.damage import DamagedError, GoneError, OtherStateError, UnreadableError, Verdict, judge
+from genjax.training.damage import DamagedError, GoneError, OtherStateError, UnreadableError, Verdict, diagnose
 from genjax.training.finite import NotFiniteError
 from genjax.training.processes import lead, worst
 from genjax.training.state import TrainState
 from genjax.typing import Array, PyTree
 
-# Of orbax's log errors alone are for people: it warns of what it is told to do.
+# Of orbax's log errors alone are for people: it warns of what it is set to do.
 logging.get_absl_logger().addFilter(lambda record: record.levelno > WARNING or "orbax" not in record.pathname)
 
 RECORD, STATE = "record", "state"
@@ -100,7 +100,7 @@ class Checkpoints:
         folder: where they lie, one folder a step; made when the first is written.
         keep: how many of the newest whole ones are kept, beside those in `pinned`.
         read_only: whether they are somebody else's: nothing is written, moved or deleted then.
-        pinned: the steps that are kept, however old; asked whenever one is to be deleted.
+        pinned: the steps that are kept, however old; requested whenever one is to be deleted.
     """
 
     def __init__(
@@ -247,7 +247,7 @@ class Checkpoints:
             try:
                 value = read()
             except Exception as error:  # whatever a reader throws at damaged bytes
-                verdict, reason = judge(self.folder / str(step), error)
+                verdict, reason = diagnose(self.folder / str(step), error)
             everybody = Verdict(worst(verdict))
             if everybody in (Verdict.WHOLE, Verdict.OTHER) or pause is None:
                 break
@@ -293,7 +293,8 @@ class Checkpoints:
         state = self.reader.restore(step, args=ocp.args.Composite(state=wanted))[STATE]
         if not all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(state)):
             raise DamagedError("state/_METADATA lacks some of the arrays")
-        return record, TrainState(**{name: state[name] if name in fields else () for name in ALL})
+        whole: dict[str, Any] = {name: state[name] if name in fields else () for name in ALL}
+        return record, TrainState(**whole)
 
     def wait(self) -> None:
         """Return when everything is on disk.
@@ -306,7 +307,7 @@ class Checkpoints:
                 self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Finish writing and release the managers. What couldn't be written was told by `save` or `wait`."""
+        """Finish writing and release the managers. What couldn't be written was reported by `save` or `wait`."""
         for manager in (self._manager, self._reader):
             if manager is not None:
                 with contextlib.suppress(Exception):

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from genjax.core import paths
 from genjax.core.ranges import AT_LEAST_0, COUNT, COUNT_OR_0, POSITIVE, SEED, SHARE, Range
-from genjax.families.base_options import OPTIONS
+from genjax.families.options import OPTIONS
 from genjax.pretrained import registry as pretrained
 
 BELOW_1 = Range(0, 1, below=True)
@@ -70,6 +70,7 @@ RANGES: dict[str, Range] = {
     r"model\.temperature(\.start|\.end)?": POSITIVE,
     r"model\.(.+\.)?(vb_weight|beta|commitment_cost|gradient_penalty|orthogonal|r1|gamma|text_weight)": AT_LEAST_0,
     r"model\.(.+\.)?(free_bits|amount|code_noise|kl\.weight|cutout|translation)": AT_LEAST_0,
+    r"model\.network\.alpha": Range(0, 0.5, above=True, below=True),
     r"model\.(.+\.)?(beta_start|beta_end)": Range(0, 1, above=True, below=True),
     r"model\.(.+\.)?(fit_steps|kl_annealing_steps|tokenizer_size|depth|shared_dim|head_channels)": COUNT_OR_0,
     r"model\.(.+\.)?(num_\w+|\w*width|\w+_dim|\w*kernel\w*|patch_size|bottom_size|dim|interval|\w+_steps)": COUNT,
@@ -124,12 +125,14 @@ def _expect_run(config: ConfigDict) -> None:
         name for name in REQUIRED if name not in dict(_leaves(config.to_dict()))
     ]
     if missing:
-        raise ValueError(f"the config has no field {missing[0]}: let it start from genjax.configs.common.base()")
+        raise ValueError(
+            f"the config has no field {missing[0]}: let it start from genjax.configs.recipes.common.base()"
+        )
 
 
 def _check_dtype(name: str, value: Any) -> None:
     """A precision that can be trained in, as jax has it."""
-    wide = ["float64"] if jax.config.jax_enable_x64 else []
+    wide = ["float64"] if jax.config.jax_enable_x64 else []  # type: ignore[attr-defined]  # made by jax at run time
     known = ["bfloat16", "float32", *wide]
     if value is None or value in known:
         return

@@ -6,7 +6,7 @@ says nothing of the checkpoint: whoever finds it tries again, and then stops.
 
 `note` writes the length of each file of a checkpoint, and the CRC-32 of the small ones, into `files.json` beside them;
 what the large ones hold is checked by the checksums of the state. A checkpoint without that file, or with a cut one, is
-judged by the formats of its files.
+decided by the formats of its files.
 """
 
 import enum
@@ -63,7 +63,7 @@ def note(folder: Path) -> None:
     write_json(folder / FILES, found)
 
 
-def judge(step: Path, error: Exception) -> tuple[Verdict, str]:
+def diagnose(step: Path, error: Exception) -> tuple[Verdict, str]:
     """What an error says of the checkpoint in the folder `step` whose reading it ended, and why, in one line."""
     reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
     if isinstance(error, OtherStateError):

@@ -19,7 +19,7 @@ class Due(NamedTuple):
 
 
 def due(config: ConfigDict, step: int, stopping: bool = False) -> Due:
-    """What `config` wants after `step`; a run that is told to stop saves, and does the rest when it is resumed."""
+    """What `config` wants after `step`; a run that has to stop saves, and does the rest when it is resumed."""
     last = step == config.training.num_steps
 
     def at(every: int) -> bool:

@@ -9,12 +9,13 @@ from jax.sharding import Mesh
 
 from genjax import sharding
 from genjax.core import rng
-from genjax.families.base import Family, Weights
+from genjax.families.base import Family
+from genjax.families.interfaces import Weights
 from genjax.typing import Batch, Key
 
 
 def to_device(batch: Batch, mesh: Mesh) -> Batch:
-    """This process's share of a batch as global arrays, cut over the mesh; what is not numeric is left out."""
+    """This process's share of a batch as global arrays, cut over the mesh; what is not numeric is dropped."""
     place = sharding.batch_sharding(mesh)
     return {
         name: jax.make_array_from_process_local_data(place, value)

@@ -5,7 +5,7 @@ after the update or the state beside them are not finite, the player stays as it
 report (`Watch`), and then, as `config.training.on_nonfinite` says,
 
     stop    ends the run, naming the cause; no checkpoint is written of what came after
-    skip    goes on without the update, and says so, until `max_nonfinite` updates in a row were left out
+    skip    goes on without the update, and says so, until `max_nonfinite` updates in a row were skipped
 """
 
 import math
@@ -51,7 +51,7 @@ class Watch:
 
     Args:
         policy: "stop" or "skip".
-        limit: with "skip", how many updates in a row may be left out.
+        limit: with "skip", how many updates in a row may be skipped.
 
     Raises:
         ValueError: for another policy, or a limit below 1.
@@ -65,7 +65,7 @@ class Watch:
         self._policy, self._limit, self._row = policy, limit, 0
 
     def check(self, step: int, metrics: Mapping[str, float]) -> str:
-        """Why the update of a step was left out, in one line; empty if it was kept.
+        """Why the update of a step was skipped, in one line; empty if it was kept.
 
         Args:
             step: counted from 1.
@@ -78,7 +78,7 @@ class Watch:
             self._row = 0
             return ""
         self._row += 1
-        line = f"step {step}: {_cause(metrics)}; the update was left out"
+        line = f"step {step}: {_cause(metrics)}; the update was skipped"
         if self._policy == "stop":
             raise NotFiniteError(f"{line}. {_advice(step, metrics)}")
         if self._row > self._limit:

@@ -183,14 +183,14 @@ class Lock:
 def _read(path: Path) -> dict[str, Any] | None:
     """What a lock says, with its `time`; None if there is none. One that is cut has nothing but its time."""
     try:
-        made = path.stat().st_mtime
+        modified = path.stat().st_mtime
         try:
             content = json.loads(path.read_bytes())
         except ValueError:
             content = None
     except FileNotFoundError:
         return None
-    return (content if isinstance(content, dict) else {}) | {"time": made}
+    return (content if isinstance(content, dict) else {}) | {"time": modified}
 
 
 def _space() -> str:

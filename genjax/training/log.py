@@ -2,10 +2,10 @@
 
 Metrics stay on the device between two reports, so that the host never waits for a step. At a report they are
 fetched together, looked through for updates that were not finite, averaged and written. A metric that is NaN is
-written as null, and told; of a player that rested, nothing is written.
+written as null, and reported; of a player that rested, nothing is written.
 
 A disk that takes no more (full, over quota, gone): lines, curves and grids that can't be written are warned of once
-and left out, and training goes on, since the checkpoints hold all that matters; one that can't be written ends the run
+and skipped, and training goes on, since the checkpoints hold all that matters; one that can't be written ends the run
 (`genjax.training.checkpoint`).
 """
 
@@ -85,11 +85,11 @@ class Logger:
         speed = len(fetched) / (now - self._last_report)
         self._last_report = now
         reasons = [self._watch.check(step, metrics) for step, metrics in fetched]
-        left_out = [reason for reason in reasons if reason]
+        skipped = [reason for reason in reasons if reason]
         means = _means([metrics for (_, metrics), reason in zip(fetched, reasons, strict=True) if not reason])
-        if left_out:
-            means["updates_left_out"] = float(len(left_out))
-            self.say(f"warning: {left_out[0]} ({len(left_out)} of {len(fetched)} updates)")
+        if skipped:
+            means["updates_skipped"] = float(len(skipped))
+            self.say(f"warning: {skipped[0]} ({len(skipped)} of {len(fetched)} updates)")
         means |= {"steps_per_second": speed, "images_per_second": speed * self._batch_size}
         self.write(fetched[-1][0], means)
         shown = {name.removeprefix("model/"): f"{value:.4g}" for name, value in means.items() if name.endswith("/loss")}
@@ -97,7 +97,7 @@ class Logger:
         return means
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        """One line in `metrics.jsonl` and a point on each curve; what isn't finite is null there, and told."""
+        """One line in `metrics.jsonl` and a point on each curve; what isn't finite is null there, and reported."""
         values = {name: float(value) for name, value in metrics.items()}
         if self._quiet or not values:
             return
@@ -117,7 +117,7 @@ class Logger:
         trajectory: np.ndarray | None = None,
         captions: Sequence[str] | None = None,
     ) -> None:
-        """A grid of uint8 pictures [n, h, w, c] as `samples/step_N.png` and in TensorBoard, with any captions.
+        """A grid of uint8 images [n, h, w, c] as `samples/step_N.png` and in TensorBoard, with any captions.
 
         With a trajectory [t, n, h, w, c], also the way from noise to image as `samples/step_N.gif`.
         """
@@ -200,7 +200,7 @@ def _floats(metrics: Mapping) -> dict[str, float]:
 
 
 def _means(steps: list[dict]) -> dict[str, float]:
-    """Name -> mean over the steps in which its player acted; those of players that rested all the time are left out."""
+    """Name -> mean over the steps in which its player acted; those of players that rested all the time are omitted."""
     values: dict[str, list[float]] = {}
     for metrics in steps:
         for name, value in metrics.items():

@@ -10,7 +10,7 @@ A run of no steps saves what it starts from: so public checkpoints become workdi
 
 One run at a time holds a workdir (`lock`). SIGTERM and Ctrl-C save a checkpoint first and then end the program
 (`signals`), and so does a dead worker of the loader. An update that is not finite is never kept (`finite`); what the
-disk doesn't take is left out or ends the run (`log`, `checkpoint`). What was due at the step of a checkpoint, and was
+disk doesn't take is skipped or ends the run (`log`, `checkpoint`). What was due at the step of a checkpoint, and was
 not made because the run was killed in between, is made when it is resumed.
 """
 
@@ -26,11 +26,12 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from genjax import sharding
+from genjax import generate, sharding
 from genjax.core import tree as tree_lib
 from genjax.data import loader
-from genjax.families.base import Family, ImageSampler, Weights
-from genjax.training import evaluators, generate, optim, pins, workdir
+from genjax.families.base import Family
+from genjax.families.interfaces import Weights, generates
+from genjax.training import evaluators, optim, pins, workdir
 from genjax.training import state as state_lib
 from genjax.training.checkpoint import Checkpoints
 from genjax.training.due import Due, due, missing
@@ -71,6 +72,8 @@ class Run:
         self.evaluate = evaluators.make_evaluate(family, self.mesh)
         self.generate = generate.make_generate(family, self.mesh)
         self.reconstruct = generate.make_reconstruct(family, self.mesh) if family.reconstruct else None
+        if config.log.sample_every > 0 and not family.reconstruct:
+            generate.require_sampler(family.interface, "with config.log.sample_every=0 it trains, but this family")
 
     def _example(self):
         """The first batch, for its shapes; the loader goes back to where it stood."""
@@ -137,30 +140,25 @@ class Run:
         values = self.evaluate(state_lib.weights(state, self.frozen), batches, self.key)
         return {f"eval/{name}": value for name, value in values.items()}
 
-    def draw_grid(self, state: TrainState) -> generate.Pictures:
-        """The pictures of the sample grid, of the same noise and labels, or held-out captions, at every step.
+    def draw_grid(self, state: TrainState) -> generate.ImageSet:
+        """The images of the sample grid, of the same noise and labels, or held-out captions, at every step.
 
-        A family that draws none, but encodes and decodes, shows held-out pictures, each with its reconstruction.
+        A family that draws none, but encodes and decodes, shows held-out images, each with its reconstruction.
         """
         count, weights = self.config.log.num_samples, state_lib.weights(state, self.frozen)
-        if self.reconstruct and not isinstance(self.family.interface, ImageSampler):
+        if self.reconstruct and not generates(self.family.interface):
             images = loader.load_arrays(self.data, self.config.data.eval_split)["image"][: count // 2]
             both = np.stack([images, self.reconstruct(weights, images, self.key, len(images))], axis=1)
-            return generate.Pictures(both.reshape(-1, *images.shape[1:]), None)
+            return generate.ImageSet(both.reshape(-1, *images.shape[1:]), None)
         interface = self.family.interface
-        classes = getattr(interface, "num_classes", 0)
-        each = {"label": generate.class_labels(count, classes)} if classes else {}
+        each = {"label": generate.class_labels(count, interface.num_classes)} if interface.num_classes else {}
         captions = None
-        if getattr(interface, "text_length", 0):
+        if interface.text_length:
             found = loader.captions(self.data, self.config.data.eval_split, count)
             captions = tuple(" ".join(found[number % len(found)][:1]) for number in range(count))
             each["tokens"] = np.stack([self.tokenizer.encode(caption) for caption in captions])
         each = each or {"index": np.arange(count)}
-        shared = (
-            generate.options(interface, self.config.sampling.to_dict(), {})
-            if isinstance(interface, ImageSampler)
-            else {}
-        )
+        shared = generate.options(interface, self.config.sampling.to_dict(), {})
         drawn = self.generate(weights, each, shared, self.key, self.config.sampling.get("batch_size", count))
         return drawn._replace(captions=captions)
 
@@ -178,13 +176,13 @@ def train(
     """Train `family` to `config.training.num_steps` in the workdir `folder`; returns the final state.
 
     Args:
-        config: the resolved config (fields as in `configs/common.py`).
+        config: the resolved config (fields as in `configs/recipes/common.py`).
         family: what `families.registry.build` made of it.
         folder: the workdir; a run that is there is resumed.
         frozen: stage name -> weights of upstream stages.
         stages: stage name -> which checkpoint they are of, to be kept in `stage.json`.
         load_initial: (fresh parameters) -> those that `config.init_from` names; called by a fresh run only.
-        spec: what the data is; by default the data is asked.
+        spec: what the data is; by default the data is requested.
         accept_changed_data: go on also if images or captions are others than when the run began.
 
     Raises:
@@ -240,7 +238,7 @@ def run_steps(run: Run, state: TrainState, logger: Logger, lock: Lock) -> TrainS
 
 @contextlib.contextmanager
 def _last_words(run: Run) -> Iterator[None]:
-    """Names the last good checkpoint when a run ends badly; waits for nothing when it is told twice to stop."""
+    """Names the last good checkpoint when a run ends badly; waits for nothing when it is interrupted twice."""
     try:
         yield
     except NotFiniteError as error:
@@ -269,8 +267,8 @@ def show(run: Run, state: TrainState, logger: Logger, step: int, now: Due) -> No
     if now.evaluate:
         logger.write(step, run.evaluate_held_out(state))
     if now.draw:
-        pictures = run.draw_grid(state)
-        logger.images(step, pictures.images, pictures.trajectory, pictures.captions)
+        images = run.draw_grid(state)
+        logger.images(step, images.images, images.trajectory, images.captions)
     if now.save or now.evaluate or now.draw:
         logger.restart_clock()
 
@@ -284,11 +282,11 @@ def make_up(run: Run, state: TrainState, logger: Logger) -> None:
 
 def _check_batch_size(config: ConfigDict, mesh: Mesh) -> None:
     """The batch must be cut evenly over microbatches and devices."""
-    pieces = config.training.microbatches * mesh.shape["data"] * mesh.shape["fsdp"]
-    if config.data.batch_size % pieces:
+    parts = config.training.microbatches * mesh.shape["data"] * mesh.shape["fsdp"]
+    if config.data.batch_size % parts:
         raise ValueError(
-            f"config.data.batch_size={config.data.batch_size} can't be cut into {pieces} equal pieces "
-            f"({config.training.microbatches} microbatches x {pieces // config.training.microbatches} devices)"
+            f"config.data.batch_size={config.data.batch_size} can't be cut into {parts} equal parts "
+            f"({config.training.microbatches} microbatches x {parts // config.training.microbatches} devices)"
         )
 
 

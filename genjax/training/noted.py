@@ -20,7 +20,7 @@ def data_spec(path: Path, noted: Any) -> DataSpec | None:
         return None
     if not isinstance(noted, dict):
         raise ValueError(f"{path} says {str(noted)[:40]!r} of the data: restore it from a backup")
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in noted.items()}
+    fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in noted.items()}
     try:
         spec = DataSpec(**fields)
     except TypeError as error:

@@ -80,7 +80,7 @@ def make_optimizers(
     """The optax chain of each player, by its name.
 
     Args:
-        settings: player name -> fields as in `configs.common.adam`: `config.optimizer`.
+        settings: player name -> fields as in `configs.recipes.common.adam`: `config.optimizer`.
         family: whose players they train.
         num_steps: where a decaying learning rate ends.
 
@@ -100,7 +100,7 @@ def make_optimizer(settings: Mapping[str, Any], num_steps: int) -> optax.Gradien
     state is the same with clipping and without, so that it may be turned on when a run is resumed.
 
     Args:
-        settings: fields as in `configs.common.adam`.
+        settings: fields as in `configs.recipes.common.adam`.
         num_steps: where a decaying learning rate ends.
 
     Raises:
@@ -168,7 +168,6 @@ def layer_factors(params: Params, decay: float) -> PyTree:
     The blocks are the modules `block_0`, `block_1`, ..; what embeds patches or words (`EMBEDDINGS`) is the layer below
     them, all the rest the layer on top, whose factor is 1.
     """
-
     blocks = [re.search(r"(?:^|/)block_(\d+)/", path) for path in tree_lib.param_paths(params)]
     top = max((int(block[1]) for block in blocks if block), default=-1) + 2
 

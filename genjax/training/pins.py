@@ -51,7 +51,7 @@ class Keep(checkpoint_managers.PreservationPolicy):
     """Keeps the checkpoints that others have pinned.
 
     Attributes:
-        pinned: the pinned steps; asked whenever a checkpoint is to be deleted.
+        pinned: the pinned steps; requested whenever a checkpoint is to be deleted.
     """
 
     pinned: Callable[[], set[int]]

@@ -14,10 +14,10 @@ from jax.experimental import multihost_utils
 
 
 class Interrupted(SystemExit):
-    """A run that was told to stop; its exit code is 128 + the signal's number.
+    """A run that was interrupted; its exit code is 128 + the signal's number.
 
     Attributes:
-        at_once: whether it was told twice, and has not saved.
+        at_once: whether it was interrupted twice, and has not saved.
     """
 
     at_once = False

@@ -9,7 +9,8 @@ from jax.sharding import Mesh
 
 from genjax import sharding
 from genjax.core import rng
-from genjax.families.base import Family, Weights
+from genjax.families.base import Family
+from genjax.families.interfaces import Weights
 from genjax.typing import Array, Batch, Int, Key, Params, PyTree
 
 

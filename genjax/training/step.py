@@ -56,11 +56,11 @@ def make_train_step(
     `player/acts` is 0 for a player that rests in a step (`every`), whose other metrics mean nothing then;
     `player/fault` says what was not finite (`genjax.training.finite`), and `finite` is 1 if nothing was.
     """
-
     accumulate.check(family, microbatches)
 
     def train_step(state: TrainState, batch: Batch, frozen: PyTree, key: Key):
-        metrics, finite = {}, jnp.ones((), jnp.float32)
+        metrics: dict[str, Array] = {}
+        finite = jnp.ones((), jnp.float32)
         for player in family.players:
             update = _make_update(player, optimizers[player.name], microbatches)
             inputs = (state, batch, frozen, rng.stream(key, player.name, state.step))

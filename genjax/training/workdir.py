@@ -64,7 +64,7 @@ LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings as {"a.b.c": value}; lists and tuples compare equal."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for name, value in config.items():
         if isinstance(value, dict):
             flat |= flatten(value, f"{prefix}{name}.")
@@ -327,7 +327,8 @@ def _with_places(workdir: Path, config: dict[str, Any]) -> dict[str, Any]:
 
 def _commit() -> str | None:
     """The git commit of the checkout of genjax that this code is run from; None where it is none, but installed (in
-    another project's checkout, it may be), or where git isn't."""
+    another project's checkout, it may be), or where git isn't.
+    """
     root = Path(__file__).parents[2]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     command = ["git", "rev-parse", "--show-toplevel", "HEAD"]

@@ -59,7 +59,7 @@ def test_at_temperature_zero_the_lower_of_equals_is_drawn(temperature):
 
 def test_nucleus_is_of_the_tempered_and_cut_distribution():
     logits = jnp.log(jnp.array([0.4, 0.3, 0.2, 0.1]))
-    # The two likeliest have 4/7 and 3/7 of what is left: the first alone reaches a half.
+    # The two most likely have 4/7 and 3/7 of what is left: the first alone reaches a half.
     np.testing.assert_array_equal(kept(masking.filter_logits(logits, None, 2, 0.5)), [True, False, False, False])
     np.testing.assert_array_equal(kept(masking.filter_logits(logits, None, None, 0.5)), [True, True, False, False])
     np.testing.assert_array_equal(kept(masking.filter_logits(logits, 0.5, None, 0.5)), [True, False, False, False])

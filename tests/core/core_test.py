@@ -1,4 +1,4 @@
-"""Random streams, trees, numerics and pictures."""
+"""Random streams, trees, numerics and images."""
 
 import jax
 import jax.numpy as jnp
@@ -56,6 +56,14 @@ def test_numerics():
     )
 
 
+def test_dequantized_images_stay_in_their_bins():
+    levels = jnp.round(jax.random.uniform(jax.random.key(1), (4, 3, 3, 2)) * 255) / 127.5 - 1
+    noisy = images.dequantize(levels, KEY)
+    np.testing.assert_array_equal(jnp.round((noisy + 1) * 127.5), jnp.round((levels + 1) * 127.5))
+    assert float(jnp.abs(noisy - levels).max()) > 0.9 / 255
+    assert images.BIN_WIDTH == 2 / 255
+
+
 def test_psnr_is_that_of_pixels():
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 256, (2, 3, 8, 8, 1)).astype(np.float64)
@@ -76,13 +84,13 @@ def test_every_uint8_level_survives_the_round_trip():
 
 
 def test_resize():
-    picture = jnp.arange(16.0).reshape(1, 4, 4, 1)
+    image = jnp.arange(16.0).reshape(1, 4, 4, 1)
     np.testing.assert_array_equal(
-        images.resize(picture, (2, 2), "area")[0, :, :, 0], [[2.5, 4.5], [10.5, 12.5]]
+        images.resize(image, (2, 2), "area")[0, :, :, 0], [[2.5, 4.5], [10.5, 12.5]]
     )
-    assert images.resize(picture, (8, 6)).shape == (1, 8, 6, 1)
+    assert images.resize(image, (8, 6)).shape == (1, 8, 6, 1)
     with pytest.raises(ValueError, match=r"\(4, 4\), not \(3, 3\)"):
-        images.resize(picture, (3, 3), "area")
+        images.resize(image, (3, 3), "area")
 
 
 def test_grid_png_and_gif(tmp_path):
@@ -90,7 +98,7 @@ def test_grid_png_and_gif(tmp_path):
     grid = images.make_grid(pixels, columns=2, pad=1, scale=2)
     assert grid.shape == (2 * (2 * 9 + 1), 2 * (2 * 9 + 1), 3)
     assert (grid[4, 4] == 0).all() and (grid[4, 22] == 100).all() and (grid[22, 4] == 200).all()
-    assert (grid[0] == 255).all() and (grid[22, 22] == 255).all(), "white between pictures and where none is"
+    assert (grid[0] == 255).all() and (grid[22, 22] == 255).all(), "white between images and where none is"
     assert images.make_grid(np.zeros((5, 8, 8, 3), np.uint8)).shape[0] >= 48
     images.save_png(tmp_path / "new" / "grid.png", grid)
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "new" / "grid.png")), grid)
@@ -105,7 +113,7 @@ def test_grid_png_and_gif(tmp_path):
 
 def test_film_has_a_grid_for_each_step():
     film = images.make_film(np.zeros((3, 50, 8, 8, 1), np.uint8), columns=10)
-    assert film.shape == (3, 4 * (4 * 9 + 1), 4 * (10 * 9 + 1), 3), "the first 40 of 50 pictures"
+    assert film.shape == (3, 4 * (4 * 9 + 1), 4 * (10 * 9 + 1), 3), "the first 40 of 50 images"
 
 
 @pytest.mark.parametrize("caption", ["a red circle " * 1000, "x" * 100_000, "红色的猫" * 500])

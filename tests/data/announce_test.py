@@ -28,7 +28,7 @@ def test_one_line_however_often_a_program_opens_its_data(pets, capsys, caplog):
         next(batches)
     assert capsys.readouterr().err == (
         "folder pets: 3 classes (cat, dog, owl); train 29, test 1; 1 of 31 files skipped, named above; "
-        "images 28x30 to 30x30, enlarged to 64x64\n"
+        "images 28x30 to 30x30, upsampled to 64x64\n"
     )
     assert warned(caplog).count("dog/broken.png") == 1
     assert "30 of 30 images have half of config.data.image_size=64 pixels on their shorter side" in warned(caplog)
@@ -47,7 +47,7 @@ def test_a_prepared_dataset_says_the_same(data_dir, capsys):
     loader.load_arrays({"name": "digits", "image_size": 16, "data_dir": data_dir}, "test[:3]")
     assert capsys.readouterr().err == (
         "dataset digits: 10 classes (0, 1, 2, 3, 4, 5, 6, 7, 8, 9); train 1352, test 445; "
-        "images 8x8, enlarged to 16x16\n"
+        "images 8x8, upsampled to 16x16\n"
     )
 
 
@@ -64,10 +64,10 @@ def test_prepared_images_that_are_shrunk_are_warned_of(tmp_path, capsys, caplog)
     [
         (((8, 8),), "images 8x8"),
         (((8, 9),), "images 8x9, cropped to 8x8"),
-        (((4, 4), (30, 6)), "images 4x4 to 30x6, enlarged to 8x8"),
+        (((4, 4), (30, 6)), "images 4x4 to 30x6, upsampled to 8x8"),
         (((20, 10), (16, 16)), "images 20x10 to 16x16, shrunk to 8x8"),
-        (((4, 4), (8, 8), (16, 16), (20, 16)), "images 4x4 to 20x16, 1 enlarged and 2 shrunk to 8x8"),
-        (((4, 4), (8, 8)), "images 4x4 to 8x8, enlarged to 8x8"),
+        (((4, 4), (8, 8), (16, 16), (20, 16)), "images 4x4 to 20x16, 1 upsampled and 2 shrunk to 8x8"),
+        (((4, 4), (8, 8)), "images 4x4 to 8x8, upsampled to 8x8"),
     ],
 )
 def test_from_what_size_to_what(sizes, said):
@@ -85,7 +85,7 @@ def test_many_classes_captions_and_splits_in_their_order():
 
 
 @pytest.mark.parametrize(
-    ("folders", "asked", "taken"),
+    ("folders", "requested", "taken"),
     [
         (("train", "val"), "test", "val"),
         (("train", "val", "test"), "test", "test"),
@@ -95,17 +95,17 @@ def test_many_classes_captions_and_splits_in_their_order():
         (("train", "val", "test"), "mine", "val"),
     ],
 )
-def test_a_held_out_split_of_another_name_is_taken_with_a_word(tmp_path, caplog, folders, asked, taken):
+def test_a_held_out_split_of_another_name_is_taken_with_a_word(tmp_path, caplog, folders, requested, taken):
     for folder in folders:
         paint(tmp_path / folder / f"{folder}.png")
         (tmp_path / folder / f"{folder}.txt").write_text(folder)
-    settings = {"name": f"folder:{tmp_path}", "image_size": 8, "batch_size": 1, "eval_split": asked}
+    settings = {"name": f"folder:{tmp_path}", "image_size": 8, "batch_size": 1, "eval_split": requested}
     loader.check_eval_split(settings)
     for _ in range(2):
-        assert loader.captions(settings) == loader.captions(settings, asked) == [(taken,)]
+        assert loader.captions(settings) == loader.captions(settings, requested) == [(taken,)]
     name = {"val": "validation", "testing": "test"}.get(taken, taken)
-    word = f"there is no split {asked!r} (config.data.eval_split), so {name!r} is held out"
-    assert warned(caplog).count(word) == (name != asked)
+    word = f"there is no split {requested!r} (config.data.eval_split), so {name!r} is held out"
+    assert warned(caplog).count(word) == (name != requested)
 
 
 def test_no_held_out_split_is_known_at_the_start(tmp_path):
@@ -126,9 +126,9 @@ def test_another_split_than_the_held_out_one_is_not_replaced(tmp_path):
 
 
 def test_what_was_encoded_is_said_too(capsys):
-    pictures = {"name": "digits", "image_size": 8, "channels": 1}
+    images = {"name": "digits", "image_size": 8, "channels": 1}
     counts = {"train": 1352, "test": 445}
-    manifest = Manifest({"codes_0": [4], "label": []}, counts, pictures, {"step": 300, "checksum": 7}, texts=True)
+    manifest = Manifest({"codes_0": [4], "label": []}, counts, images, {"step": 300, "checksum": 7}, texts=True)
     for _ in range(2):
         say_encoded("runs/codes", manifest)
     assert capsys.readouterr().err == (

@@ -16,7 +16,7 @@ SETTINGS = {"name": "digits", "image_size": 8, "channels": 1, "batch_size": 4}
 
 
 def finish(what, counts, settings=SETTINGS, **fields):
-    return what._replace(counts=counts, pictures=encoded.pictures_of(settings), stage=STAGE, **fields)
+    return what._replace(counts=counts, images=encoded.images_of(settings), stage=STAGE, **fields)
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_records_come_back(codes):
             np.testing.assert_array_equal(records[index][name], array[index])
 
 
-def test_the_loader_gives_codes_instead_of_pictures(codes):
+def test_the_loader_gives_codes_instead_of_images(codes):
     folder, everything = codes
     settings = SETTINGS | {"encoded": str(folder), "eval_split": "train"}
     seen = np.concatenate([batch["label"][batch["mask"] > 0] for batch in loader.eval_batches(settings)])
@@ -60,18 +60,18 @@ def test_what_does_not_fit_is_refused(codes, tmp_path):
     folder, _ = codes
     with pytest.raises(ValueError, match=r"splits \['train'\], not 'test'"):
         encoded.Records(folder, "test", SETTINGS)
-    with pytest.raises(ValueError, match="holds codes of .*'image_size': 8.* asks for .*'image_size': 16"):
+    with pytest.raises(ValueError, match="holds codes of .*'image_size': 8.* describes .*'image_size': 16"):
         encoded.Records(folder, "train", SETTINGS | {"image_size": 16})
-    with pytest.raises(ValueError, match="no encoded pictures in .*nothing.*genjax-encode"):
+    with pytest.raises(ValueError, match="no encoded images in .*nothing.*genjax-encode"):
         encoded.Records(tmp_path / "nothing", "train", SETTINGS)
 
 
 def test_a_folder_that_was_moved_is_the_same_by_its_own_name(codes):
     folder, _ = codes
     there, elsewhere, another = (SETTINGS | {"name": f"folder:{path}"} for path in ("/a/pets", "~/b/pets", "/a/cars"))
-    encoded.write_manifest(folder, encoded.read_manifest(folder)._replace(pictures=encoded.pictures_of(there)))
+    encoded.write_manifest(folder, encoded.read_manifest(folder)._replace(images=encoded.images_of(there)))
     assert len(encoded.Records(folder, "train", elsewhere)) == 11
-    with pytest.raises(ValueError, match="holds codes of .*pets.* asks for .*cars"):
+    with pytest.raises(ValueError, match="holds codes of .*pets.* describes .*cars"):
         encoded.Records(folder, "train", another)
 
 
@@ -110,9 +110,9 @@ def test_floats_come_back_as_they_were_rounded(tmp_path, dtype):
 
 @pytest.fixture
 def captioned(tmp_path):
-    """Settings of twelve pictures with one or two captions each, and these."""
+    """Settings of twelve images with one or two captions each, and these."""
     captions = [(f"a red {n}", "two ü") if n % 2 else (f"a red {n}",) for n in range(12)]
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     for n, texts in enumerate(captions):
         Image.fromarray(np.full((8, 8, 3), n, np.uint8)).save(folder / f"{n:02}.png")
@@ -144,7 +144,7 @@ def test_texts_are_kept_beside_codes_and_become_tokens(captioned):
         loader.train_iterator(settings, 0)
 
 
-def test_embeddings_come_beside_the_pictures(captioned):
+def test_embeddings_come_beside_the_images(captioned):
     settings, captions = captioned
     settings = settings | {"flip": True}
     states = np.random.default_rng(0).normal(size=(12, 3)).astype(np.float16)
@@ -185,13 +185,13 @@ def test_beside_an_image_that_stands_in_for_a_broken_one_lies_what_was_made_of_t
     assert batches[0]["text"][3] == captions[4][0]
 
 
-def test_pictures_can_be_kept_with_their_codes(captioned):
+def test_images_can_be_kept_with_their_codes(captioned):
     settings, captions = captioned
     write(settings["encoded"], settings, {"codes_0": np.arange(12, dtype=np.int32)[:, None]}, "all", captions)
-    (first, *_) = loader.eval_batches(settings | {"keep_pictures": True})
+    (first, *_) = loader.eval_batches(settings | {"keep_images": True})
     assert first["image"].shape == (4, 8, 8, 3) and first["codes_0"][:, 0].tolist() == [0, 1, 2, 3]
-    with pytest.raises(ValueError, match="made of pictures without flips"):
-        loader.train_iterator(settings | {"keep_pictures": True, "flip": True}, 0)
+    with pytest.raises(ValueError, match="made of images without flips"):
+        loader.train_iterator(settings | {"keep_images": True, "flip": True}, 0)
 
 
 @pytest.mark.parametrize(
@@ -204,11 +204,11 @@ def test_pictures_can_be_kept_with_their_codes(captioned):
         b'{"foo": 1}',
         b"\xff\xfe",
         b"[" * 100_000,
-        b'{"fields": 3, "counts": 3, "pictures": 3, "stage": 3}',
-        b'{"fields": {"codes_0": ["x"]}, "counts": {"train": 3}, "pictures": {}, "stage": {}}',
-        b'{"fields": {"codes_0": [4]}, "counts": {"train": 3}, "pictures": {"name": "digits"}, "stage": {"step": 1}}',
-        b'{"fields": {"text_x": [4]}, "counts": {"train": 3}, "pictures": {}, "stage": {}, "dtypes": {"text_x": "y"}}',
-        b'{"fields": {"text_x": [4]}, "counts": {"train": "3"}, "pictures": {}, "stage": {}}',
+        b'{"fields": 3, "counts": 3, "images": 3, "stage": 3}',
+        b'{"fields": {"codes_0": ["x"]}, "counts": {"train": 3}, "images": {}, "stage": {}}',
+        b'{"fields": {"codes_0": [4]}, "counts": {"train": 3}, "images": {"name": "digits"}, "stage": {"step": 1}}',
+        b'{"fields": {"text_x": [4]}, "counts": {"train": 3}, "images": {}, "stage": {}, "dtypes": {"text_x": "y"}}',
+        b'{"fields": {"text_x": [4]}, "counts": {"train": "3"}, "images": {}, "stage": {}}',
     ],
 )
 def test_a_manifest_that_is_not_whole_is_named(tmp_path, content):

@@ -42,7 +42,7 @@ def test_classes_that_are_the_same_number_keep_an_order(tmp_path):
 def test_flat_and_unlabelled(tmp_path):
     paint(tmp_path / "a.png")
     paint(tmp_path / "B.JPG")
-    (tmp_path / "notes.md").write_text("not a picture")
+    (tmp_path / "notes.md").write_text("not an image")
     paint(tmp_path / ".hidden.png")
     paint(tmp_path / "__MACOSX/x.png")
     source, records = read(tmp_path)
@@ -53,7 +53,7 @@ def test_flat_and_unlabelled(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("metadata.csv", "picture,text\na.png,x\n", r"columns \['picture', 'text'\]: it needs file_name"),
+        ("metadata.csv", "image,text\na.png,x\n", r"columns \['image', 'text'\]: it needs file_name"),
         ("metadata.csv", "file_name,title\na.png,x\n", "text or label or both"),
         ("metadata.csv", "file_name,text\n,x\n", "line 2 has no file_name"),
         ("metadata.jsonl", '{"file_name": "a.png"\n', "line 1 is not JSON"),
@@ -132,26 +132,26 @@ def test_metadata_that_names_a_missing_file(tmp_path, caplog):
 
 
 def test_a_folder_with_changed_files_is_looked_at_again(tmp_path):
-    picture = paint(tmp_path / "a.png")
+    image = paint(tmp_path / "a.png")
     paint(tmp_path / "b.png")
     assert len(read(tmp_path)[1]) == 2
-    picture.write_bytes(b"broken")
+    image.write_bytes(b"broken")
     assert len(read(tmp_path)[1]) == 1
 
 
-@pytest.mark.parametrize("make", ["missing", "empty", "no_pictures", "all_broken"])
-def test_no_pictures_is_one_clear_error(tmp_path, make):
+@pytest.mark.parametrize("make", ["missing", "empty", "no_images", "all_broken"])
+def test_no_images_is_one_clear_error(tmp_path, make):
     path = tmp_path / "mine"
     if make != "missing":
         path.mkdir()
-    if make == "no_pictures":
+    if make == "no_images":
         (path / "thesis.pdf").touch()
     if make == "all_broken":
         (path / "a.png").touch()
     expected = {
         "missing": "doesn't exist",
         "empty": "holds no images",
-        "no_pictures": "holds no images",
+        "no_images": "holds no images",
         "all_broken": "holds no image that can be read",
     }
     for kind in (FileNotFoundError, ValueError):
@@ -165,7 +165,7 @@ def test_no_path_is_not_the_current_folder():
         sources.open_source("folder:", "train")
 
 
-def test_one_picture_can_be_trained_on(tmp_path):
+def test_one_image_can_be_trained_on(tmp_path):
     paint(tmp_path / "a.png")
     assert len(read(tmp_path, "train")[1]) == 1
     with pytest.raises(ValueError, match=r"has the splits \['train', 'all'\], not 'test'"):
@@ -174,8 +174,8 @@ def test_one_picture_can_be_trained_on(tmp_path):
 
 def test_home_folder_is_understood(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    paint(tmp_path / "pictures/a.png")
-    assert len(sources.open_source("folder:~/pictures", "all").records) == 1
+    paint(tmp_path / "images/a.png")
+    assert len(sources.open_source("folder:~/images", "all").records) == 1
 
 
 def test_a_class_that_only_the_test_split_has_is_named(tmp_path, caplog):

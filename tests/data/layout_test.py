@@ -154,7 +154,7 @@ def test_a_stylegan_folder(tmp_path, labels):
     assert [record.get("label") for record in records] == [n % 11 if labels else None for n in range(12)]
 
 
-def test_pictures_beside_class_folders_are_a_mistake(tmp_path):
+def test_images_beside_class_folders_are_a_mistake(tmp_path):
     paint(tmp_path / "cat/a.png")
     paint(tmp_path / "b.png")
     with pytest.raises(ValueError, match=r"beside the subfolders \['cat'\]"):
@@ -189,8 +189,8 @@ def test_split_subfolders_by_metadata_at_the_top(tmp_path):
 def test_split_subfolders_with_their_own_metadata(tmp_path):
     for split in ("train", "test"):
         paint(tmp_path / split / "1.png")
-        (tmp_path / split / "metadata.csv").write_text(f"file_name,text\n1.png,{split} picture\n")
-    assert [r["text"] for r in read(tmp_path, "test")[1]] == ["test picture"]
+        (tmp_path / split / "metadata.csv").write_text(f"file_name,text\n1.png,{split} image\n")
+    assert [r["text"] for r in read(tmp_path, "test")[1]] == ["test image"]
 
 
 def test_two_names_for_one_split_are_joined(tmp_path):

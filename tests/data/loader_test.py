@@ -28,7 +28,7 @@ def digits(data_dir) -> dict:
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory) -> dict:
-    """Twelve pictures of several sizes, with classes and captions, to be cropped at random and flipped."""
+    """Twelve images of several sizes, with classes and captions, to be cropped at random and flipped."""
     folder = tmp_path_factory.mktemp("photos")
     rng = np.random.default_rng(0)
     for number in range(12):
@@ -137,7 +137,7 @@ def test_crops_flips_and_captions_change_from_epoch_to_epoch(photos):
         assert len({text for _, text in views}) == 1 + int(number) % 3
 
 
-def test_flip_is_off_unless_asked(photos):
+def test_flip_is_off_unless_requested(photos):
     plain = photos | {"flip": False, "crop": "center"}
     whole = {image.tobytes() for image in transforms.to_float(loader.load_arrays(plain)["image"])}
     for batch in draw(plain, 6):

@@ -24,8 +24,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 def encode(array: np.ndarray, mode: str | None = None, format: str = "PNG") -> bytes:
     file = io.BytesIO()
-    picture = Image.fromarray(array)
-    (picture.convert(mode) if mode else picture).save(file, format=format)
+    image = Image.fromarray(array)
+    (image.convert(mode) if mode else image).save(file, format=format)
     return file.getvalue()
 
 
@@ -77,15 +77,15 @@ def no_network(monkeypatch):
 
 
 def test_labelled_grey(tmp_path):
-    pictures = noise(6, 28, 28)
-    examples = [{"image": encode(picture), "label": index % 3} for index, picture in enumerate(pictures)]
+    images = noise(6, 28, 28)
+    examples = [{"image": encode(image), "label": index % 3} for index, image in enumerate(images)]
     features = {"image": F.Image(shape=(28, 28, 1)), "label": F.ClassLabel(names=["a", "b", "c"])}
     prepare("mnist", tmp_path, features, {"train": examples, "test": examples[:2]}, "3.0.1")
     records, spec, _ = sources.open_source("mnist", "train", str(tmp_path))
     assert spec.image_shape == (28, 28, 1)
     assert (spec.num_classes, spec.class_names, spec.num_examples) == (3, ("a", "b", "c"), 6)
     assert len(records) == 6 and records[4]["label"] == 1 and type(records[4]["label"]) is int
-    np.testing.assert_array_equal(records[4]["image"], pictures[4][..., None])
+    np.testing.assert_array_equal(records[4]["image"], images[4][..., None])
     assert len(sources.open_source("mnist", "train[:50%]", str(tmp_path)).records) == 3
     assert len(sources.open_source("mnist", "train+test", str(tmp_path)).records) == 8
     assert len(sources.open_source("mnist:3.0.1", "test", str(tmp_path)).records) == 2
@@ -128,8 +128,8 @@ def test_single_caption(tmp_path, key):
 def test_channels_are_normalised(tmp_path):
     clear = np.zeros((4, 4, 4), np.uint8)
     red = np.full((16, 16, 3), (250, 10, 10), np.uint8)
-    pictures = [encode(clear), encode(red, "CMYK", "JPEG"), encode(red[..., 0])]
-    prepare("odd", tmp_path, {"image": F.Image()}, {"train": [{"image": picture} for picture in pictures]})
+    images = [encode(clear), encode(red, "CMYK", "JPEG"), encode(red[..., 0])]
+    prepare("odd", tmp_path, {"image": F.Image()}, {"train": [{"image": image} for image in images]})
     records = sources.open_source("odd", "train", str(tmp_path)).records
     np.testing.assert_array_equal(records[0]["image"], np.full((4, 4, 3), 255))
     np.testing.assert_allclose(records[1]["image"][8, 8], (250, 10, 10), atol=8)
@@ -150,9 +150,9 @@ def test_fields_by_other_names(tmp_path):
     assert sources.open_source("farm", "train", str(tmp_path)).spec.num_classes == 0
 
 
-def test_two_pictures_and_no_picture_are_mistakes(tmp_path):
-    picture = encode(noise(4, 4, 3))
-    prepare("stereo", tmp_path, {"l": F.Image(), "r": F.Image()}, {"train": [{"l": picture, "r": picture}]})
+def test_two_images_and_no_image_are_mistakes(tmp_path):
+    image = encode(noise(4, 4, 3))
+    prepare("stereo", tmp_path, {"l": F.Image(), "r": F.Image()}, {"train": [{"l": image, "r": image}]})
     prepare("books", tmp_path, {"text": F.Text()}, {"train": [{"text": "a"}]})
     for name in ("stereo", "books"):
         with pytest.raises(ValueError, match="no single image"):
@@ -216,20 +216,20 @@ def test_misspelt_names_are_told_from_missing_data(tmp_path, no_network):
         sources.open_source("mnits", "train", str(tmp_path))
     with pytest.raises(sources.DatasetNotFound, match="is it 'digits'"):
         sources.open_source("digit", "train", str(tmp_path))
-    for name in ("", "my pictures", "/home/me/pictures", "mnist:latest"):
+    for name in ("", "my images", "/home/me/images", "mnist:latest"):
         with pytest.raises(ValueError, match="'folder:/path'"):
             sources.open_source(name, "train", str(tmp_path))
 
 
-def test_download_is_tried_only_when_asked(tmp_path, monkeypatch):
-    asked = []
+def test_download_is_tried_only_when_requested(tmp_path, monkeypatch):
+    requested = []
 
     class Builder:
         def download_and_prepare(self):
             raise ConnectionError("no route to host\nsecond line")
 
     def builder(name, **options):
-        asked.append((name, options))
+        requested.append((name, options))
         return Builder()
 
     monkeypatch.setattr(tfds, "builder", builder)
@@ -237,7 +237,7 @@ def test_download_is_tried_only_when_asked(tmp_path, monkeypatch):
         monkeypatch.setenv("GENJAX_DOWNLOAD", "0" if ask else "1")
         with pytest.raises(sources.DatasetNotFound, match="ConnectionError: no route to host; preparing"):
             sources.open_source("mnist", "train", str(tmp_path), **ask)
-    assert asked == [("mnist", {"data_dir": str(tmp_path), "file_format": "array_record"})] * 2
+    assert requested == [("mnist", {"data_dir": str(tmp_path), "file_format": "array_record"})] * 2
 
 
 def test_a_format_that_needs_tensorflow_is_named(tmp_path):
@@ -333,7 +333,7 @@ def test_prepared_data_that_is_damaged_is_named(data_dir, tmp_path, damage):
 
 
 def test_a_broken_example_is_named_with_its_dataset(tmp_path):
-    """Its picture, or its class: TFDS writes -1 where it isn't known."""
+    """Its image, or its class: TFDS writes -1 where it isn't known."""
     whole = encode(noise(4, 4, 3))
     features = {"image": F.Image(shape=(4, 4, 3)), "label": F.ClassLabel(names=["cat", "dog"])}
     examples = [{"image": whole, "label": "cat"}, {"image": whole, "label": -1}, {"image": b"no image", "label": 0}]

@@ -12,9 +12,9 @@ from PIL import Image, PngImagePlugin
 from genjax.data import transforms
 
 
-def encoded(picture: Image.Image, format: str = "PNG", **options) -> bytes:
+def encoded(image: Image.Image, format: str = "PNG", **options) -> bytes:
     file = io.BytesIO()
-    picture.save(file, format=format, **options)
+    image.save(file, format=format, **options)
     return file.getvalue()
 
 
@@ -23,7 +23,7 @@ def rgba(*pixel: int) -> Image.Image:
 
 
 @pytest.mark.parametrize(
-    ("picture", "expected"),
+    ("image", "expected"),
     [
         (Image.new("1", (4, 4), 1), [255]),
         (Image.new("L", (4, 4), 77), [77]),
@@ -37,10 +37,10 @@ def rgba(*pixel: int) -> Image.Image:
         (rgba(200, 10, 10, 255).convert("P"), None),
     ],
 )
-def test_png_modes(picture, expected):
-    pixels = transforms.decode(encoded(picture))
+def test_png_modes(image, expected):
+    pixels = transforms.decode(encoded(image))
     assert pixels.dtype == np.uint8 and pixels.shape == (4, 4, 3 if expected is None else len(expected))
-    expected = picture.convert("RGB").getpixel((0, 0)) if expected is None else expected
+    expected = image.convert("RGB").getpixel((0, 0)) if expected is None else expected
     np.testing.assert_array_equal(pixels, np.broadcast_to(expected, pixels.shape))
 
 
@@ -76,11 +76,11 @@ def test_grey_values_beyond_understanding_are_refused():
 
 
 def test_camera_orientation_is_applied():
-    picture = Image.new("RGB", (6, 2), (0, 0, 0))
-    picture.putpixel((0, 0), (255, 255, 255))
+    image = Image.new("RGB", (6, 2), (0, 0, 0))
+    image.putpixel((0, 0), (255, 255, 255))
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: show it a quarter turn clockwise
-    pixels = transforms.decode(encoded(picture, "PNG", exif=exif))
+    pixels = transforms.decode(encoded(image, "PNG", exif=exif))
     assert pixels.shape == (6, 2, 3)
     assert pixels[0, 1, 0] == 255 and pixels.sum() == 3 * 255
 
@@ -97,9 +97,9 @@ def entries(*tags: tuple) -> bytes:
     return b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + packed + bytes(100)
 
 
-def shown(picture: bytes) -> tuple[int, int]:
+def shown(image: bytes) -> tuple[int, int]:
     """The upper corners of a RAMP, to the tens."""
-    pixels = transforms.decode(picture).astype(int)
+    pixels = transforms.decode(image).astype(int)
     return tuple(round(pixels[0, column, 0] / 10) * 10 for column in (0, -1))
 
 
@@ -180,8 +180,8 @@ def test_the_transparent_value_of_a_png_is_white_in_every_depth(colour, bits, ro
 
 def test_sixteen_bits_of_either_byte_order():
     for mode in ("I;16", "I;16B"):
-        picture = Image.frombytes(mode, (2, 1), struct.pack(">2H" if mode == "I;16B" else "<2H", 0x80FF, 0x0100))
-        np.testing.assert_array_equal(transforms.decode(picture)[0, :, 0], [0x80, 0x01])
+        image = Image.frombytes(mode, (2, 1), struct.pack(">2H" if mode == "I;16B" else "<2H", 0x80FF, 0x0100))
+        np.testing.assert_array_equal(transforms.decode(image)[0, :, 0], [0x80, 0x01])
 
 
 @pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "TIFF"])
@@ -267,13 +267,13 @@ def test_too_little_memory_is_named_and_passes(tmp_path, monkeypatch):
     assert error.value.errno == errno.ENOMEM
 
 
-def test_decode_takes_paths_and_open_pictures(tmp_path):
+def test_decode_takes_paths_and_open_images(tmp_path):
     Image.new("L", (3, 5), 9).save(tmp_path / "a.png")
     assert transforms.decode(str(tmp_path / "a.png")).shape == (5, 3, 1)
     assert transforms.decode(Image.new("L", (3, 5))).shape == (5, 3, 1)
 
 
-@pytest.mark.parametrize("broken", [b"", b"no picture", encoded(Image.effect_noise((64, 64), 50))[:500]])
+@pytest.mark.parametrize("broken", [b"", b"no image", encoded(Image.effect_noise((64, 64), 50))[:500]])
 def test_broken_bytes_are_an_oserror(broken):
     with pytest.raises(OSError):
         transforms.decode(broken)
@@ -344,11 +344,11 @@ def test_center_crop_keeps_the_middle():
 def test_cropping_agrees_with_adm():
     """`center_crop_arr` of guided-diffusion, written out."""
     pixels = np.random.default_rng(0).integers(0, 256, (150, 211, 3), np.uint8)
-    picture = Image.fromarray(pixels)
-    while min(*picture.size) >= 2 * 32:
-        picture = picture.resize(tuple(x // 2 for x in picture.size), resample=Image.BOX)
-    scale = 32 / min(*picture.size)
-    array = np.array(picture.resize(tuple(round(x * scale) for x in picture.size), resample=Image.BICUBIC))
+    image = Image.fromarray(pixels)
+    while min(*image.size) >= 2 * 32:
+        image = image.resize(tuple(x // 2 for x in image.size), resample=Image.BOX)
+    scale = 32 / min(*image.size)
+    array = np.array(image.resize(tuple(round(x * scale) for x in image.size), resample=Image.BICUBIC))
     top, left = (array.shape[0] - 32) // 2, (array.shape[1] - 32) // 2
     np.testing.assert_array_equal(transforms.center_crop(pixels, 32), array[top : top + 32, left : left + 32])
 

@@ -20,7 +20,7 @@ def float64():
 
 
 class Affine:
-    """A denoiser whose estimate is slope x + offset, that keeps what it is asked."""
+    """A denoiser whose estimate is slope x + offset, that keeps what it is requested."""
 
     def __init__(self, slope, offset):
         self.slope, self.offset, self.calls = slope, offset, []
@@ -145,15 +145,15 @@ def test_reflow_joins_the_teachers_samples_with_their_own_noise(name):
 
 def test_reflow_draws_with_the_teacher(monkeypatch):
     """By Heun's steps down the teacher's own grid."""
-    asked = []
+    requested = []
 
     def record(denoise, sampler, levels, x_T, key):
-        asked.append((denoise, levels))
+        requested.append((denoise, levels))
         return jnp.full_like(x_T, 0.25)
 
     monkeypatch.setattr(distillation, "sample", record)
     schedule = schedules.flow()
     student, target, teacher = cast()
     distillation.make("reflow", schedule, "uniform12").loss(student, target, teacher, jnp.asarray(X0), KEY)
-    assert asked[0][0] is teacher
-    np.testing.assert_array_equal(asked[0][1].t, grids.make(schedule, "uniform12").t)
+    assert requested[0][0] is teacher
+    np.testing.assert_array_equal(requested[0][1].t, grids.make(schedule, "uniform12").t)

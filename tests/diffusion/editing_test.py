@@ -19,16 +19,16 @@ def test_a_gradient_for_the_mean_is_silenced_where_data_is_known():
 
 
 def test_extend_frames_moves_and_crops():
-    picture = jnp.arange(1.0, 9.0).reshape(1, 2, 4, 1)
-    known, mask = editing.extend(picture, top=1, right=2)
+    image = jnp.arange(1.0, 9.0).reshape(1, 2, 4, 1)
+    known, mask = editing.extend(image, top=1, right=2)
     assert known.shape == (1, 3, 6, 1) and mask.shape == (1, 3, 6, 1)
-    np.testing.assert_array_equal(known[:, 1:, :4], picture)
+    np.testing.assert_array_equal(known[:, 1:, :4], image)
     np.testing.assert_array_equal(mask[0, :, :, 0], [[0] * 6, [1] * 4 + [0] * 2, [1] * 4 + [0] * 2])
-    known, mask = editing.extend(picture, left=-3, right=3)
+    known, mask = editing.extend(image, left=-3, right=3)
     np.testing.assert_array_equal(known[0, :, :, 0], [[4, 0, 0, 0], [8, 0, 0, 0]])
     np.testing.assert_array_equal(mask[0, :, :, 0], [[1, 0, 0, 0]] * 2)
     with pytest.raises(ValueError, match="leaves nothing of 4"):
-        editing.extend(picture, left=-3, right=-1)
+        editing.extend(image, left=-3, right=-1)
 
 
 @pytest.mark.parametrize("strength, steps", [(1.0, 10), (0.5, 5), (0.01, 1), (0.37, 4)])

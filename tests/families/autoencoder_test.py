@@ -7,8 +7,9 @@ import optax
 import pytest
 
 from configs import ae_digits, dae_digits
+from genjax import generate
 from genjax.families import autoencoder, registry
-from genjax.families.base import FeatureExtractor, Weights
+from genjax.families.interfaces import FeatureExtractor, Weights
 from genjax.typing import DataSpec
 from tests.families import losses
 from tests.families.draws import draws, repeated
@@ -25,7 +26,7 @@ def build(module=ae_digits, **model):
 
 
 def stripes(count):
-    """Pictures of one number: each is constant, so that a pixel's neighbours tell what it was."""
+    """Images of one number: each is constant, so that a pixel's neighbours tell what it was."""
     return jnp.broadcast_to(jnp.linspace(-0.8, 0.8, count)[:, None, None, None], (count, 8, 8, 1))
 
 
@@ -68,7 +69,7 @@ def test_salt_and_pepper_are_even():
 
 
 def linear(**corruption):
-    """(family, weights, M): 2x2 pictures through a code of three numbers and back, x M + b in float64."""
+    """(family, weights, M): 2x2 images through a code of three numbers and back, x M + b in float64."""
     rng = np.random.default_rng(0)
     layers = {"encoder": rng.normal(size=(4, 3)) / 2, "decoder": rng.normal(size=(3, 4)) / 2}
     bias = np.array([0.1, -0.2, 0.3, 0.0])
@@ -83,7 +84,7 @@ def linear(**corruption):
     return family, Weights({"model": params}, (), {}), layers["encoder"] @ layers["decoder"], bias
 
 
-def pictures(count):
+def make_images(count):
     return np.random.default_rng(1).uniform(-0.9, 0.9, (count, 4))
 
 
@@ -96,19 +97,19 @@ def psnr(a, b):
 
 
 @pytest.mark.parametrize(("name", "amount", "variance"), [("none", 0.0, 0.0), ("gaussian", 0.6, 0.36)])
-def test_the_loss_is_the_squared_error_of_clean_pictures(name, amount, variance):
+def test_the_loss_is_the_squared_error_of_clean_images(name, amount, variance):
     """Noise of variance s^2 on what is seen adds s^2 |M|^2 to the error, and none to the target."""
     family, weights, matrix, bias = linear(name=name, amount=amount)
-    x = pictures(8_000)
+    x = make_images(8_000)
     found = losses.jitted(family, weights.params, {"image": as_images(x)}, KEY)
     expected = ((x @ matrix + bias - x) ** 2).mean() + variance * (matrix**2).sum() / 4
     np.testing.assert_allclose(found.value, expected, rtol=0.02 if amount else 1e-5)
 
 
 def test_corruption_acts_on_what_is_seen_in_training_and_in_no_feature():
-    """With all pixels black, every picture is seen as the same one; targets and features are of the picture itself."""
+    """With all pixels black, every image is seen as the same one; targets and features are of the image itself."""
     family, weights, matrix, bias = linear(name="masking", amount=1.0)
-    x = pictures(16)
+    x = make_images(16)
     black = -np.ones_like(x) @ matrix + bias
     found = losses.jitted(family, weights.params, {"image": as_images(x)}, KEY)
     np.testing.assert_allclose(found.value, ((black - x) ** 2).mean(), rtol=1e-5)
@@ -128,15 +129,15 @@ def test_corruption_acts_on_what_is_seen_in_training_and_in_no_feature():
 @pytest.mark.parametrize(("name", "count"), [("none", 0), ("gaussian", 1), ("masking", 1), ("salt_and_pepper", 2)])
 def test_every_draw_has_a_key_of_its_own(name, count):
     family, weights, *_ = linear(name=name, amount=0.3)
-    batch = {"image": as_images(pictures(4))}
+    batch = {"image": as_images(make_images(4))}
     found = draws(lambda key: losses.compute(family, weights.params, batch, key).value, KEY)
     assert len(found) == count and not repeated(found)
-    assert all(draw.shape == (4, 2, 2, 1) for draw in found), "a number of each pixel of each picture"
+    assert all(draw.shape == (4, 2, 2, 1) for draw in found), "a number of each pixel of each image"
 
 
 @pytest.mark.slow
 def test_denoising_is_learned():
-    # Of constant pictures under noise of .75 the mean of 64 pixels is known to .09: 20 dB; a copy would have 8.5 dB.
+    # Of constant images under noise of .75 the mean of 64 pixels is known to .09: 20 dB; a copy would have 8.5 dB.
     images = stripes(32)
     family = build(dae_digits)
     weights, losses = train(family, images)
@@ -146,7 +147,7 @@ def test_denoising_is_learned():
     assert losses[-20:].mean() < 0.1 * losses[0]
 
 
-def test_features_are_of_each_picture_alone_and_uncorrupted():
+def test_features_are_of_each_image_alone_and_uncorrupted():
     family = build(dae_digits)
     weights = Weights(jax.jit(family.init)(KEY, {"image": BLACK_AND_WHITE})[0], (), {})
     features = jax.jit(family.interface.features)
@@ -159,8 +160,8 @@ def test_features_are_of_each_picture_alone_and_uncorrupted():
 
 def test_it_is_no_sampler():
     family = build()
-    with pytest.raises(ValueError, match="draws no pictures.*vae_digits"):
-        family.sample(Weights({}, (), {}), {"index": jnp.arange(2)}, KEY)
+    with pytest.raises(ValueError, match="draws no images.*vae_digits"):
+        generate.require_sampler(family.interface, "autoencoder")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import scipy.special
 
 from configs import beit_base, beit_finetune_imagenet
 from genjax.families import beit, image_classifier, registry
-from genjax.families.base import Tokenizer, Weights
+from genjax.families.interfaces import Tokenizer, Weights
 from genjax.typing import DataSpec
 from tests.families import losses
 from tests.families.draws import draws, repeated
@@ -66,12 +66,12 @@ def build(size=8, **model):
     return registry.build("beit", settings, {}, DataSpec((size, size, 1)), {"tokenizer": tokenizer})
 
 
-def pictures(count=8, size=8):
+def make_images(count=8, size=8):
     return {"image": jax.random.uniform(KEY, (count, size, size, 1), minval=-1, maxval=1)}
 
 
 def made(family, size=8):
-    params = jax.jit(family.init)(KEY, pictures(1, size))[0]
+    params = jax.jit(family.init)(KEY, make_images(1, size))[0]
     WATCH.calls()  # of `init`
     noise = np.random.default_rng(0)
     return jax.tree.map(lambda leaf: leaf + 0.3 * noise.standard_normal(leaf.shape, np.float32), params)
@@ -86,24 +86,24 @@ def test_the_loss_is_the_mean_over_hidden_patches(stub):
     """-log p(code), summed over what was hidden from the network, over the number of these; codes by frozen weights."""
     family = build()
     params = made(family)
-    found = losses.jitted(family, params, pictures(), KEY, frozen=FROZEN)
+    found = losses.jitted(family, params, make_images(), KEY, frozen=FROZEN)
     (call,) = WATCH.calls()
     mask, table = call["mask"], params["model"]["table"]
-    codes = np.asarray(encode(FROZEN["tokenizer"], pictures()["image"])[0])
+    codes = np.asarray(encode(FROZEN["tokenizer"], make_images()["image"])[0])
     assert call["train"] and len({row.tobytes() for row in mask}) > 6, "a mask of each example's own"
     np.testing.assert_allclose(found.value, nats(table, codes)[mask].mean(), rtol=1e-5)
     right = np.argmax(table, -1) == codes
     np.testing.assert_allclose(found.metrics["accuracy"], right[mask].mean(), rtol=1e-5)
     np.testing.assert_allclose(found.metrics["masked"], mask.mean(), rtol=1e-5)
-    np.testing.assert_array_equal(call["images"], pictures()["image"])
-    values = jax.jit(family.evaluate)(Weights(params, (), FROZEN), pictures(), KEY)
+    np.testing.assert_array_equal(call["images"], make_images()["image"])
+    values = jax.jit(family.evaluate)(Weights(params, (), FROZEN), make_images(), KEY)
     (call,) = WATCH.calls()
     mask = call["mask"]
     expected = [row[hidden].mean() for row, hidden in zip(nats(table, codes), mask, strict=True)]
     np.testing.assert_allclose(values["loss"], expected, rtol=1e-5)
     np.testing.assert_allclose(values["accuracy"], [r[m].mean() for r, m in zip(right, mask, strict=True)], rtol=1e-5)
     assert not call["train"]
-    shown = jax.jit(family.reconstruct)(Weights(params, (), FROZEN), pictures()["image"], KEY)
+    shown = jax.jit(family.reconstruct)(Weights(params, (), FROZEN), make_images()["image"], KEY)
     mask = WATCH.calls()[0]["mask"]
     expected = np.where(mask, np.broadcast_to(np.argmax(table, -1), mask.shape), codes)
     np.testing.assert_array_equal(shown, decode(None, (jnp.asarray(expected),)))
@@ -112,17 +112,17 @@ def test_the_loss_is_the_mean_over_hidden_patches(stub):
 def test_masks_are_of_the_configured_blocks(stub):
     """Squares of four patches alone: area 4 and aspect 1. Of aspects far from 1 there are others."""
     squares = build(masking={"num_masked": 4, "min_block": 4, "min_aspect": 1.0})
-    losses.jitted(squares, made(squares), pictures(64), KEY, frozen=FROZEN)
+    losses.jitted(squares, made(squares), make_images(64), KEY, frozen=FROZEN)
     mask = WATCH.calls()[0]["mask"]
     assert (mask.sum((1, 2)) == 4).all() and (mask.any(1).sum(1) == 2).all() and (mask.any(2).sum(1) == 2).all()
     lines = build(masking={"num_masked": 3, "min_block": 3, "min_aspect": 1 / 3})
-    losses.jitted(lines, made(lines), pictures(64), KEY, frozen=FROZEN)
+    losses.jitted(lines, made(lines), make_images(64), KEY, frozen=FROZEN)
     mask = WATCH.calls()[0]["mask"]
     assert {1, 3} <= set(mask.any(1).sum(1)) and {1, 3} <= set(mask.any(2).sum(1))
 
 
-def test_the_tokenizer_sees_the_whole_picture_at_its_own_size(stub):
-    """16 pixels in patches of 4, of which the tokenizer sees 8: pictures of one grey keep their code."""
+def test_the_tokenizer_sees_the_whole_image_at_its_own_size(stub):
+    """16 pixels in patches of 4, of which the tokenizer sees 8: images of one grey keep their code."""
     family = build(size=16, network={"patch_size": 4}, tokenizer_size=8)
     grey = jnp.array([-0.95, -0.5, 0.1, 0.5, 0.95])
     images = {"image": jnp.broadcast_to(grey[:, None, None, None], (5, 16, 16, 1))}
@@ -142,7 +142,7 @@ def test_the_network_does_not_see_what_it_is_to_predict():
         found = losses.compute(family, params, {"image": images}, KEY, frozen=FROZEN)
         return found.value, found.metrics["masked"]
 
-    images = pictures(4)["image"]
+    images = make_images(4)["image"]
     gradient, masked = jax.jit(jax.grad(loss, has_aux=True))(images)
     by_patch = jnp.abs(gradient).reshape(4, 4, 2, 4, 2).max((2, 4))
     unseen = (by_patch == 0).sum((1, 2))
@@ -160,12 +160,12 @@ def of(family, examples, frozen=()):
 def test_drop_path_is_of_training_alone_and_every_draw_has_a_key_of_its_own():
     """Both branches of the second of two blocks; in beits beside four numbers a block of each mask."""
     branch = (4, 1, 1)
-    training, held_out = of(build(network={"drop_path": 0.4}), pictures(4), FROZEN)
+    training, held_out = of(build(network={"drop_path": 0.4}), make_images(4), FROZEN)
     assert training.count(branch) == 2 and training.count((4,)) == 4
     assert held_out == [shape for shape in training if shape != branch]
     config = beit_finetune_imagenet.get_config("tiny")
     family = registry.build(config.family, config.model.to_dict(), {}, DataSpec((8, 8, 1), num_classes=3))
-    training, held_out = of(family, pictures(4) | {"label": jnp.zeros(4, jnp.int32)})
+    training, held_out = of(family, make_images(4) | {"label": jnp.zeros(4, jnp.int32)})
     assert training == [branch] * 2 and held_out == []
 
 
@@ -188,7 +188,7 @@ def test_the_classifiers_loss_is_of_smoothed_labels(monkeypatch):
     model = {"network": {"patch_size": 2}, "label_smoothing": 0.3}
     family = registry.build("image_classifier", model, {}, DataSpec((8, 8, 1), num_classes=3))
     params, label = made(family), np.array([0, 1, 2, 0, 1, 2, 0, 1])
-    examples = pictures() | {"label": jnp.asarray(label, jnp.int32)}
+    examples = make_images() | {"label": jnp.asarray(label, jnp.int32)}
     WATCH.calls()
     found = losses.jitted(family, params, examples, KEY)
     values = jax.jit(family.evaluate)(Weights(params, (), {}), examples, KEY)

@@ -5,10 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import beit_base, beit_shapes, common
+from configs import beit_base, beit_shapes
+from configs.recipes import common
+from genjax import generate
 from genjax.core.tree import count_params
 from genjax.families import registry
-from genjax.families.base import FeatureExtractor, Tokenizer, Weights
+from genjax.families.interfaces import FeatureExtractor, Tokenizer, Weights
 from genjax.training import optim
 from genjax.training import state as state_lib
 from genjax.training.step import Ema, make_train_step
@@ -74,7 +76,7 @@ def test_untrained_loss_is_log_k(family, fresh):
 
 @pytest.mark.slow
 def test_it_learns_what_is_hidden_from_what_is_seen():
-    """Pictures of one grey each: what is hidden is what is seen."""
+    """Images of one grey each: what is hidden is what is seen."""
     small = {"width": 32, "drop_path": 0.0, "layer_scale": 1.0, "init_std": 0.18}
     family = build(network={**beit_base.get_config("tiny").model.network.to_dict(), **small})
     grey = jnp.linspace(-0.9, 0.9, 10)[:, None, None, None] * jnp.ones((1, 8, 8, 1))
@@ -117,7 +119,7 @@ def test_features_do_not_depend_on_the_batch_and_may_be_of_fewer_blocks(family, 
     assert jnp.abs(last - together).max() > 1e-3
 
 
-def test_the_tokenizer_may_see_smaller_pictures(weights):
+def test_the_tokenizer_may_see_smaller_images(weights):
     """8 pixels in patches of 4: the tokenizer sees 4 pixels, for 2x2 codes."""
     network = {**beit_base.get_config("tiny").model.network.to_dict(), "patch_size": 4}
     settings = {"network": network, "masking": {"num_masked": 2, "min_block": 1}, "tokenizer_size": 4}
@@ -143,9 +145,9 @@ def test_the_config_of_drawn_scenes_fits_their_tokenizer():
         registry.build(config.family, config.model.to_dict(), {}, DataSpec((32, 32, 3)), parents)
 
 
-def test_it_draws_no_pictures(family, weights):
-    with pytest.raises(ValueError, match="draws no pictures.*image_classifier"):
-        family.sample(weights, {"index": jnp.arange(2)}, KEY)
+def test_it_draws_no_images(family, weights):
+    with pytest.raises(ValueError, match="draws no images.*features"):
+        generate.require_sampler(family.interface, "beit")
 
 
 @pytest.mark.parametrize(
@@ -154,7 +156,7 @@ def test_it_draws_no_pictures(family, weights):
         ({"parent": tokenizer(grid=2)}, "8x8 have 2x2 codes by this tokenizer and 4x4 patches"),
         ({"tokenizer_size": 4}, "4x4 have 2x2 codes by this tokenizer and 4x4 patches"),
         ({"parent": tokenizer(levels=2)}, "2 levels of codes"),
-        ({"parent": tokenizer(channels=3)}, "pictures with 3 channels"),
+        ({"parent": tokenizer(channels=3)}, "images with 3 channels"),
         ({"parent": FeatureExtractor(None, (8, 8, 1), 3)}, "has to be the run of a Tokenizer"),
         ({"masking": {"num_masked": 16}}, "num_masked=16 of 4x4 patches"),
         ({"masking": {"colour": 1}}, "masking of the beit family: unknown"),

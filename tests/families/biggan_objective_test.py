@@ -10,8 +10,8 @@ import pytest
 import scipy.stats
 
 from genjax.families import biggan, registry
-from genjax.families.base import Weights
-from genjax.nn import conditional_norm, spectral_norm
+from genjax.families.interfaces import Weights
+from genjax.nn.layers import conditional_norm, spectral_norm
 from genjax.typing import DataSpec
 from tests.families import losses
 from tests.families.draws import draws, repeated
@@ -92,12 +92,15 @@ def state(slope=0.0, level=0.0, bonus=(0.0, 0.0, 0.0)):
     return params, extra
 
 
-def pictures(count=7):
+def make_images(count=7):
     return np.random.default_rng(0).uniform(-1, 1, (count, *SHAPE))
 
 
 def batch(count=7):
-    return {"image": jnp.asarray(pictures(count), jnp.float32), "label": jnp.arange(count, dtype=jnp.int32) % CLASSES}
+    return {
+        "image": jnp.asarray(make_images(count), jnp.float32),
+        "label": jnp.arange(count, dtype=jnp.int32) % CLASSES,
+    }
 
 
 def loss(family, player, weights, count=7, key=KEY):
@@ -106,14 +109,14 @@ def loss(family, player, weights, count=7, key=KEY):
 
 
 def real_logits(x=None):
-    x = pictures() if x is None else x
+    x = make_images() if x is None else x
     return OFFSET - STRENGTH * (x.mean((1, 2, 3)) - GREY[np.arange(len(x)) % CLASSES]) ** 2
 
 
 def test_the_discriminator_sees_real_images_with_their_labels_and_generated_ones_with_theirs():
     """Generated images have the grey of their label, so their logit is the offset alone; R1 is by the real labels."""
     found, r = loss(build(r1=0.6), "discriminator", state()), real_logits()
-    slope = 2 * STRENGTH * (pictures().mean((1, 2, 3)) - GREY[np.arange(7) % CLASSES]) / 4
+    slope = 2 * STRENGTH * (make_images().mean((1, 2, 3)) - GREY[np.arange(7) % CLASSES]) / 4
     r1 = 0.6 / 2 * (4 * slope**2).mean()
     np.testing.assert_allclose(found.metrics["real_logits"], r.mean(), rtol=1e-5)
     np.testing.assert_allclose(found.metrics["fake_logits"], OFFSET, rtol=1e-5)

@@ -9,7 +9,7 @@ import scipy.stats
 from configs import biggan_cifar10, biggan_digits, biggan_imagenet128
 from genjax.core.tree import count_params
 from genjax.families import biggan, registry
-from genjax.families.base import ImageSampler, Weights
+from genjax.families.interfaces import ImageSampler, Weights
 from genjax.training.optim import make_optimizers
 from genjax.training.state import make_init
 from genjax.training.step import Ema, make_train_step
@@ -44,7 +44,7 @@ def fresh(family):
 
 @pytest.fixture(scope="module")
 def sample(family):
-    return jax.jit(lambda weights, conditions, key: family.sample(weights, conditions, key).images)
+    return jax.jit(lambda weights, conditions, key: family.interface.sample(weights, conditions, key).images)
 
 
 def changed(a, b):
@@ -106,7 +106,7 @@ def test_latents_are_normal_or_truncated_and_move_with_the_threshold():
     assert float(jnp.abs(close[0] - close[1]).max()) < 0.02
 
 
-def test_pictures_depend_on_index_label_and_truncation_alone(fresh, sample):
+def test_images_depend_on_index_label_and_truncation_alone(fresh, sample):
     weights = Weights(*fresh, {})
     index, label = jnp.array([7, 3, 900, 4]), jnp.array([1, 2, 3, 4])
 
@@ -129,7 +129,7 @@ def test_standing_statistics_are_of_these_weights(fresh, sample):
     images = [sample(Weights(params, state, {}), conditions, KEY) for state in (extra, other)]
     np.testing.assert_allclose(*images, atol=1e-4)
     running = build(sampling={"standing_passes": 0})
-    draw = jax.jit(running.sample)
+    draw = jax.jit(running.interface.sample)
     images = [draw(Weights(params, state, {}), conditions, KEY).images for state in (extra, other)]
     assert float(jnp.abs(images[0] - images[1]).max()) > 1e-3, "without passes, the stored ones are used"
 

@@ -16,9 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from genjax import generate
 from genjax.families import registry
-from genjax.families.base import EmbeddingSampler, Family, ImageSampler, SuperResolver, Weights
-from genjax.training import generate
+from genjax.families.base import Family
+from genjax.families.interfaces import Weights
 from genjax.typing import DataSpec
 from tests.families import losses
 
@@ -80,11 +81,11 @@ def conditions_of(case: Case, family: Family) -> tuple[dict[str, jax.ShapeDtypeS
     """(what each sample is conditioned on, the scalars that the config's sampling settings make)."""
     interface = family.interface
     each = {"index": jax.ShapeDtypeStruct((COUNT,), jnp.int32)}
-    if getattr(interface, "num_classes", 0):
+    if interface.num_classes:
         each["label"] = jax.ShapeDtypeStruct((COUNT,), jnp.int32)
-    if getattr(interface, "text_length", 0):
+    if interface.text_length:
         each["tokens"] = jax.ShapeDtypeStruct((COUNT, interface.text_length), jnp.int32)
-    if isinstance(interface, SuperResolver):
+    if interface.low_res_shape:
         each["low_res"] = jax.ShapeDtypeStruct((COUNT, *interface.low_res_shape), jnp.float32)
     scalars = generate.options(interface, case.config.sampling.to_dict(), {})
     return each, {name: jnp.asarray(value, jnp.float32) for name, value in scalars.items()}
@@ -129,16 +130,16 @@ def _interface(case: Case, family: Family, fresh: Callable[[], Weights], batch, 
         "encode": (batch.get("tokens", image),),
     }
     for name, given in arguments.items():
-        if hasattr(interface, name):
+        if getattr(interface, name, None):
             found[name] = lambda name=name, given=given: fingerprint(getattr(interface, name), fresh(), *given)
     if hasattr(interface, "grids"):
         codes = tuple(jax.ShapeDtypeStruct((COUNT, *grid), jnp.int32) for grid in interface.grids)
         found["encode"] = lambda: fingerprint(interface.encode, fresh(), image)
         found["decode"] = lambda: fingerprint(interface.decode, fresh(), codes)
-    if isinstance(interface, ImageSampler | SuperResolver | EmbeddingSampler):
+    if interface.sample or interface.sample_embeddings:
         each, scalars = conditions_of(case, family)
         found |= _drawing(interface, fresh, each, scalars, image, key)
-    for name, likelihood in getattr(interface, "likelihoods", {}).items():
+    for name, likelihood in interface.likelihoods.items():
         found[name] = lambda likelihood=likelihood: fingerprint(likelihood, fresh(), batch, key)
     return found
 
@@ -147,10 +148,10 @@ def _drawing(interface, fresh, each, scalars, image, key) -> dict[str, Callable[
     """The ways to draw: "sample", and of a diffusion model also "fill" what is erased and "edit" an image."""
 
     def draw(weights, each):
-        return interface.sample(weights, {**each, **scalars}, key)
+        return (interface.sample or interface.sample_embeddings)(weights, {**each, **scalars}, key)
 
     found = {"sample": lambda: fingerprint(draw, fresh(), each)}
-    if getattr(interface, "guidable", None):
+    if interface.guidable:
         mask = jax.ShapeDtypeStruct((*image.shape[:-1], 1), jnp.float32)
         found["fill"] = lambda: fingerprint(draw, fresh(), {**each, "known": image, "mask": mask})
         found["edit"] = lambda: fingerprint(draw, fresh(), {**each, "source": image})

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from genjax.families.base import Tokenizer, Weights
+from genjax.families.interfaces import Tokenizer, Weights
 from genjax.typing import DataSpec
 from tests.families import toy_clip
 from tests.families.census import Case, build, changed
@@ -175,6 +175,7 @@ CASES = {
     "dvae": lambda: _case("dvae_digits", PLAIN, changes={"model.network.width": 4, "model.network.input_width": 4}),
     "pixelcnnpp": lambda: _case("pixelcnnpp_digits", LABELLED, changes={
         "model.network.width": 4, "model.network.num_res_blocks": 1, "model.network.num_levels": 2}),
+    "real_nvp": lambda: _case("real_nvp_digits", PLAIN),
     "gated_pixelcnn": lambda: code_prior("gated_pixelcnn"),
     "code_transformer": lambda: code_prior("transformer"),
     "pixelsnail": lambda: code_prior("pixelsnail"),

@@ -1,15 +1,24 @@
 """The census of diffusion models: their settings, what they choose by a name, and their networks."""
 
-from genjax.diffusion import distillation, parameterization, samplers, schedules, thresholding, time_samplers, weighting
-from genjax.diffusion.conditioning import Inpaint, LowRes
-from genjax.families import base_diffusion_model as base
+from genjax.conditioning.inpainting import Inpaint
+from genjax.conditioning.low_res import LowRes
+from genjax.diffusion import (
+    distillation,
+    parameterization,
+    samplers,
+    schedules,
+    thresholding,
+    time_samplers,
+    weighting,
+)
 from genjax.families import dalle2, glide, imagen, noisy_classifier
 from genjax.families import distillation as student
+from genjax.families.shared import diffusion_model as base
 from genjax.nn import denoising, dit, efficient_unet, encoder_unet, unet
 from tests.families.census_cases import UNET
 from tests.families.census_rows import Proved, Refused, Rows, named, to
 
-BATCHES = Proved("tests/training/generate_test.py::test_batch_size_bounds_what_is_drawn_at_once")
+BATCHES = Proved("tests/generate_test.py::test_batch_size_bounds_what_is_drawn_at_once")
 ALL = "loss evaluate sample"
 STEPS = {"name": "linear_beta", "num_steps": 10, "beta_end": 0.2}
 
@@ -78,7 +87,7 @@ DIFFUSION = [
         "num_heads": to(2, "init"),
         "dropout": to(0.4, "loss"),
     }),
-    Rows(dalle2.Picture, "dalle2", "model.image", {
+    Rows(dalle2.ImageEmbedding, "dalle2", "model.image", {
         "num_tokens": to(2, "init"),
         "dropout": to(0.4, "loss"),
     }),

@@ -3,25 +3,14 @@
 from genjax.families import autoencoder as autoencoder_family
 from genjax.families import biggan as biggan_family
 from genjax.families import dvae as dvae_family
-from genjax.families import (
-    gan,
-    vae,
-    vqvae,
-    vqvae2,
-)
-from genjax.nn import (
-    biggan,
-    dcgan,
-    diff_augment,
-    dvae_coders,
-    maxout,
-    mlp,
-    quantize,
-    vector_coders,
-)
+from genjax.families import gan, vae, vqvae, vqvae2
+from genjax.families import real_nvp as real_nvp_family
+from genjax.losses import diff_augment
+from genjax.nn import biggan, dcgan, dvae_coders, maxout, mlp, real_nvp, vector_coders
+from genjax.nn.layers import quantize
 from tests.families.census_rows import Proved, Refused, Rows, to
 
-BATCHES = Proved("tests/training/generate_test.py::test_batch_size_bounds_what_is_drawn_at_once")
+BATCHES = Proved("tests/generate_test.py::test_batch_size_bounds_what_is_drawn_at_once")
 
 CODERS = [
     Rows(vae.Settings, "vae", "model", {
@@ -44,6 +33,19 @@ CODERS = [
         "code_dim": to(5, "init loss evaluate features"),
         "dtype": to("bfloat16", "loss evaluate features"),
     }),
+    Rows(real_nvp_family.Settings, "real_nvp", "model", {
+        "network": to({"width": 8, "num_res_blocks": 1}, "init loss evaluate sample", of=real_nvp.RealNVP),
+        "dtype": to("bfloat16", "loss evaluate sample"),
+    }),
+    Rows(real_nvp.RealNVP, "real_nvp", "model.network", {
+        "width": to(8, "init"),
+        "num_res_blocks": to(2, "init"),
+        "num_scales": to(1, "init loss sample"),
+        "num_couplings": to(1, "init loss sample"),
+        "num_groups": to(2, "init"),
+        "alpha": to(0.1, "loss evaluate sample"),
+        "param_dtype": to("bfloat16", "init"),
+    }, {"dtype"}),
     Rows(mlp.MLPEncoder, "vae", "model.network", {
         "hidden": to((5,), "init"),
         "activation": to("relu", "init"),

@@ -3,13 +3,7 @@
 from genjax.diffusion import samplers, schedules, thresholding
 from genjax.families import beit as beit_family
 from genjax.families import clip as clip_family
-from genjax.families import (
-    clip_ar_prior,
-    clip_prior,
-    code_prior,
-    image_classifier,
-    text_encoder,
-)
+from genjax.families import clip_ar_prior, clip_prior, code_prior, image_classifier, text_encoder
 from genjax.families import dalle as dalle_family
 from genjax.families import pixelcnnpp as pixelcnnpp_family
 from genjax.nn import (
@@ -30,7 +24,7 @@ from genjax.nn import (
 )
 from tests.families.census_rows import Proved, Refused, Rows, to
 
-BATCHES = Proved("tests/training/generate_test.py::test_batch_size_bounds_what_is_drawn_at_once")
+BATCHES = Proved("tests/generate_test.py::test_batch_size_bounds_what_is_drawn_at_once")
 STEPS = {"name": "linear_beta", "num_steps": 10, "beta_end": 0.2}
 BRANCHES = {
     "width": to(8, "init"),

@@ -45,13 +45,14 @@ def fields_of(owner) -> set[str]:
 
 
 def settings_classes() -> set[type]:
-    """Whatever the families read a part of a config as: the first arguments of their calls of `read_settings`."""
+    """Whatever the families read a part of a config as: what their calls of `read_settings` and `standalone` name."""
     found = set()
     for path in sorted((ROOT / "genjax" / "families").glob("*.py")):
         module = importlib.import_module(f"genjax.families.{path.stem}")
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "read_settings":
-                found.add(getattr(module, node.args[0].id))
+            place = {"read_settings": 0, "standalone": 1}.get(getattr(getattr(node, "func", None), "id", ""))
+            if place is not None:
+                found.add(getattr(module, node.args[place].id))
     return found
 
 

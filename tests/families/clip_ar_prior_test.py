@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from genjax.families import registry
-from genjax.families.base import Weights
+from genjax.families.interfaces import Weights
 from tests.families import losses, toy_clip
 from tests.families.toy_clip import CLIP, FROZEN, SPEC
 
@@ -76,7 +76,9 @@ def test_draws_have_the_moments_of_each_captions_embeddings(trained):
     seen, word = embeddings(everything)
     count = 200
     tokens = jnp.asarray(toy_clip.batch(count)["tokens"])
-    drawn = np.asarray(jax.jit(family.interface.sample)(weights, {"index": jnp.arange(count), "tokens": tokens}, KEY))
+    drawn = np.asarray(
+        jax.jit(family.interface.sample_embeddings)(weights, {"index": jnp.arange(count), "tokens": tokens}, KEY)
+    )
     np.testing.assert_allclose(np.linalg.norm(drawn, axis=1), 1, atol=1e-5)
     dot = np.sum(seen * toy_clip.unit(toy_clip.TABLE[word]), axis=1)
     high = dot >= np.median(dot)  # what sampling asks for
@@ -95,7 +97,7 @@ def test_evaluation_says_what_codes_lose(trained):
 def test_a_sample_does_not_depend_on_its_batch_and_guidance_of_one_is_none(trained):
     family, weights, _ = trained
     tokens = jnp.asarray(toy_clip.batch(6)["tokens"])
-    run = jax.jit(family.interface.sample)
+    run = jax.jit(family.interface.sample_embeddings)
     whole = run(weights, {"index": jnp.arange(6), "tokens": tokens}, KEY)
     part = run(weights, {"index": jnp.arange(2, 4), "tokens": tokens[2:4]}, KEY)
     np.testing.assert_allclose(part, whole[2:4], atol=1e-5)

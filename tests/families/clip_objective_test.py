@@ -12,7 +12,7 @@ import scipy.special
 from configs import clip_noisy_shapes
 from genjax.diffusion import schedules
 from genjax.families import clip, registry
-from genjax.families.base import Weights
+from genjax.families.interfaces import Weights
 from genjax.typing import DataSpec
 from tests.families import losses
 from tests.families.draws import draws, repeated
@@ -87,7 +87,7 @@ def unit(x):
 
 
 def test_the_loss_is_the_formula(towers):
-    """-1/2 (log p(text | image) + log p(image | text)) with p ~ exp(s cos), of pictures normalised by channel."""
+    """-1/2 (log p(text | image) + log p(image | text)) with p ~ exp(s cos), of images normalised by channel."""
     found = losses.jitted(build(), params(), batch(), KEY)
     wide = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params()["model"])
     pixels = ((np.asarray(batch()["image"], np.float64) + 1) / 2 - MEAN) / STD
@@ -120,7 +120,7 @@ def test_the_scale_starts_at_the_inverse_temperature_and_is_held_at_100(towers):
     )
 
 
-def test_a_noisy_clip_is_trained_on_noisy_pictures_and_told_their_times(towers):
+def test_a_noisy_clip_is_trained_on_noisy_images_and_told_their_times(towers):
     """What the tower sees of x0 = .8 has the mean alpha(t) .8 and the spread sigma(t), by the time that it is told."""
     count = 2_000
     losses.jitted(build(SCHEDULE), params(), batch(count, image=0.8), KEY)
@@ -133,13 +133,13 @@ def test_a_noisy_clip_is_trained_on_noisy_pictures_and_told_their_times(towers):
         assert chosen.mean() > 0.2
         np.testing.assert_allclose([noise[chosen].mean(), noise[chosen].std()], [0, 1], atol=0.03)
     np.testing.assert_allclose([t.min(), t.mean(), t.max()], [0, 19.5, 39], atol=1)
-    assert alpha[t == 39].max() < 0.06, "at the end nothing is left of the picture"
-    assert np.abs(np.corrcoef(noise[:40])[~np.eye(40, dtype=bool)]).mean() < 0.2, "noise of each picture's own"
+    assert alpha[t == 39].max() < 0.06, "at the end nothing is left of the image"
+    assert np.abs(np.corrcoef(noise[:40])[~np.eye(40, dtype=bool)]).mean() < 0.2, "noise of each image's own"
 
 
 @pytest.mark.parametrize("quarter", [0, 2])
 def test_evaluation_asks_at_one_time_of_each_quarter(towers, quarter):
-    """A tower that turns all round in one quarter is wrong there alone; pictures are too bright for any noise."""
+    """A tower that turns all round in one quarter is wrong there alone; images are too bright for any noise."""
     family = build(SCHEDULE, turned=(10.0 * quarter, 10.0 * (quarter + 1)))
     made = params(4.0)
     made["model"]["text"]["table"]["embedding"] = jnp.ones((VOCAB, DIM)).at[1].set(-1.0)

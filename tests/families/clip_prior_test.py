@@ -6,9 +6,11 @@ import numpy as np
 import optax
 import pytest
 
+from genjax import generate
 from genjax.core import rng
-from genjax.families import base_prior, clip_prior, registry
-from genjax.families.base import Weights
+from genjax.families import registry
+from genjax.families.interfaces import Weights
+from genjax.families.shared import prior as prior_lib
 from tests.families import losses, toy_clip
 from tests.families.toy_clip import CLIP, DIM, FROZEN, SPEC
 
@@ -80,7 +82,7 @@ def test_draws_have_the_moments_of_each_captions_embeddings(trained):
     seen, word = embeddings(everything)
     count = 200
     tokens = jnp.asarray(toy_clip.batch(count)["tokens"])
-    run = jax.jit(family.interface.sample)
+    run = jax.jit(family.interface.sample_embeddings)
     drawn = np.asarray(run(weights, {"index": jnp.arange(count), "tokens": tokens}, KEY))
     np.testing.assert_allclose(np.linalg.norm(drawn, axis=1), 1, atol=1e-5)
     means = [seen[word == which].mean(axis=0) for which in (1, 2)]
@@ -95,10 +97,10 @@ def test_from_pure_noise_it_estimates_the_conditional_mean(trained):
     """At the last step x_t says nothing, and the least squared error is the mean of p(z_i | y)."""
     family, weights, everything = trained
     seen, word = embeddings(everything)
-    model = family.interface.sample.args[0]
+    model = family.interface.sample_embeddings.__self__
     tokens = jnp.array([[1, 3, 0], [2, 3, 0]])
-    caption = base_prior.read_caption(CLIP, FROZEN, tokens)
-    net = jax.jit(lambda x: clip_prior.bind(model, weights.params["model"], caption)(x, jnp.full((2,), 99.0)))
+    caption = prior_lib.read_caption(CLIP, FROZEN, tokens)
+    net = jax.jit(lambda x: model.bind(weights.params["model"], caption)(x, jnp.full((2,), 99.0)))
     noise = jax.random.normal(KEY, (64, 2, DIM))
     guess = jnp.stack([net(x) for x in noise]).mean(axis=0) * weights.extra.std + weights.extra.mean
     means = np.stack([seen[word == which].mean(axis=0) for which in (1, 2)])
@@ -108,7 +110,7 @@ def test_from_pure_noise_it_estimates_the_conditional_mean(trained):
 def test_a_sample_does_not_depend_on_its_batch_and_guidance_of_one_is_none(trained):
     family, weights, _ = trained
     tokens = jnp.asarray(toy_clip.batch(6)["tokens"])
-    run = jax.jit(family.interface.sample)
+    run = jax.jit(family.interface.sample_embeddings)
     whole = run(weights, {"index": jnp.arange(6), "tokens": tokens}, KEY)
     part = run(weights, {"index": jnp.arange(2, 4), "tokens": tokens[2:4]}, KEY)
     np.testing.assert_allclose(part, whole[2:4], atol=1e-5)
@@ -124,7 +126,7 @@ def test_the_draw_nearest_to_the_caption_is_kept():
         return jax.vmap(lambda key: jax.random.normal(key, (DIM,)))(keys)
 
     def dots(candidates):
-        best = base_prior.best_of(draw, candidates, text, keys)
+        best = prior_lib.best_of(draw, candidates, text, keys)
         np.testing.assert_allclose(np.linalg.norm(best, axis=1), 1, atol=1e-5)
         return np.sum(best * text, axis=1)
 
@@ -132,7 +134,7 @@ def test_the_draw_nearest_to_the_caption_is_kept():
     assert (kept[0] <= kept[1]).all() and (kept[1] <= kept[2]).all() and (kept[0] < kept[2]).any()
 
 
-def test_cached_embeddings_are_as_good_as_pictures(fresh):
+def test_cached_embeddings_are_as_good_as_images(fresh):
     family, params, extra = fresh
     batch = toy_clip.batch(8)
 
@@ -148,6 +150,6 @@ def test_what_does_not_fit_is_refused():
         build(spec=SPEC._replace(text_length=9))
     with pytest.raises(ValueError, match="text_dropout"):
         family = build(text_dropout=0.0)
-        family.interface.sample(Weights({}, (), FROZEN), {"guidance_scale": jnp.asarray(2.0)}, KEY)
-    with pytest.raises(ValueError, match="draws embeddings"):
-        build().sample(Weights({}, (), FROZEN), {}, KEY)
+        family.interface.sample_embeddings(Weights({}, (), FROZEN), {"guidance_scale": jnp.asarray(2.0)}, KEY)
+    with pytest.raises(ValueError, match="draws no images.*the whole chain"):
+        generate.require_sampler(build().interface, "a prior")

@@ -7,9 +7,9 @@ import pytest
 from jax.sharding import NamedSharding
 
 from configs import clip_noisy_shapes, clip_rn50, clip_shapes
-from genjax import sharding
+from genjax import generate, sharding
 from genjax.families import registry
-from genjax.families.base import ImageTextEncoder, TextEncoder, Weights
+from genjax.families.interfaces import ImageTextEncoder, TextEncoder, Weights
 from genjax.typing import DataSpec
 from tests.families import losses, perturbed
 
@@ -126,8 +126,8 @@ def test_residual_tower_keeps_its_statistics():
     np.testing.assert_allclose(encode(weights, batch()["image"], None)[:1], alone, rtol=1e-4, atol=1e-6)
 
 
-def test_pictures_are_normalised_by_channel():
-    """Twice the spread around another mean is the same picture to a network of doubled numbers."""
+def test_images_are_normalised_by_channel():
+    """Twice the spread around another mean is the same image to a network of doubled numbers."""
     family, other = build(), build(mean=(0.1, 0.2, 0.3), std=(1.0, 1.0, 1.0))
     weights, images = made(family), batch()["image"]
     mean = jnp.array([0.1, 0.2, 0.3])
@@ -158,7 +158,7 @@ def test_refusals(changes, words):
 
 def test_it_is_no_sampler(clean):
     family, weights = clean
-    with pytest.raises(ValueError, match="draws no pictures.*--guide=clip"):
-        family.sample(weights, {"index": jnp.arange(2)}, KEY)
+    with pytest.raises(ValueError, match="draws no images.*--guide=clip"):
+        generate.require_sampler(family.interface, "clip")
     with pytest.raises(ValueError, match=r"\(32, 32, 3\), not of \(16, 16, 3\)"):
         family.interface.encode_image(weights, jnp.zeros((1, 16, 16, 3)), None)

@@ -1,24 +1,18 @@
 """Priors over codes: the chain rule over levels, what is frozen, drawing and its options, and bad input."""
 
 import math
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import (
-    priors,
-    vqvae2_prior_digits,
-    vqvae2_prior_imagenet256,
-    vqvae_prior_digits,
-    vqvae_prior_imagenet128,
-)
+from configs import vqvae2_prior_digits, vqvae2_prior_imagenet256, vqvae_prior_digits, vqvae_prior_imagenet128
+from configs.recipes import priors
 from genjax import sharding
 from genjax.core import tree
 from genjax.families import code_prior, registry
-from genjax.families.base import ImageSampler, Tokenizer, Weights
+from genjax.families.interfaces import ImageSampler, Tokenizer, Weights
 from genjax.typing import DataSpec
 from tests.families import losses
 
@@ -88,7 +82,7 @@ def weights(family):
 
 @pytest.fixture(scope="module")
 def sample(family):
-    return jax.jit(family.sample)
+    return jax.jit(family.interface.sample)
 
 
 def conditions(count, start=0, **options):
@@ -113,7 +107,7 @@ def test_untrained_it_knows_nothing(family):
     np.testing.assert_allclose(evaluation["level_0_nats_per_code"], math.log(K), atol=0.2)
 
 
-def test_codes_may_come_with_the_batch_or_from_its_pictures(family, weights):
+def test_codes_may_come_with_the_batch_or_from_its_images(family, weights):
     for player in family.players:
         both = [loss_of(family, weights.params, examples, player.name) for examples in (batch(), coded(batch()))]
         assert both[0] == both[1]
@@ -187,7 +181,7 @@ def test_noise_is_in_what_is_shown_alone():
     assert abs(values[0] - values[1]) > 1e-5
 
 
-def test_a_picture_does_not_depend_on_the_batch(sample, weights):
+def test_an_image_does_not_depend_on_the_batch(sample, weights):
     together = sample(weights, conditions(6), KEY).images
     assert together.shape == (6, 8, 8, 1) and len(np.unique(np.asarray(together), axis=0)) == 6
     np.testing.assert_array_equal(together[3:5], sample(weights, conditions(2, start=3), KEY).images)
@@ -197,15 +191,15 @@ def test_codes_are_drawn_from_the_model():
     """Shares of codes drawn against the chances that `evaluate` gives them."""
     tokenizer = TOKENIZER._replace(num_codes=2, grids=((1, 1), (1, 2)))
     model = code_prior.make_model(code_prior.Settings(**settings()), tokenizer, SPEC)
-    params, _ = jax.jit(lambda key: code_prior.init(model, key, batch(1)))(jax.random.key(4))
+    params, _ = jax.jit(lambda key: model.init(key, batch(1)))(jax.random.key(4))
     weights = Weights(jax.tree.map(lambda leaf: 2.0 * leaf, params), (), FROZEN)
     count = 6_000
-    asked = {"index": jnp.arange(count), "label": jnp.full(count, 1)}
-    codes = jax.jit(lambda key: code_prior.sample_codes(model, weights, asked, key))(KEY)
+    requested = {"index": jnp.arange(count), "label": jnp.full(count, 1)}
+    codes = jax.jit(lambda key: model.sample_codes(weights, requested, key))(KEY)
     numbers = np.concatenate([np.asarray(level).reshape(count, -1) for level in codes], 1) @ [4, 2, 1]
     every = np.stack(np.meshgrid(*[[0, 1]] * 3, indexing="ij"), -1).reshape(-1, 3)
     coded = {"codes_0": every[:, :1, None], "codes_1": every[:, None, 1:], "label": np.full(8, 1)}
-    values = jax.jit(partial(code_prior.evaluate, model))(weights, jax.tree.map(jnp.asarray, coded), KEY)
+    values = jax.jit(model.evaluate)(weights, jax.tree.map(jnp.asarray, coded), KEY)
     np.testing.assert_allclose(np.bincount(numbers, minlength=8) / count, np.exp(-values["nll_nats"]), atol=0.03)
 
 
@@ -216,12 +210,12 @@ def test_options_are_traced_and_change_the_draw(family, weights):
     def draw(conditions):
         nonlocal count
         count += 1
-        return family.sample(weights, conditions, KEY).images
+        return family.interface.sample(weights, conditions, KEY).images
 
     neutral = family.interface.options
     assert neutral == {"guidance_scale": 1.0, "temperature": 1.0, "top_k": 0.0, "top_p": 1.0}
     at_neutral = draw(conditions(8, **neutral))
-    np.testing.assert_array_equal(at_neutral, jax.jit(family.sample)(weights, conditions(8), KEY).images)
+    np.testing.assert_array_equal(at_neutral, jax.jit(family.interface.sample)(weights, conditions(8), KEY).images)
     for changed in ({"guidance_scale": 9.0}, {"temperature": 0.1}, {"top_k": 1.0}, {"top_p": 0.1}):
         assert (draw(conditions(8, **{**neutral, **changed})) != at_neutral).any(), changed
     assert count == 1
@@ -250,7 +244,7 @@ def test_bad_input_is_told_of(make, words):
 def test_guidance_needs_dropped_labels(weights):
     family = build(label_dropout=0.0)
     with pytest.raises(ValueError, match="label_dropout > 0"):
-        family.sample(weights, conditions(2, guidance_scale=2.0), KEY)
+        family.interface.sample(weights, conditions(2, guidance_scale=2.0), KEY)
 
 
 CONFIGS = {

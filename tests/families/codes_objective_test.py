@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import scipy.special
 
-from configs import dalles, priors
+from configs.recipes import dalles, priors
 from genjax.families import code_prior, dalle, registry
-from genjax.families.base import Tokenizer, Weights
+from genjax.families.interfaces import Tokenizer, Weights
 from genjax.typing import DataSpec
 from tests.families import losses
 from tests.families.draws import draws, repeated

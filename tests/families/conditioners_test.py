@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax.diffusion.conditioning import Told
+from genjax.conditioning.inputs import Context
 from genjax.families import dalle2, glide, imagen, registry
-from genjax.families.base import TextEncoder, TextFeatures, Weights
+from genjax.families.interfaces import TextEncoder, TextFeatures, Weights
 from genjax.nn.clip_conditioning import CaptionStates, ClipConditioning
 from genjax.nn.glide_text import GlideText
 from genjax.nn.text_conditioning import ReadStates
@@ -46,7 +46,7 @@ def shown(module, raw):
     module.param("scale", nn.initializers.constant(7.0), ())
     scale = module.get_variable("params", "scale")
     leaves = [jnp.reshape(leaf, (len(leaf), -1)).astype(jnp.float32) for leaf in jax.tree.leaves(raw)]
-    return Told(vector=scale * jnp.concatenate(leaves, axis=-1))
+    return Context(vector=scale * jnp.concatenate(leaves, axis=-1))
 
 
 class Reading:
@@ -128,9 +128,9 @@ FAMILIES = [("glide", "own"), ("dalle2", "own"), ("dalle2", "clip"), ("imagen", 
 families = pytest.mark.parametrize(("family", "source"), FAMILIES)
 
 
-def left_out(family, key, count, dropout):
+def replace_dropped(family, key, count, dropout):
     """(examples without text, examples without embedding) as the streams of a step draw them."""
-    key = stream(key, "told")
+    key = stream(key, "context")
     of_text, of_image = (stream(key, "text"), stream(key, "image")) if family == "dalle2" else (key, key)
     return (np.flatnonzero(uniform(one, count) < share) for one, share in zip((of_text, of_image), dropout))
 
@@ -139,11 +139,11 @@ def left_out(family, key, count, dropout):
 def test_training_leaves_shares_out_for_each_example_by_itself(nets, reading, family, source):
     dropout, examples = (0.4, 0.25), captions(2000)
     losses.compute(build(family, dropout, source), PARAMS, examples, KEY, frozen=FROZEN)
-    no_text, no_image = left_out(family, KEY, 2000, dropout)
+    no_text, no_image = replace_dropped(family, KEY, 2000, dropout)
     assert len(no_text) / 2000 == pytest.approx(0.4, abs=0.04) and len(no_image) / 2000 == pytest.approx(0.25, abs=0.04)
     both = len(set(no_text) & set(no_image)) / 2000
     assert family != "dalle2" or both == pytest.approx(0.1, abs=0.03), "independently"
-    np.testing.assert_allclose(nets.call().told.vector, told(family, examples, no_text, no_image, source), atol=1e-5)
+    np.testing.assert_allclose(nets.call().context.vector, told(family, examples, no_text, no_image, source), atol=1e-5)
     assert len(reading.calls) == 1
 
 
@@ -152,13 +152,13 @@ def test_all_is_told_without_dropout_and_in_evaluation_and_none_with_a_share_of_
     examples = captions(8)
     whole = told(family, examples, source=source)
     losses.compute(build(family, (0.0, 0.0), source), PARAMS, examples, KEY, frozen=FROZEN)
-    np.testing.assert_allclose(nets.call().told.vector, whole, atol=1e-5)
+    np.testing.assert_allclose(nets.call().context.vector, whole, atol=1e-5)
     always = build(family, (1.0, 1.0), source)
     always.evaluate(WEIGHTS, examples, KEY)
-    np.testing.assert_allclose(nets.call().told.vector, whole, atol=1e-5)
+    np.testing.assert_allclose(nets.call().context.vector, whole, atol=1e-5)
     none = told(family, examples, range(8), range(8), source)
     losses.compute(always, PARAMS, examples, KEY, frozen=FROZEN)
-    np.testing.assert_allclose(nets.call().told.vector, none, atol=1e-5)
+    np.testing.assert_allclose(nets.call().context.vector, none, atol=1e-5)
 
 
 @families
@@ -169,16 +169,16 @@ def test_guidance_is_told_everything_and_nothing_and_reads_it_once(nets, reading
     if family == "dalle2":
         conditions["image_embed"] = toy_clip.encode_image(None, examples["image"], None)
     made = build(family, (0.1, 0.2), source)
-    made.sample(WEIGHTS, conditions, KEY)
+    made.interface.sample(WEIGHTS, conditions, KEY)
     wanted = [told(family, examples, source=source), told(family, examples, range(8), range(8), source)]
     calls = nets.taken()
     assert len(calls) == 4 and len(reading.calls) == 1
     for call in calls:
-        np.testing.assert_allclose(call.told.vector, np.concatenate(wanted), atol=1e-5)
+        np.testing.assert_allclose(call.context.vector, np.concatenate(wanted), atol=1e-5)
         np.testing.assert_array_equal(call.x[:8], call.x[8:])
     del conditions["guidance_scale"]
-    made.sample(WEIGHTS, conditions, KEY)
-    np.testing.assert_allclose(nets.taken()[0].told.vector, wanted[0], atol=1e-5)
+    made.interface.sample(WEIGHTS, conditions, KEY)
+    np.testing.assert_allclose(nets.taken()[0].context.vector, wanted[0], atol=1e-5)
     assert made.interface.text_length == LENGTH
 
 
@@ -187,14 +187,14 @@ def test_guidance_needs_a_share_left_out(nets, reading, family, source):
     conditions = {"index": jnp.arange(8), "tokens": captions(8)["tokens"], "guidance_scale": jnp.float32(2.0)}
     for dropout in ((0.0, 0.0), (0.0, 0.5), (0.5, 0.0))[: 3 if family == "dalle2" else 1]:
         with pytest.raises(ValueError, match="classifier-free guidance needs"):
-            build(family, dropout, source).sample(WEIGHTS, conditions, KEY)
+            build(family, dropout, source).interface.sample(WEIGHTS, conditions, KEY)
 
 
 @pytest.mark.usefixtures("unrolled")
 def test_a_decoder_without_an_embedding_is_told_that_there_is_none(nets, reading):
     examples = captions(8)
-    build("dalle2").sample(WEIGHTS, {"index": jnp.arange(8), "tokens": examples["tokens"]}, KEY)
-    vector = nets.taken()[0].told.vector
+    build("dalle2").interface.sample(WEIGHTS, {"index": jnp.arange(8), "tokens": examples["tokens"]}, KEY)
+    vector = nets.taken()[0].context.vector
     wanted = told("dalle2", examples, no_image=range(8))
     wanted[:, LENGTH : LENGTH + CHANNELS] = 0
     np.testing.assert_allclose(vector, wanted, atol=1e-6)
@@ -224,7 +224,7 @@ def test_students_of_a_model_of_texts_are_told_them_and_models_of_upstream_stage
     teacher = build("glide", (0.3, 0.0)).interface.distillable
     level = teacher.schedule(jnp.full(8, 20.0))
     teacher.denoiser(PARAMS["model"], {"tokens": examples["tokens"]})(examples["image"], level, KEY)
-    np.testing.assert_allclose(nets.call().told.vector, told("glide", examples))
+    np.testing.assert_allclose(nets.call().context.vector, told("glide", examples))
     assert build("dalle2").interface.distillable is None and build("imagen").interface.distillable is None
 
 
@@ -234,8 +234,8 @@ def test_states_and_embeddings_that_were_kept_take_the_place_of_live_ones(nets, 
     losses.compute(build("imagen"), PARAMS, examples | kept, KEY, frozen={})
     states = SCALE * np.asarray(kept["text_states"]).reshape(8, -1)
     mask = SCALE * (np.asarray(examples["tokens"]) != 0)
-    np.testing.assert_allclose(nets.call().told.vector, np.concatenate([states, mask], axis=1), rtol=1e-6)
+    np.testing.assert_allclose(nets.call().context.vector, np.concatenate([states, mask], axis=1), rtol=1e-6)
     embed = {"image_embed": jax.random.normal(KEY, (8, CHANNELS))}
     losses.compute(build("dalle2"), PARAMS, examples | embed, KEY, frozen=FROZEN)
-    found = nets.call().told.vector[:, LENGTH : LENGTH + CHANNELS]
+    found = nets.call().context.vector[:, LENGTH : LENGTH + CHANNELS]
     np.testing.assert_allclose(found, SCALE * np.asarray(embed["image_embed"]), rtol=1e-6)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from genjax.families import dalle2, registry
-from genjax.nn.clip_conditioning import CaptionStates, ClipConditioning, ClipTold
+from genjax.nn.clip_conditioning import CaptionStates, ClipConditioning, ClipInputs
 from genjax.nn.glide_text import GlideText
 from genjax.nn.unet import UNet
 from tests.families import losses, perturbed, toy_clip
@@ -72,7 +72,9 @@ def test_it_draws_for_embeddings_captions_both_or_neither(run):
 
 @pytest.mark.parametrize("source", ["own", "clip"])
 def test_what_is_read_has_the_shapes_that_parameters_are_made_for(source):
-    conditioner = dalle2.make_conditioner(CLIP, dalle2.Text(source, 8, 1, 2), dalle2.Picture(), SPEC, 32, "float32")
+    conditioner = dalle2.make_conditioner(
+        CLIP, dalle2.Text(source, 8, 1, 2), dalle2.ImageEmbedding(), SPEC, 32, "float32"
+    )
     raw = conditioner.read(FROZEN, toy_clip.batch(3))
     shapes = jax.tree.map(lambda leaf: (leaf.shape[1:], leaf.dtype), conditioner.shapes)
     assert jax.tree.map(lambda leaf: (leaf.shape[1:], leaf.dtype), raw) == shapes
@@ -82,13 +84,13 @@ def test_tokens_of_an_embedding_vary_fastest():
     """A projection [b, width * n] is cut as [b, width, n], Karlo's order."""
     module = ClipConditioning(CaptionStates(8, 16), 16, num_tokens=2)
     caption = (jnp.ones((1, 3, 5)), jnp.ones((1, 3), bool), jnp.ones((1, DIM)))
-    raw = ClipTold(caption, jnp.ones((1, DIM)), jnp.ones(1, bool))
+    raw = ClipInputs(caption, jnp.ones((1, DIM)), jnp.ones(1, bool))
     params = module.init(KEY, raw)["params"]
     told = module.apply({"params": params}, raw)
     flat = 2 * jnp.ones((1, DIM)) @ params["image_tokens"]["kernel"]  # DIM ** .5 = 2
-    np.testing.assert_allclose(told.context[0, 0], flat[0, 0::2], rtol=1e-5)
-    np.testing.assert_allclose(told.context[0, 1], flat[0, 1::2], rtol=1e-5)
-    assert told.context_mask.shape == (1, 5) and told.vector.shape == (1, 16)
+    np.testing.assert_allclose(told.states[0, 0], flat[0, 0::2], rtol=1e-5)
+    np.testing.assert_allclose(told.states[0, 1], flat[0, 1::2], rtol=1e-5)
+    assert told.mask.shape == (1, 5) and told.vector.shape == (1, 16)
 
 
 ADM = {
@@ -110,18 +112,18 @@ def count(module, *inputs):
 @pytest.mark.slow
 def test_sizes_of_karlo_and_of_the_paper():
     """Karlo's decoder as published; the paper's by its table 3 is "3.5B"."""
-    from genjax.diffusion.conditioning import Told
+    from genjax.conditioning.inputs import Context
 
     def unet(width, context):
-        told = Told(jnp.zeros((1, 5, context)), None, jnp.zeros((1, 4 * width)))
+        told = Context(jnp.zeros((1, 5, context)), None, jnp.zeros((1, 4 * width)))
         return count(UNet(width=width, **ADM), jnp.zeros((1, 64, 64, 3)), jnp.zeros(1), None, None, told)
 
     caption = (jnp.zeros((1, 77, 768)), jnp.ones((1, 77), bool), jnp.zeros((1, 768)))
     karlo = ClipConditioning(CaptionStates(1536, 1280), 1280)
-    told = count(karlo, ClipTold(caption, jnp.zeros((1, 768)), jnp.ones(1, bool)))
+    told = count(karlo, ClipInputs(caption, jnp.zeros((1, 768)), jnp.ones(1, bool)))
     assert unet(320, 1536) + told == 893_318_086
     paper = ClipConditioning(GlideText(49_408, 256, 2048, 2048, 24, 32), 2048)
-    told = count(paper, ClipTold(jnp.zeros((1, 256), jnp.int32), jnp.zeros((1, 1024)), jnp.ones(1, bool)))
+    told = count(paper, ClipInputs(jnp.zeros((1, 256), jnp.int32), jnp.zeros((1, 1024)), jnp.ones(1, bool)))
     assert unet(512, 2048) + told == 3_563_696_646
 
 

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import dalles
+from configs.recipes import dalles
 from genjax import sharding
 from genjax.autoregressive import sample as autoregressive
 from genjax.families import dalle, registry
-from genjax.families.base import ImageSampler, Tokenizer, Weights
+from genjax.families.interfaces import ImageSampler, Tokenizer, Weights
 from genjax.training import optim, step
 from genjax.training import state as state_lib
 from genjax.typing import DataSpec
@@ -50,7 +50,7 @@ def build(spec=SPEC, tokenizer=TOKENIZER, **changes):
 
 
 def batch(count=8):
-    """Pictures, and texts of 1 to S tokens."""
+    """Images, and texts of 1 to S tokens."""
     rng = np.random.default_rng(0)
     tokens = np.where(np.arange(S) <= np.arange(count)[:, None] % S, rng.integers(1, V, (count, S)), 0)
     image = rng.uniform(-1, 1, (count, 8, 8, 1)).astype(np.float32)
@@ -70,7 +70,7 @@ def weights(family):
 
 @pytest.fixture(scope="module")
 def sample(family):
-    return jax.jit(family.sample)
+    return jax.jit(family.interface.sample)
 
 
 def conditions(count, start=0, **options):
@@ -91,15 +91,15 @@ def test_untrained_it_knows_nothing(family):
 
 def test_the_rate_of_dropped_texts_is_the_configured_one():
     model = dalle.make_model(dalle.Settings(**settings(text_dropout=0.3)), TOKENIZER, SPEC)
-    dropped = dalle._dropped(model, jnp.ones((20_000, S), jnp.int32), KEY)
+    dropped = model._dropped(jnp.ones((20_000, S), jnp.int32), KEY)
     assert (dropped.max(1) == dropped.min(1)).all()
     assert (dropped == 0).all(1).mean() == pytest.approx(0.3, abs=0.01)
 
 
 def test_codes_may_come_with_the_batch(weights):
     model = dalle.make_model(dalle.Settings(**settings()), TOKENIZER, SPEC)
-    live = dalle.batch_codes(model, batch(), FROZEN)
-    coded = dalle.batch_codes(model, {"codes_0": live, "tokens": batch()["tokens"]}, FROZEN)
+    live = model.batch_codes(batch(), FROZEN)
+    coded = model.batch_codes({"codes_0": live, "tokens": batch()["tokens"]}, FROZEN)
     np.testing.assert_array_equal(live, encode(FROZEN["tokenizer"], batch()["image"])[0])
     np.testing.assert_array_equal(live, coded)
 
@@ -113,12 +113,12 @@ def test_all_parameters_and_no_frozen_weights_get_a_gradient(family, weights):
     assert (frozen["tokenizer"].params["shift"] == 0).all()
 
 
-def test_a_picture_depends_on_its_text_and_not_on_the_batch(sample, weights):
-    asked = conditions(6)
-    together = sample(weights, asked, KEY).images
+def test_an_image_depends_on_its_text_and_not_on_the_batch(sample, weights):
+    requested = conditions(6)
+    together = sample(weights, requested, KEY).images
     assert together.shape == (6, 8, 8, 1) and len(np.unique(np.asarray(together), axis=0)) == 6
     np.testing.assert_array_equal(together[3:5], sample(weights, conditions(2, start=3), KEY).images)
-    other = sample(weights, {**asked, "tokens": 1 + asked["tokens"] % (V - 1)}, KEY).images
+    other = sample(weights, {**requested, "tokens": 1 + requested["tokens"] % (V - 1)}, KEY).images
     assert (other != together).any()
 
 
@@ -129,7 +129,7 @@ def test_options_are_traced_and_change_the_draw(family, sample, weights):
     def draw(conditions):
         nonlocal count
         count += 1
-        return family.sample(weights, conditions, KEY).images
+        return family.interface.sample(weights, conditions, KEY).images
 
     neutral = family.interface.options
     assert neutral == {"guidance_scale": 1.0, "temperature": 1.0, "top_k": 0.0, "top_p": 1.0}
@@ -143,9 +143,9 @@ def test_options_are_traced_and_change_the_draw(family, sample, weights):
 
 def test_guidance_draws_nothing_that_is_unlikely_for_the_text():
     """What is likely without the text alone is not drawn, whatever the scale; the noise in its logits is large."""
-    asked = jnp.log(jnp.array([[0.5, 0.4, 0.09, 0.01]]))
+    requested = jnp.log(jnp.array([[0.5, 0.4, 0.09, 0.01]]))
     nothing = jnp.array([[0.0, 0.0, -90.0, -90.0]])
-    both = dalle._filter_asked(jnp.concatenate([asked, nothing]), {"top_p": jnp.float32(0.85)})
+    both = dalle._filter_requested(jnp.concatenate([requested, nothing]), {"top_p": jnp.float32(0.85)})
     for scale in (0.5, 1.0, 3.0):
         guided = autoregressive.guide(both, scale)
         assert guided[0].argmax() == 0 and (jax.nn.softmax(guided)[0, 2:] == 0).all()
@@ -155,8 +155,8 @@ def test_guidance_draws_nothing_that_is_unlikely_for_the_text():
 def test_given_codes_stay(family, weights):
     known = jnp.full((6, 4, 4), 2).at[:, 0, 0].set(5)
     mask = jnp.broadcast_to(jnp.arange(4)[:, None] < 2, known.shape)
-    asked = {**conditions(6), "known_0": known, "mask_0": mask}
-    codes = encode(FROZEN["tokenizer"], jax.jit(family.sample)(weights, asked, KEY).images)[0]
+    requested = {**conditions(6), "known_0": known, "mask_0": mask}
+    codes = encode(FROZEN["tokenizer"], jax.jit(family.interface.sample)(weights, requested, KEY).images)[0]
     np.testing.assert_array_equal(codes[:, :2], known[:, :2])
     assert len(np.unique(codes[:, 2:])) > 3
 
@@ -201,4 +201,4 @@ def test_bad_input_is_told_of(make, words):
 
 def test_guidance_needs_dropped_texts(weights):
     with pytest.raises(ValueError, match="text_dropout > 0"):
-        build(text_dropout=0.0).sample(weights, conditions(2, guidance_scale=2.0), KEY)
+        build(text_dropout=0.0).interface.sample(weights, conditions(2, guidance_scale=2.0), KEY)

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from configs import ddpm_digits
-from genjax import sharding
+from genjax import generate, sharding
 from genjax.families import registry
-from genjax.families.base import Weights
-from genjax.training import generate
+from genjax.families.interfaces import Weights
 from genjax.typing import DataSpec
 from tests.families import losses, perturbed
 
@@ -32,12 +31,12 @@ def batch(count=8):
 
 
 def random_params(family):
-    params, extra, _ = perturbed.weights(family, batch(1))
-    return params, extra
+    weights = perturbed.weights(family, batch(1))
+    return weights.params, weights.extra
 
 
 def sample(family, weights, conditions):
-    return jax.jit(family.sample)(weights, conditions, KEY)
+    return jax.jit(family.interface.sample)(weights, conditions, KEY)
 
 
 def loss_of(family, params, extra, **changes):
@@ -112,7 +111,7 @@ def test_guidance_scale_one_is_no_guidance_and_scale_zero_is_the_null_class():
 
 
 @pytest.mark.parametrize("sampler", [{"name": "dpmpp_2m"}, {"name": "ancestral"}, {"name": "heun", "churn": 4.0}])
-def test_a_picture_depends_on_its_index_alone(sampler):
+def test_an_image_depends_on_its_index_alone(sampler):
     family = build(sampling={"sampler": sampler})
     params, extra = random_params(family)
     weights = Weights(params, extra, {})
@@ -126,14 +125,18 @@ def test_generate_compiles_once_for_seeds_scales_and_labels():
     family = build()
     params, extra = random_params(family)
     chex.clear_trace_counter()
-    counted = family._replace(sample=chex.assert_max_traces(lambda *inputs: family.sample(*inputs), n=1))
+    counted = family._replace(
+        interface=family.interface._replace(
+            sample=chex.assert_max_traces(lambda *inputs: family.interface.sample(*inputs), n=1)
+        )
+    )
     draw = generate.make_generate(counted, sharding.make_mesh())
     for seed in range(2):
         for scale in (1.5, 4.0):
             for label in (0, 7):
                 each = {"label": np.full(20, label, np.int32)}
-                pictures = draw(Weights(params, extra, {}), each, {"guidance_scale": scale}, jax.random.key(seed), 16)
-                assert pictures.images.shape == (20, 8, 8, 1)
+                images = draw(Weights(params, extra, {}), each, {"guidance_scale": scale}, jax.random.key(seed), 16)
+                assert images.images.shape == (20, 8, 8, 1)
 
 
 def test_trajectory_ends_in_the_image():
@@ -156,7 +159,7 @@ def test_trajectory_ends_in_the_image():
 def test_refusals(changes, words):
     with pytest.raises(ValueError, match=words):
         family = build(**changes)
-        family.sample(Weights({"model": {}}, (), {}), conditions(1), KEY)
+        family.interface.sample(Weights({"model": {}}, (), {}), conditions(1), KEY)
 
 
 def test_guidance_of_a_model_without_null_class_is_refused():

@@ -7,7 +7,7 @@ import pytest
 
 from genjax.diffusion.time_samplers import LossHistory
 from genjax.families import registry
-from genjax.families.base import Weights
+from genjax.families.interfaces import Weights
 from tests.diffusion.loss_test import published_vb
 from tests.families import losses
 from tests.families.recorder import (
@@ -201,7 +201,7 @@ def rectangle(mask):
 LARGE = (20, 30, CHANNELS)
 
 
-def test_an_erased_image_is_shown_around_one_rectangle_of_the_sides_asked_for(nets):
+def test_an_erased_image_is_shown_around_one_rectangle_of_the_sides_requested(nets):
     family = build(SPEC._replace(image_shape=LARGE), inpaint={"min_side": 0.3, "max_side": 0.6, "everything": 0.0})
     examples = batch(200, LARGE)
     losses.compute(family, PARAMS, examples, KEY)
@@ -256,13 +256,13 @@ def test_noise_on_a_low_resolution_image_is_of_the_level_that_is_told_with_it(ne
     assert np.abs((noise[:-1, :, 1] * noise[1:, :, 1]).mean(axis=(1, 2))).max() < 0.15
 
 
-def test_a_model_that_enlarges_is_told_the_small_image_of_its_own_example(nets):
+def test_a_model_that_upsamples_is_told_the_small_image_of_its_own_example(nets):
     examples = batch(8, (8, 8, CHANNELS))
     spec, settings = SPEC._replace(image_shape=(8, 8, CHANNELS)), {"size": 4, "crop_fraction": 0.5}
     found = losses.compute(build(spec, low_res=settings), PARAMS, examples, KEY)
     call, t = nets.call(), times(8)
     assert call.x.shape == (8, 4, 4, 2 * CHANNELS) and call.aug_level is None
-    # x_t is of a crop, found by undoing its noise, whose mean over blocks of 2x2 is enlarged beside it.
+    # x_t is of a crop, found by undoing its noise, whose mean over blocks of 2x2 is upsampled beside it.
     crop = (
         call.x[..., :CHANNELS] - each(SIGMA[t], call.x) * normal(stream(KEY, "noise"), call.x[..., :CHANNELS])
     ) / each(ALPHA[t], call.x)
@@ -308,7 +308,7 @@ def test_an_inpainting_model_of_crops_is_shown_the_crop(nets):
     np.testing.assert_allclose(known, x0 * mask, atol=1e-4)
 
 
-def test_evaluation_of_a_model_that_enlarges_is_told_small_images_at_the_level_of_sampling(nets):
+def test_evaluation_of_a_model_that_upsamples_is_told_small_images_at_the_level_of_sampling(nets):
     low_res = {"size": 2, "max_aug_level": 0.5, "dropout": 1.0, "blur": (1.0, 1.0)}
     family = build(conditional=True, label_dropout=1.0, low_res=low_res, draw={"aug_level": 0.3, "guidance_scale": 4.0})
     examples = batch(8)

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from configs import consistency_digits_pipeline, dits, progressive_digits_pipeline
+from configs import consistency_digits_pipeline, progressive_digits_pipeline
+from configs.recipes import dits
 from genjax import stages
 from genjax.pipelines import chain
 

@@ -7,13 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import consistency_digits, dits, edm_digits, progressive_digits, reflow_digits
+from configs import consistency_digits, edm_digits, progressive_digits, reflow_digits
+from configs.recipes import dits
 from genjax.core import tree as tree_lib
 from genjax.core.numerics import expand_to
 from genjax.diffusion import distillation, grids, process, samplers, schedules
 from genjax.diffusion.denoisers import Prediction
 from genjax.families import registry
-from genjax.families.base import Distillable, ImageSampler, Weights
+from genjax.families.interfaces import Distillable, ImageSampler, Weights
 from genjax.typing import DataSpec
 from tests.families import losses, perturbed
 from tests.families.recorder import keys_equal, stream
@@ -94,11 +95,11 @@ def moved(weights, by=0.02):
 
 
 def draw(family, weights, count=6):
-    return jax.jit(family.sample)(weights, conditions(count), KEY).images
+    return jax.jit(family.interface.sample)(weights, conditions(count), KEY).images
 
 
 def test_a_fresh_student_is_its_teacher():
-    """The same names, and the same pictures by the same steps."""
+    """The same names, and the same images by the same steps."""
     teacher = make_teacher()
     student = make_student(teacher, objective={"num_steps": 2}, grid="karras4")
     weights = fresh(student, teacher)
@@ -125,10 +126,10 @@ def test_training_changes_all_that_the_output_depends_on(name):
         assert held_out.mean() == pytest.approx(float(mean), rel=0.2)
 
 
-def test_a_picture_depends_on_its_index_alone(teacher):
+def test_an_image_depends_on_its_index_alone(teacher):
     student = make_student(teacher, "consistency")
     weights = moved(fresh(student, teacher))
-    one = jax.jit(student.sample)(weights, {"index": jnp.array([4]), "label": jnp.array([4])}, KEY).images
+    one = jax.jit(student.interface.sample)(weights, {"index": jnp.array([4]), "label": jnp.array([4])}, KEY).images
     many = draw(student, weights)
     np.testing.assert_allclose(one[0], many[4], atol=1e-4)
     assert jnp.abs(many[0] - many[1]).max() > 1e-2
@@ -196,8 +197,8 @@ def recorded(monkeypatch, decay, classes=10, estimate=None, **settings):
         given.append(inputs)
         return jnp.arange(float(len(inputs[3])))
 
-    def make(**asked):
-        given.append(asked)
+    def make(**requested):
+        given.append(requested)
         walk = lambda steps: (samplers.ancestral(), grids.respace(schedules.cosine(20), steps))  # noqa: E731
         return distillation.Distillation(loss, walk, estimate, decay)
 
@@ -240,7 +241,7 @@ def test_the_target_is_held_fast_and_the_student_learns(monkeypatch):
         student(x0, schedules.cosine(20)(3.0), key).x0 - target(x0, schedules.cosine(20)(3.0), key).x0
     ).sum((1, 2, 3)) + 2 * target(x0, schedules.cosine(20)(3.0), key).x0.sum((1, 2, 3))  # fmt: skip
     make = distillation.make
-    monkeypatch.setattr(distillation, "make", lambda **asked: make(**asked)._replace(loss=distance))
+    monkeypatch.setattr(distillation, "make", lambda **requested: make(**requested)._replace(loss=distance))
     parent = Parent()
     model = {"objective": OBJECTIVE, "grid": "10"}
     held = registry.build("distillation", model, {"num_steps": "4"}, SPEC, {"teacher": parent.family.interface})
@@ -276,8 +277,8 @@ def test_a_student_draws_with_its_own_weights_what_is_estimated_of_it(monkeypatc
     family, parent, _ = recorded(monkeypatch, 0.0, estimate=estimate, clip=clip, trajectory=True)
     assert family.interface.distillable is None and family.interface.num_classes == 10
     weights = Weights({"model": OWN}, (), HELD)
-    asked = {"index": index, "label": jnp.array([3, 1])}
-    found = family.sample(weights, asked, KEY)
+    requested = {"index": index, "label": jnp.array([3, 1])}
+    found = family.interface.sample(weights, requested, KEY)
     params, conditions = parent.made[-1]
     np.testing.assert_allclose(params, [5.1, 6.2, 7.3], rtol=1e-6)
     assert conditions.keys() == {"label"} and list(conditions["label"]) == [3, 1]
@@ -319,7 +320,7 @@ def test_refuses_who_can_not_teach(teacher):
     model = make_student(teacher, "consistency")
     with pytest.raises(ValueError, match="can't teach"):
         make_student((model,))
-    with pytest.raises(ValueError, match=r"draws pictures \(8, 8, 1\)"):
+    with pytest.raises(ValueError, match=r"draws images \(8, 8, 1\)"):
         make_student(teacher, spec=DataSpec((16, 16, 1), 10))
     with pytest.raises(ValueError, match="knows 10 classes"):
         make_student(teacher, spec=DataSpec((8, 8, 1), 7))

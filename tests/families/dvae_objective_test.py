@@ -8,7 +8,7 @@ import pytest
 import scipy.special
 
 from genjax.families import dvae, registry
-from genjax.families.base import Weights
+from genjax.families.interfaces import Weights
 from genjax.typing import DataSpec
 from tests.families import losses
 from tests.families.draws import draws, repeated
@@ -63,7 +63,7 @@ def build(temperature=(1.0, 1.0, 1), kl=(0.7, 8), min_log_scale=-0.2):
     return registry.build("dvae", model, {}, DataSpec((4, 4, 1)))
 
 
-def pictures(count=64):
+def make_images(count=64):
     return np.random.default_rng(0).uniform(-1, 1, (count, 4, 4, 1))
 
 
@@ -86,7 +86,7 @@ def in_patches(x):
 
 
 def bound(x, encoder, decoder, min_log_scale):
-    """(log p(x | most likely codes), KL, locations) of each picture, by hand."""
+    """(log p(x | most likely codes), KL, locations) of each image, by hand."""
     pixels = 0.8 * (in_patches(x) + 1) / 2 + 0.1
     logits = pixels @ encoder
     log_q = scipy.special.log_softmax(logits, axis=-1)
@@ -103,8 +103,8 @@ def bound(x, encoder, decoder, min_log_scale):
 def test_the_loss_is_the_formula(step, share):
     """(beta KL - log p) / dims, with codes so sure that noise and temperature don't matter."""
     encoder, decoder = matrices(sharpness=3_000.0)
-    found = losses.jitted(build(), params_of(encoder, decoder), as_batch(pictures()), KEY, step=step)
-    log_p, kl, _ = bound(pictures(), encoder, decoder, -0.2)
+    found = losses.jitted(build(), params_of(encoder, decoder), as_batch(make_images()), KEY, step=step)
+    log_p, kl, _ = bound(make_images(), encoder, decoder, -0.2)
     np.testing.assert_allclose(found.value, (0.7 * share * kl.mean() - log_p.mean()) / 16, rtol=3e-3)
     np.testing.assert_allclose(found.metrics["kl"], kl.mean(), rtol=1e-4)
     np.testing.assert_allclose(found.metrics["relaxed_elbo_nats"], log_p.mean() - kl.mean(), rtol=3e-3)
@@ -114,15 +114,15 @@ def test_the_loss_is_the_formula(step, share):
 def test_the_kl_is_that_of_the_logits():
     """At the weight w the loss grows by w KL / dims, whatever is drawn."""
     encoder, decoder = matrices()
-    batch, params = as_batch(pictures()), params_of(encoder, decoder)
+    batch, params = as_batch(make_images()), params_of(encoder, decoder)
     with_kl, without = (losses.jitted(build(kl=(weight, 1)), params, batch, KEY, step=5).value for weight in (4.0, 0.0))
-    kl = bound(pictures(), encoder, decoder, -0.2)[1].mean()
+    kl = bound(make_images(), encoder, decoder, -0.2)[1].mean()
     np.testing.assert_allclose(with_kl - without, 4.0 * kl / 16, rtol=1e-4)
 
 
 def test_codes_are_relaxed_at_the_scheduled_temperature():
     """In the middle of its schedule the loss is that of the middle temperature, and of no other one."""
-    params, batch = params_of(*matrices()), as_batch(pictures(8))
+    params, batch = params_of(*matrices()), as_batch(make_images(8))
 
     def loss(temperature):
         return losses.jitted(build(temperature=temperature, kl=(0.0, 1)), params, batch, KEY, step=3)
@@ -136,7 +136,7 @@ def test_codes_are_relaxed_at_the_scheduled_temperature():
 
 def test_evaluation_is_the_bound_of_drawn_codes():
     encoder, decoder = matrices(sharpness=3_000.0)
-    weights, x = Weights(params_of(encoder, decoder), (), {}), pictures(16)
+    weights, x = Weights(params_of(encoder, decoder), (), {}), make_images(16)
     values = jax.jit(build(kl=(9.0, 1)).evaluate)(weights, as_batch(x), KEY)
     log_p, kl, location = bound(x, encoder, decoder, -0.2)
     np.testing.assert_allclose(values["kl"], kl, rtol=1e-4)

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from configs import dvae_dalle, dvae_digits
+from genjax import generate
 from genjax.core.tree import count_params
 from genjax.families import dvae, registry
-from genjax.families.base import Tokenizer, Weights
-from genjax.families.base_terms import code_shares, summarize_shares
+from genjax.families.interfaces import Tokenizer, Weights
+from genjax.families.terms import code_shares, summarize_shares
 from genjax.typing import DataSpec
 
 SPEC = DataSpec((8, 8, 1), num_classes=10)
@@ -95,8 +96,8 @@ def test_evaluation(family, weights):
 
 
 def test_it_is_no_sampler(family, weights):
-    with pytest.raises(ValueError, match="draws no pictures.*code_prior"):
-        family.sample(weights, {"index": jnp.arange(2)}, KEY)
+    with pytest.raises(ValueError, match="draws no images.*code_prior"):
+        generate.require_sampler(family.interface, "dvae")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from genjax.families import gan, registry
-from genjax.families.base import Weights
+from genjax.families.interfaces import Weights
 from genjax.typing import DataSpec
 from tests.families import losses
 from tests.families.draws import draws, repeated
@@ -77,7 +77,7 @@ def params(shift=0.6, slope=0.0, bias=0.3, linear=0.5, square=-0.8):
 EXTRA = {"mean": jnp.float32(0.25)}
 
 
-def pictures(count=6, shape=SHAPE):
+def make_images(count=6, shape=SHAPE):
     return np.random.default_rng(0).uniform(-1, 1, (count, *shape))
 
 
@@ -96,7 +96,7 @@ def loss(family, player, weights, x, step=0, key=KEY):
 @pytest.mark.parametrize(("interval", "step", "factor"), [(1, 5, 1), (3, 5, 0), (3, 6, 3)])
 def test_the_discriminators_loss_is_the_formula(interval, step, factor):
     """mean (r - 1)^2 / 2 + f^2 / 2, and gamma / 2 |grad D(x)|^2 at real images, n times that on every n-th step."""
-    x, fake = pictures(), np.full((1, *SHAPE), 0.6)
+    x, fake = make_images(), np.full((1, *SHAPE), 0.6)
     found = loss(build(r1={"gamma": 0.9, "interval": interval}), "discriminator", params(), x, step)
     r, f = logit(x), logit(fake)
     penalty = factor * 0.9 / 2 * ((0.5 - 0.8 * x) ** 2).sum((1, 2, 3)).mean()
@@ -111,11 +111,11 @@ def test_the_discriminators_loss_is_the_formula(interval, step, factor):
 
 def test_the_generators_loss_is_the_formula_and_its_gradient_comes_through_the_discriminator():
     family, value = build(r1={"gamma": 0.9}), logit(np.full((1, *SHAPE), 0.6))[0]
-    found = loss(family, "generator", params(), pictures())
+    found = loss(family, "generator", params(), make_images())
     np.testing.assert_allclose(found.value, 0.5 * (value - 1) ** 2, rtol=1e-5)
     np.testing.assert_allclose(found.metrics["fake_logits"], value, rtol=1e-5)
     np.testing.assert_allclose(found.extra["mean"], 0.9 * 0.25 + 0.1 * 0.6, rtol=1e-5)
-    gradient = losses.gradient(family, params(), as_batch(pictures()), KEY, player="generator", extra=EXTRA)
+    gradient = losses.gradient(family, params(), as_batch(make_images()), KEY, player="generator", extra=EXTRA)
     np.testing.assert_allclose(gradient["shift"], (value - 1) * 4 * (0.5 - 0.8 * 0.6), rtol=1e-4)
 
 
@@ -136,7 +136,7 @@ def test_the_gradient_penalty_is_between_real_and_generated_images():
 
 def test_both_penalties_add_up():
     found = [
-        loss(build(gradient_penalty=weight, r1={"gamma": gamma}), "discriminator", params(), pictures()).metrics[
+        loss(build(gradient_penalty=weight, r1={"gamma": gamma}), "discriminator", params(), make_images()).metrics[
             "penalty"
         ]
         for weight, gamma in ((2.0, 0.0), (0.0, 0.4), (2.0, 0.4))
@@ -149,7 +149,7 @@ def test_both_penalties_add_up():
 def test_noise_is_the_configured_one_in_both_losses_and_in_samples(noise, variance):
     """The critic reads the mean square of what the generator passes on."""
     family = build(noise=noise, sampling={"standing_passes": 0})
-    weights, x = params(shift=0.0, slope=1.0, bias=0.0, linear=0.0, square=0.5), pictures(4_000)
+    weights, x = params(shift=0.0, slope=1.0, bias=0.0, linear=0.0, square=0.5), make_images(4_000)
     for player in ("discriminator", "generator"):
         found = loss(family, player, weights, x).metrics["fake_logits"]
         np.testing.assert_allclose(found, variance, rtol=0.05)
@@ -160,7 +160,7 @@ def test_noise_is_the_configured_one_in_both_losses_and_in_samples(noise, varian
 def test_penalties_are_of_what_the_discriminator_sees():
     """With everything cut out, no pixel moves a logit."""
     hidden = {"policy": "cutout", "cutout": 4.0, "fill": 0.1}
-    found = loss(build(r1={"gamma": 1.0}, augment=hidden), "discriminator", params(), pictures())
+    found = loss(build(r1={"gamma": 1.0}, augment=hidden), "discriminator", params(), make_images())
     assert found.metrics["penalty"] == 0.0
     np.testing.assert_allclose(found.metrics["real_logits"], logit(np.full((1, *SHAPE), 0.1))[0], rtol=1e-5)
 
@@ -203,7 +203,7 @@ def test_samples_are_drawn_with_the_mean_statistics_of_many_batches():
 def test_every_draw_has_a_key_of_its_own(player):
     """Noise; and of each set of images that is judged, augmentation and dropout."""
     family = build(augment={"policy": "color,cutout"}, discriminator={"name": "square", "dropout": 0.5})
-    batch = as_batch(pictures())
+    batch = as_batch(make_images())
 
     def made(key):
         return draws(lambda key: losses.compute(family, params(), batch, key, player=player, extra=EXTRA).value, key)

@@ -8,7 +8,7 @@ import pytest
 from configs import dcgan_celeba64, dcgan_digits, gan_digits, gan_mnist
 from genjax.core.tree import count_params
 from genjax.families import gan, registry
-from genjax.families.base import ImageSampler, Weights
+from genjax.families.interfaces import ImageSampler, Weights
 from genjax.training import optim, state, step
 from genjax.typing import DataSpec
 from tests.families import losses
@@ -180,7 +180,7 @@ def test_dropout_is_drawn_in_training_only():
 
 def test_samples_do_not_depend_on_their_batch(weights):
     family = build()
-    draw = jax.jit(family.sample)
+    draw = jax.jit(family.interface.sample)
     together = draw(weights, {"index": jnp.arange(6)}, KEY).images
     alone = draw(weights, {"index": jnp.array([4])}, KEY).images
     np.testing.assert_allclose(together[4:5], alone, atol=1e-5)
@@ -192,8 +192,8 @@ def test_standing_statistics_are_those_of_the_weights_at_hand(weights):
     """A batch drawn with them looks as if normalised by itself; with running averages of other weights it does not."""
     drawn = {}
     for passes in (0, 8):
-        model = build(sampling={"standing_passes": passes, "standing_batch": 64}).sample.args[0]
-        stats = gan.standing_statistics(model, weights, KEY)
+        model = build(sampling={"standing_passes": passes, "standing_batch": 64}).interface.sample.__self__
+        stats = model.standing_statistics(weights, KEY)
         z = jax.random.normal(jax.random.key(5), (256, model.settings.latent_dim))
         variables = {"params": weights.params["generator"], "batch_stats": stats}
         drawn[passes] = model.generator.apply(variables, z)
@@ -201,7 +201,7 @@ def test_standing_statistics_are_those_of_the_weights_at_hand(weights):
     assert jnp.abs(drawn[8] - own).mean() < 0.03
     assert jnp.abs(drawn[0] - own).mean() > 0.1
     assert not moved(
-        gan.standing_statistics(model._replace(sampling=gan.Sampling(standing_passes=0)), weights, KEY), weights.extra
+        model._replace(sampling=gan.Sampling(standing_passes=0)).standing_statistics(weights, KEY), weights.extra
     )
 
 

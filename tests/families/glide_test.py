@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax.diffusion import conditioning
+from genjax.conditioning import inpainting
 from genjax.families import registry
-from genjax.families.base import Weights
-from genjax.nn.embeddings import sinusoids
+from genjax.families.interfaces import Weights
 from genjax.nn.glide_text import GlideText
+from genjax.nn.layers.embeddings import sinusoids
 from genjax.typing import DataSpec
 from tests.families import losses, perturbed
 
@@ -103,7 +103,7 @@ def test_inpainting_starts_out_as_the_base_does(base, filler):
 
 def test_the_channels_of_inpainting_are_added_in_every_pixel_of_a_patch():
     kernel = jax.random.normal(KEY, (3, 3, 4 * 3, 5))
-    wide = conditioning.widen_input(kernel, channels=3, pixels=4).reshape(3, 3, 4, 3 + 4, 5)
+    wide = inpainting.widen_input(kernel, channels=3, pixels=4).reshape(3, 3, 4, 3 + 4, 5)
     np.testing.assert_array_equal(wide[..., :3, :], kernel.reshape(3, 3, 4, 3, 5))
     assert not wide[..., 3:, :].any()
     network = {**MODEL["network"], "patch_size": 2, "attention_resolutions": (4,)}

@@ -1,4 +1,4 @@
-"""The classifier of clean pictures: its loss, from scratch and from a pretrained network, and refusals."""
+"""The classifier of clean images: its loss, from scratch and from a pretrained network, and refusals."""
 
 import jax
 import jax.numpy as jnp
@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from configs import beit_finetune_imagenet
+from genjax import generate
 from genjax.core.tree import count_params
 from genjax.families import registry
-from genjax.families.base import ImageClassifier, Weights
+from genjax.families.interfaces import ImageClassifier, Weights
 from genjax.typing import DataSpec
 from tests.families import losses
 
@@ -92,6 +93,6 @@ def test_refusals(changes, words):
         build(**changes)
 
 
-def test_it_draws_no_pictures(family, weights):
-    with pytest.raises(ValueError, match="draws no pictures"):
-        family.sample(weights, {"index": jnp.arange(2)}, KEY)
+def test_it_draws_no_images(family, weights):
+    with pytest.raises(ValueError, match="draws no images"):
+        generate.require_sampler(family.interface, "image_classifier")

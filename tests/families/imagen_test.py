@@ -10,7 +10,7 @@ import pytest
 from configs import imagen_shapes_pipeline
 from genjax.core.tree import count_params
 from genjax.families import registry
-from genjax.families.base import ImageSampler, SuperResolver, TextEncoder, TextFeatures, Weights
+from genjax.families.interfaces import ImageSampler, TextEncoder, TextFeatures, Weights
 from genjax.typing import DataSpec
 from tests.families import losses
 
@@ -63,7 +63,7 @@ def weights(family):
 def base():
     """(its family, its weights, its sampling compiled)."""
     family = build()
-    return family, weights(family), jax.jit(family.sample)
+    return family, weights(family), jax.jit(family.interface.sample)
 
 
 def conditions(**others):
@@ -97,19 +97,19 @@ def test_samples_depend_on_the_text_and_the_empty_one_is_guided_nowhere(base):
     assert float(jnp.abs(strong[0] - plain[0]).max()) > 1e-3
 
 
-def test_dynamic_thresholding_keeps_pictures_in_range_under_any_weight(base):
+def test_dynamic_thresholding_keeps_images_in_range_under_any_weight(base):
     _, parts, sample = base
     strong = conditions(guidance_scale=jnp.float32(50.0))
     assert float(jnp.abs(sample(parts, strong, KEY).images).max()) <= 1.0 + 1e-6
     free = build(sampling={"threshold": {"name": "none"}})
-    assert float(jnp.abs(jax.jit(free.sample)(parts, strong, KEY).images).max()) > 1.5
+    assert float(jnp.abs(jax.jit(free.interface.sample)(parts, strong, KEY).images).max()) > 1.5
 
 
-def test_a_model_that_enlarges_reads_the_text_too():
+def test_a_model_that_upsamples_reads_the_text_too():
     family = build(upsampler)
-    assert isinstance(family.interface, SuperResolver) and family.interface.text_length == LENGTH
+    assert family.interface.low_res_shape is not None and family.interface.text_length == LENGTH
     assert set(family.interface.options) == {"guidance_scale", "aug_level"}
-    parts, sample = weights(family), jax.jit(family.sample)
+    parts, sample = weights(family), jax.jit(family.interface.sample)
     small = jax.random.uniform(jax.random.key(1), (3, 4, 4, 3), minval=-1, maxval=1)
     given = conditions(low_res=small, aug_level=jnp.float32(0.1))
     plain = sample(parts, given, KEY).images
@@ -151,6 +151,6 @@ def test_what_does_not_fit_is_told():
         build(dropout=1.5)
     family = build(dropout=0.0)
     with pytest.raises(ValueError, match="classifier-free guidance needs"):
-        family.sample(Weights({"model": {}}, (), FROZEN), conditions(guidance_scale=2.0), KEY)
+        family.interface.sample(Weights({"model": {}}, (), FROZEN), conditions(guidance_scale=2.0), KEY)
     with pytest.raises(ValueError, match="texts of 4 tokens, and was given none"):
-        family.sample(Weights({"model": {}}, (), FROZEN), {"index": jnp.arange(2)}, KEY)
+        family.interface.sample(Weights({"model": {}}, (), FROZEN), {"index": jnp.arange(2)}, KEY)

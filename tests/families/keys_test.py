@@ -12,17 +12,17 @@ from configs import (
     beit_finetune_imagenet,
     biggan_digits,
     clip_shapes,
-    dalles,
     dcgan_digits,
     dvae_digits,
     gan_digits,
-    priors,
+    real_nvp_digits,
     vae_digits,
     vqvae2_digits,
     vqvae_digits,
 )
+from configs.recipes import dalles, priors
 from genjax.families import registry
-from genjax.families.base import Tokenizer, Weights
+from genjax.families.interfaces import Tokenizer, Weights
 from genjax.typing import DataSpec
 from tests.families import toy_clip
 from tests.families.draws import repeated, trace
@@ -78,11 +78,12 @@ FAMILIES = {
     "dvae": partial(tiny, dvae_digits),
     "gan": partial(tiny, gan_digits),
     "image_classifier": partial(tiny, beit_finetune_imagenet),
+    "real_nvp": partial(tiny, real_nvp_digits),
     "vae": partial(tiny, vae_digits),
     "vqvae": partial(tiny, vqvae_digits),
     "vqvae2": partial(tiny, vqvae2_digits, codebook={"learning": "loss", "restart_threshold": 0.0}),
 }
-SAMPLERS = ("biggan", "clip_ar_prior", "code_prior", "dalle", "dcgan", "gan", "vae")
+SAMPLERS = ("biggan", "clip_ar_prior", "code_prior", "dalle", "dcgan", "gan", "real_nvp", "vae")
 
 
 def examples(name, count=2):
@@ -113,7 +114,8 @@ def test_samples(name):
     conditions = examples(name, count) | {"index": jnp.arange(count)}
 
     def sample(params, extra, key):
-        return family.interface.sample(Weights(params, extra, frozen), conditions, key)
+        draw = family.interface.sample or family.interface.sample_embeddings
+        return draw(Weights(params, extra, frozen), conditions, key)
 
     made = trace(sample, params, extra, KEY)
     found, other = made(params, extra, KEY), made(params, extra, OTHER)

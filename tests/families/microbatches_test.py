@@ -17,15 +17,16 @@ from configs import (
     clip_shapes,
     dcgan_digits,
     ddpm_digits,
-    dits,
     dvae_digits,
     gan_digits,
     iddpm_digits,
     pixelcnnpp_digits,
+    real_nvp_digits,
     vae_digits,
     vqvae2_digits,
     vqvae_digits,
 )
+from configs.recipes import dits
 from genjax.families import beit, gan, registry
 from genjax.families.base import LossInputs
 from genjax.training import accumulate
@@ -87,6 +88,7 @@ DEAR = {
     "image_classifier": lambda: (build(beit_finetune_shapes), images(), {}),
     "noisy_classifier": lambda: (build(adm_classifier_imagenet64), images(), {}),
     "pixelcnnpp": lambda: (build(pixelcnnpp_digits), images(), {}),
+    "real_nvp": lambda: (build(real_nvp_digits), images(), {}),
     "vqvae2": lambda: (build(vqvae2_digits, **BY_LOSS), images(), {}),
 }
 
@@ -107,16 +109,16 @@ def alike(monkeypatch):
     for name in DRAWS:
         monkeypatch.setattr(jax.random, name, make_alike(getattr(jax.random, name)))
     monkeypatch.setattr(gan, "NOISES", {name: make_alike(draw) for name, draw in gan.NOISES.items()})
-    seen, codes = [], beit.batch_codes
-    monkeypatch.setattr(beit, "batch_codes", lambda model, *args: seen.append(args[0]) or codes(model, *args))
+    seen, codes = [], beit.Model.batch_codes
+    monkeypatch.setattr(beit.Model, "batch_codes", lambda model, *args: seen.append(args[0]) or codes(model, *args))
     # The bright patches of each image, many or few.
-    monkeypatch.setattr(beit, "draw_masks", lambda model, count, key: seen.pop()[:, ::2, ::2, 0] > 0.3)
+    monkeypatch.setattr(beit.Model, "draw_masks", lambda model, count, key: seen.pop()[:, ::2, ::2, 0] > 0.3)
 
 
 def check(case):
     family, batch, frozen = case()
     assert not any(player.batch_coupled for player in family.players)
-    params, extra, _ = perturbed.weights(family, batch)
+    params, extra, *_ = perturbed.weights(family, batch)
     for player in family.players:
         others = {name: value for name, value in params.items() if name != player.name}
         inputs = LossInputs(others, extra, frozen, batch, KEY, jnp.int32(50))

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from configs import classifier_digits
+from genjax import generate
 from genjax.families import noisy_classifier, registry
-from genjax.families.base import NoisyClassifier, Weights
+from genjax.families.interfaces import NoisyClassifier, Weights
 from genjax.typing import DataSpec
 from tests.families import losses
 from tests.families.recorder import ALPHA, SCHEDULE, SIGMA, STEPS, each, keys_equal, normal, stream, uniform
@@ -123,7 +124,7 @@ def recorded(monkeypatch):
     monkeypatch.setattr(Recorder, "calls", [])
     model = {"schedule": SCHEDULE, "network": {"name": "recorder", "width": 3}, "dtype": "bfloat16"}
     family = registry.build("noisy_classifier", model, {}, SPEC)
-    made = family.evaluate.args[0].network
+    made = family.evaluate.__self__.network
     assert made.fields == {"out_channels": 10, "dtype": "bfloat16", "width": 3}
     return family, Weights({"model": {"gain": jnp.float32(2.0)}}, (), {}), Recorder.calls
 
@@ -181,8 +182,8 @@ def test_evaluation_scores_each_quarter_of_the_schedule_under_noise_of_its_own(r
 
 
 def test_it_is_no_sampler(family, weights):
-    with pytest.raises(ValueError, match="draws no pictures.*--guide=classifier"):
-        family.sample(weights, {"index": jnp.arange(2)}, KEY)
+    with pytest.raises(ValueError, match="draws no images.*--guide=classifier"):
+        generate.require_sampler(family.interface, "noisy_classifier")
     assert isinstance(family.interface, NoisyClassifier)
     assert family.interface.image_shape == (8, 8, 1) and family.interface.num_classes == 10
 

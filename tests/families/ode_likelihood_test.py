@@ -9,10 +9,12 @@ import numpy as np
 
 from configs import ddpm_digits
 from genjax.core import rng
-from genjax.diffusion import likelihood, process
-from genjax.families import base_diffusion_model as pieces
-from genjax.families import base_diffusion_sampling, registry
-from genjax.families.base import Weights
+from genjax.core.images import dequantize
+from genjax.diffusion import process
+from genjax.families import registry
+from genjax.families.interfaces import Weights
+from genjax.families.shared import diffusion_model
+from genjax.families.shared import diffusion_sampling as diffusion_sampling
 from genjax.typing import DataSpec
 from tests.families import perturbed
 
@@ -63,10 +65,10 @@ def test_the_digits_unet_with_norms_and_attention():
     model = family.interface.likelihoods["ode"].args[0]
 
     def expected(weights):
-        plain = base_diffusion_sampling.without_threshold(model)
-        cond = pieces.given(model, {}, BATCH, KEY)
-        denoise = base_diffusion_sampling.make_denoiser(plain, weights.params["model"], cond)
-        x0 = likelihood.dequantize(BATCH["image"], rng.stream(KEY, "dequantize"))
+        plain = diffusion_sampling.without_threshold(model)
+        cond = diffusion_model.conditioning_from(model, {}, BATCH, KEY)
+        denoise = diffusion_sampling.make_denoiser(plain, weights.params["model"], cond)
+        x0 = dequantize(BATCH["image"], rng.stream(KEY, "dequantize"))
         return by_reverse_derivatives(denoise, model.levels(), x0, KEY)
 
     expected = jax.jit(expected)(weights)

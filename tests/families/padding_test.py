@@ -5,9 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import adm_classifier_imagenet64, biggan_digits, clip_noisy_shapes, clip_shapes, dcgan_digits, ddpm_digits
+from configs import (
+    adm_classifier_imagenet64,
+    biggan_digits,
+    clip_noisy_shapes,
+    clip_shapes,
+    dcgan_digits,
+    ddpm_digits,
+)
 from genjax.diffusion import time_samplers
-from genjax.families.base import Weights
+from genjax.families.interfaces import Weights
 from genjax.typing import DataSpec
 from tests.families import clip_prior_test, perturbed, toy_clip
 from tests.families.microbatches_test import build, images

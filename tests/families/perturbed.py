@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax.families.base import Family, Weights
+from genjax.families.base import Family
+from genjax.families.interfaces import Weights
 
 KEY = jax.random.key(0)
 

@@ -10,7 +10,7 @@ import scipy.special
 
 from configs import pixelcnnpp_digits
 from genjax.families import pixelcnnpp, registry
-from genjax.families.base import Weights
+from genjax.families.interfaces import Weights
 from genjax.typing import DataSpec
 from tests.families import losses
 from tests.families.draws import draws, repeated
@@ -36,7 +36,7 @@ class Network(nn.Module):
 
 
 def by_hand(raw, x):
-    """log P of the levels of grey pictures: K weights, K means, K log-scales."""
+    """log P of the levels of grey images: K weights, K means, K log-scales."""
     log_weights = scipy.special.log_softmax(raw[..., :K], axis=-1)
     mean, scale = raw[..., K : 2 * K], np.exp(np.maximum(raw[..., 2 * K :], -7))
     upper = np.where(x > 0.999, np.inf, (x - mean + 1 / 255) / scale)

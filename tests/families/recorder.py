@@ -36,7 +36,7 @@ class Call(NamedTuple):
     c_noise: Any
     label: Any
     aug_level: Any
-    told: Any
+    context: Any
     train: bool
     rngs: Any
 
@@ -52,9 +52,9 @@ class Recorder:
         self.started.append(inputs)
         return {"params": dict(PARAMS["model"])}
 
-    def apply(self, variables, x, c_noise, label=None, aug_level=None, told=None, *, train=False, rngs=None):
+    def apply(self, variables, x, c_noise, label=None, aug_level=None, context=None, *, train=False, rngs=None):
         """`answer`, with the call kept."""
-        call = Call(variables["params"]["gain"], x, c_noise, label, aug_level, told, train, rngs)
+        call = Call(variables["params"]["gain"], x, c_noise, label, aug_level, context, train, rngs)
         if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(call[:-1])):
             kept = jax.tree.map(np.asarray, call._replace(train=None, rngs=None))
             self.calls.append(kept._replace(train=train, rngs=rngs))
@@ -68,7 +68,7 @@ def answer(call: Call, out_channels: int = CHANNELS):
     shift = 0.01 * call.c_noise
     shift = shift if call.aug_level is None else shift + 0.1 * call.aug_level
     gain = call.gain if call.label is None else each(call.gain + 0.05 * call.label, call.x, xp)
-    for leaf in jax.tree.leaves(call.told):
+    for leaf in jax.tree.leaves(call.context):
         shift = shift + 0.3 * leaf.reshape(len(leaf), -1).mean(axis=1)
     out = gain * call.x[..., :CHANNELS] + shift[:, None, None, None]
     if beside.shape[-1]:

@@ -1,4 +1,4 @@
-"""Diffusion models that enlarge: what their loss and their samples depend on."""
+"""Diffusion models that upsample: what their loss and their samples depend on."""
 
 import chex
 import jax
@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import cascade_digits
+from configs import cascade_digits_pipeline as cascade_digits
 from genjax.families import registry
-from genjax.families.base import ImageSampler, SuperResolver, Weights
+from genjax.families.interfaces import Weights
 from genjax.typing import DataSpec
 from tests.families import losses
 
@@ -45,12 +45,11 @@ def conditions(count=3, **others):
 
 
 def sampler(family):
-    return jax.jit(family.sample)
+    return jax.jit(family.interface.sample)
 
 
-def test_the_interface_says_what_is_enlarged():
+def test_the_interface_says_what_is_upsampled():
     interface = build().interface
-    assert isinstance(interface, SuperResolver) and not isinstance(interface, ImageSampler)
     assert interface.low_res_shape == (4, 4, 1) and interface.image_shape == (8, 8, 1)
     assert interface.num_classes == 0 and set(interface.options) == {"guidance_scale", "aug_level"}
     assert set(build({"max_aug_level": 0.0}).interface.options) == {"guidance_scale"}
@@ -72,7 +71,7 @@ def test_parameters_are_those_of_the_plain_network_but_for_the_first_convolution
     assert level == none == plain
 
 
-def test_samples_depend_on_the_small_picture_on_the_level_and_on_the_index_alone():
+def test_samples_depend_on_the_small_image_on_the_level_and_on_the_index_alone():
     family = build()
     parts, sample = weights(family), sampler(build())
     given = conditions()
@@ -89,11 +88,11 @@ def test_samples_depend_on_the_small_picture_on_the_level_and_on_the_index_alone
     np.testing.assert_allclose(alone[0], levels[1][2], atol=1e-4)
 
 
-def test_levels_and_small_pictures_do_not_recompile():
+def test_levels_and_small_images_do_not_recompile():
     family = build({"dropout": 0.2})
     parts = weights(family)
     chex.clear_trace_counter()
-    sample = jax.jit(chex.assert_max_traces(lambda *inputs: family.sample(*inputs), n=1))
+    sample = jax.jit(chex.assert_max_traces(lambda *inputs: family.interface.sample(*inputs), n=1))
     found = []
     for level, scale in ((0.1, 2.0), (0.4, 1.0)):
         scalars = {"aug_level": jnp.float32(level), "guidance_scale": jnp.float32(scale)}
@@ -111,7 +110,7 @@ def test_training_on_crops_gives_gradients_to_everything():
     assert all(float(jnp.abs(leaf).max()) > 0 for leaf in jax.tree.leaves(gradient["aug_level_embed"]))
 
 
-def test_reconstruction_is_the_small_picture_enlarged():
+def test_reconstruction_is_the_small_image_upsampled():
     family = build()
     parts, images = weights(family), batch()["image"]
     small = images.reshape(4, 4, 2, 4, 2, 1).mean((2, 4))
@@ -120,15 +119,15 @@ def test_reconstruction_is_the_small_picture_enlarged():
     assert set(jax.jit(family.evaluate)(parts, batch(), KEY)) == {"loss"}
 
 
-def test_what_cannot_be_enlarged_is_told():
+def test_what_cannot_be_upsampled_is_told():
     family = build({"max_aug_level": 0.0})
     for given, words in (
-        ({"index": jnp.arange(2)}, "enlarges pictures of .4, 4, 1., and was given none.*conditions.'low_res'.*cascade"),
+        ({"index": jnp.arange(2)}, "upsamples images of .4, 4, 1., and was given none.*conditions.'low_res'.*cascade"),
         ({"index": jnp.arange(2), "low_res": jnp.zeros((2, 8, 8, 1))}, r"given \(8, 8, 1\)"),
         (conditions(aug_level=0.1), "max_aug_level > 0"),
     ):
         with pytest.raises(ValueError, match=words):
-            family.sample(Weights({"model": {}}, (), {}), given, KEY)
+            family.interface.sample(Weights({"model": {}}, (), {}), given, KEY)
     with pytest.raises(ValueError, match="aug_level=0.9 is none of the levels"):
         build(sampling={"aug_level": 0.9})
     with pytest.raises(ValueError, match=r"unknown \['colour'\]"):

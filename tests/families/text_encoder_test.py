@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import text_encoders, text_minilm, text_t5_xxl
-from genjax import stages
+from configs import text_minilm, text_t5_xxl
+from configs.recipes import text_encoders
+from genjax import generate, stages
 from genjax.core.tree import count_params
 from genjax.data import loader
 from genjax.families import registry
-from genjax.families.base import TextEncoder, Weights
+from genjax.families.interfaces import TextEncoder, Weights
 from genjax.nn import t5
 from genjax.pretrained import registry as pretrained
 from genjax.typing import DataSpec
@@ -82,8 +83,8 @@ def test_what_does_not_fit_is_told():
     with pytest.raises(ValueError, match="unknown size 'huge' of T5"):
         text_encoders.t5("huge")
     family = build(text_minilm.get_config("tiny"))
-    with pytest.raises(ValueError, match="draws no pictures"):
-        family.sample(Weights({}, (), {}), {}, KEY)
+    with pytest.raises(ValueError, match="draws no images"):
+        generate.require_sampler(family.interface, "text_encoder")
 
 
 def quick(config, folder):

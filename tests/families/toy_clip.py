@@ -1,9 +1,9 @@
-"""A CLIP in closed form: pictures whose mean pixel value of each channel is their embedding, and captions of a word."""
+"""A CLIP in closed form: images whose mean pixel value of each channel is their embedding, and captions of a word."""
 
 import jax.numpy as jnp
 import numpy as np
 
-from genjax.families.base import ImageTextEncoder, TextEncoder, TextFeatures, Weights
+from genjax.families.interfaces import ImageTextEncoder, TextEncoder, TextFeatures, Weights
 from genjax.typing import DataSpec
 
 LENGTH, VOCAB, DIM = 3, 5, 4
@@ -18,7 +18,7 @@ def unit(x):
 
 
 def encode_image(weights, images, t):
-    """The colour of a picture, at length 1."""
+    """The colour of an image, at length 1."""
     assert t is None
     return unit(images.mean(axis=(1, 2)))
 
@@ -36,7 +36,7 @@ CLIP = ImageTextEncoder(
 
 
 def batch(count: int, seed: int = 0, spread: float = 0.3):
-    """Pictures whose colour is about their caption's, and two captions in turn."""
+    """Images whose colour is about their caption's, and two captions in turn."""
     rng = np.random.default_rng(seed)
     word = 1 + np.arange(count) % 2
     colour = TABLE[word] + spread * rng.normal(size=(count, DIM))

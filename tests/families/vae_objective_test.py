@@ -1,4 +1,4 @@
-"""The VAE's loss and evaluation in float64: linear coders on 2x2 pictures, settings away from their defaults."""
+"""The VAE's loss and evaluation in float64: linear coders on 2x2 images, settings away from their defaults."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import pytest
 import scipy.special
 
 from genjax.families import registry
-from genjax.families.base import Weights
+from genjax.families.interfaces import Weights
 from genjax.typing import DataSpec
 from tests.families import losses
 from tests.families.draws import draws, repeated
@@ -27,7 +27,7 @@ def layer(kernel, bias):
     return {"mlp": {"dense_out": {"kernel": jnp.asarray(kernel, jnp.float32), "bias": jnp.asarray(bias, jnp.float32)}}}
 
 
-def pictures(count=32, seed=0):
+def make_images(count=32, seed=0):
     return np.round(np.random.default_rng(seed).uniform(0, 255, (count, 2, 2, 1))) / 127.5 - 1
 
 
@@ -88,7 +88,7 @@ CASES = {
 def test_the_loss_is_the_formula(case, step, ramp):
     """beta sum_j max(free, mean_b KL_j) - mean log p, of data where the place of the mean and of the floor matter."""
     name, given, log_scale, log_prob, scale, rtol = CASES[case]
-    x, model, beta = pictures(), Linear(log_scale), 2.5
+    x, model, beta = make_images(), Linear(log_scale), 2.5
     x = np.sign(x) if name == "bernoulli" else x
     kl = model.kl(x)
     floor = float(kl.mean(0)[1:].mean())
@@ -113,21 +113,21 @@ def test_latents_are_drawn_with_noise_of_the_posteriors_size_for_each_example():
     logvar = np.log([0.04, 0.25, 0.5, 1.0])
     encoder = layer(np.concatenate([np.eye(4), np.zeros((4, 4))], 1), np.concatenate([np.zeros(4), logvar]))
     params = {"model": {"encoder": encoder, "decoder": layer(np.eye(4), np.zeros(4))}}
-    x = jnp.asarray(pictures(8_000), jnp.float32)
+    x = jnp.asarray(make_images(8_000), jnp.float32)
     found = losses.jitted(family, params, {"image": x}, KEY)
     expected = 0.5 * np.exp(logvar).sum() / 0.25 + 4 * (np.log(0.5) + 0.5 * np.log(2 * np.pi))
     np.testing.assert_allclose(found.value, expected, rtol=0.02)
 
 
 def passing_on(strength):
-    """Coders that give a picture's pixels back, `strength` times, as the mean and without noise."""
+    """Coders that give an image's pixels back, `strength` times, as the mean and without noise."""
     bias = np.concatenate([np.zeros(4), np.full(4, -12.0)])
     encoder = layer(np.concatenate([strength * np.eye(4), np.zeros((4, 4))], 1), bias)
     return {"encoder": encoder, "decoder": layer(np.eye(4), np.zeros(4))}
 
 
-def test_encoder_and_likelihood_see_the_same_black_and_white_picture():
-    """Grey pictures become black or white, and logits of +-20 by the encoder's own view of them are then right."""
+def test_encoder_and_likelihood_see_the_same_black_and_white_image():
+    """Grey images become black or white, and logits of +-20 by the encoder's own view of them are then right."""
     family, grey = build("bernoulli", latent_dim=4, beta=0.0, iwae_samples=50), {"image": jnp.zeros((64, 2, 2, 1))}
     params = passing_on(20.0)
     assert losses.jitted(family, {"model": params}, grey, KEY).value == pytest.approx(0.0, abs=1e-6)
@@ -139,7 +139,7 @@ def test_encoder_and_likelihood_see_the_same_black_and_white_picture():
 
 
 def test_evaluation_uses_the_learned_scale_and_every_draw():
-    model, x = Linear(log_scale=-0.6, first=-12.0), pictures(8, seed=2)
+    model, x = Linear(log_scale=-0.6, first=-12.0), make_images(8, seed=2)
     family = build(iwae_samples=1_500, beta=7.0, free_bits=3.0)
     weights = Weights({"model": model.params}, (), {})
     values = jax.jit(family.evaluate)(weights, {"image": jnp.asarray(x, jnp.float32)}, KEY)

@@ -10,7 +10,7 @@ import scipy.stats
 
 from configs import vae_digits
 from genjax.families import registry, vae
-from genjax.families.base import ImageSampler, Weights
+from genjax.families.interfaces import ImageSampler, Weights
 from genjax.losses import elbo
 from genjax.typing import DataSpec
 from tests.families import losses
@@ -47,7 +47,7 @@ def loss(family, params, step=0, images=IMAGES):
 
 
 class ProbabilisticPCA:
-    """x = W z + b + sigma eps on 2x2 pictures, as a linear VAE whose encoder is the true posterior."""
+    """x = W z + b + sigma eps on 2x2 images, as a linear VAE whose encoder is the true posterior."""
 
     sigma = 0.3
 
@@ -89,7 +89,7 @@ class ProbabilisticPCA:
 
 
 def evaluate_as_observed(model, weights, images):
-    """The family's metrics, and the pictures with the noise of their bins that it looked at."""
+    """The family's metrics, and the images with the noise of their bins that it looked at."""
     values = jax.jit(model.family.evaluate)(weights, {"image": images}, KEY)
     return values, vae.LIKELIHOODS["gaussian"].observe(images, vae.rng.stream(KEY, "observe"))
 
@@ -145,7 +145,7 @@ def test_pixels_as_the_likelihoods_see_them():
 
 def test_sampling_needs_the_decoder_alone_and_no_batch(family, weights):
     decoder = Weights({"model": {"decoder": weights.params["model"]["decoder"]}}, (), {})
-    sample = jax.jit(family.sample)
+    sample = jax.jit(family.interface.sample)
     together = sample(decoder, {"index": jnp.arange(6)}, KEY).images
     alone = sample(decoder, {"index": jnp.asarray([4])}, KEY).images
     np.testing.assert_allclose(alone[0], together[4], atol=1e-5)
@@ -157,9 +157,9 @@ def test_sampling_needs_the_decoder_alone_and_no_batch(family, weights):
 def test_reconstruction_is_the_decoded_mean(family, weights):
     params = weights.params["model"]
     settings = vae_digits.get_config("tiny").model.to_dict()
-    pieces = vae._pieces(vae.Settings(**settings), SPEC)
-    mu, _ = vae.encode(pieces, params, IMAGES)
-    expected = jnp.clip(pieces.decoder.apply({"params": params["decoder"]}, mu), -1, 1)
+    model = vae.make_model(vae.Settings(**settings), SPEC)
+    mu, _ = model.encode(params, IMAGES)
+    expected = jnp.clip(model.decoder.apply({"params": params["decoder"]}, mu), -1, 1)
     np.testing.assert_allclose(family.reconstruct(weights, IMAGES, KEY), expected, atol=1e-5)
 
 

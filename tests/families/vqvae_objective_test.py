@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from genjax.families import registry, vqvae
-from genjax.families.base import Weights
+from genjax.families.interfaces import Weights
 from genjax.typing import DataSpec
 from tests.families import losses, one_layer
 from tests.families.draws import draws, repeated

@@ -5,10 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import common, vqvae_digits
+from configs import vqvae_digits
+from configs.recipes import common
+from genjax import generate
 from genjax.core import numerics
 from genjax.families import registry
-from genjax.families.base import Tokenizer, Weights
+from genjax.families.interfaces import Tokenizer, Weights
 from genjax.training import optim
 from genjax.training import state as state_lib
 from genjax.training.step import Ema, make_train_step
@@ -57,7 +59,7 @@ def test_reconstruction_is_that_of_its_own_codes(family, weights):
     assert all(value.shape == (8,) for value in held_out.values())
     np.testing.assert_allclose(held_out["psnr"], numerics.psnr(decoded, x), rtol=1e-5)
     alone = encode(weights, x[3:4])[0]
-    np.testing.assert_array_equal(alone[0], codes[3])  # no picture depends on its batch
+    np.testing.assert_array_equal(alone[0], codes[3])  # no image depends on its batch
     assert jnp.isnan(decode(weights, (codes.at[0, 0, 0].set(16),))[0]).any(), "mistakes show"
 
 
@@ -87,7 +89,7 @@ def test_only_the_codebooks_averages_change_in_extra(family, weights):
 @pytest.mark.slow
 @pytest.mark.parametrize("codebook", [{}, BY_LOSS])
 def test_it_learns_a_batch(codebook):
-    """Eight pictures, eight patterns: both codebooks take the error far below the pictures' variance."""
+    """Eight images, eight patterns: both codebooks take the error far below the images' variance."""
     family = build(codebook=codebook, width=16, data_variance=1.0)
     optimizers = optim.make_optimizers({"model": common.adam(1e-2).to_dict()}, family, 150)
     pattern = jnp.sign(jnp.sin(jnp.arange(8.0)[:, None, None, None] + jnp.arange(8.0)[:, None] * 0.7))
@@ -104,15 +106,15 @@ def test_it_learns_a_batch(codebook):
     assert metrics["model/psnr"][-1] > metrics["model/psnr"][0] + 10
 
 
-def test_it_draws_no_pictures(family, weights):
+def test_it_draws_no_images(family, weights):
     with pytest.raises(ValueError, match="train a prior.*vqvae_prior_digits.py.*stages.tokenizer.workdir"):
-        family.sample(weights, {"index": jnp.arange(2)}, KEY)
+        generate.require_sampler(family.interface, "vqvae")
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"num_downs": 4}, "pictures of 8x8 can't be halved 4 times"),
+        ({"num_downs": 4}, "images of 8x8 can't be halved 4 times"),
         ({"codebook": {"learning": "osmosis"}}, "unknown codebook learning 'osmosis'"),
         ({"codebook": {"learning": "loss"}}, "restart_threshold=0.1 needs a codebook"),
         ({"colour": "red"}, r"vqvae family: unknown \['colour'\]"),

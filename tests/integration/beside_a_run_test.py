@@ -10,14 +10,15 @@ import pytest
 from genjax import stages
 from genjax.core.images import from_uint8
 from genjax.metrics import feature_net, report
-from genjax.pipelines import evaluation, images
+from genjax.pipelines import evaluation
+from genjax.pipelines import sampling as sampling_lib
 from genjax.training import checkpoint, lock, loop
 from genjax.training.checkpoint import Checkpoints
 
 
 @pytest.fixture(autouse=True)
 def quick_net(monkeypatch):
-    """A feature net of random weights: which files there are is asked here, not what the figures are."""
+    """A feature net of random weights: which files there are is requested here, not what the figures are."""
 
     def train(key, images, labels, num_classes, num_steps):
         return feature_net.Classifier(num_classes).init(key, from_uint8(images[:1]))
@@ -52,8 +53,8 @@ def lines(workdir):
 def sample_and_evaluate(workdir):
     """As the programs do it; the step that they read."""
     stage = stages.load(workdir)
-    drawn = images.draw(stage, 5)
-    images.save(workdir / "samples", drawn)
+    drawn = sampling_lib.draw(stage, 5)
+    sampling_lib.save(workdir / "samples", drawn)
     result = evaluation.evaluate(stage, workdir, drawn)
     report.write_report(workdir / "evaluation.json", result)
     assert f"of the checkpoint of step {stage.step}" in evaluation.format_result(result)

@@ -10,7 +10,8 @@ import pytest
 from configs import vqvae_digits_pipeline, vqvae_prior_digits
 from genjax import stages
 from genjax.data import encoded, loader
-from genjax.pipelines import chain, encoding, images, vqvae
+from genjax.pipelines import chain, encoding, vqvae
+from genjax.pipelines import sampling as sampling_lib
 from genjax.training import places, workdir
 from genjax.training.checkpoint import Checkpoints
 
@@ -53,7 +54,7 @@ def identity(folder, step=4):
     return found
 
 
-def test_a_chain_leaves_a_workdir_a_stage_and_pictures(whole):
+def test_a_chain_leaves_a_workdir_a_stage_and_images(whole):
     assert {path.name for path in whole.iterdir()} == {"tokenizer", "prior", "samples", "pipeline.json"}
     stage = json.loads((whole / "prior" / "stage.json").read_text())
     assert stage["stages"]["tokenizer"]["step"] == 4
@@ -88,8 +89,8 @@ def test_a_chain_goes_on_where_it_was_stopped(whole, data_dir, tmp_path, killed)
     chain.run(make(data_dir), folder)
     for name in ("tokenizer", "prior"):
         assert identity(folder / name) == identity(whole / name), name
-    pictures = [np.load(f / "samples" / "samples.npz")["arr_0"] for f in (folder, whole)]
-    np.testing.assert_array_equal(*pictures)
+    images = [np.load(f / "samples" / "samples.npz")["arr_0"] for f in (folder, whole)]
+    np.testing.assert_array_equal(*images)
 
 
 def test_a_whole_folder_may_be_moved_and_sampled_by_its_name(whole, tmp_path):
@@ -97,7 +98,7 @@ def test_a_whole_folder_may_be_moved_and_sampled_by_its_name(whole, tmp_path):
     stage = stages.load(tmp_path / "moved")
     assert stage.config.family == "code_prior" and stage.step == 4
     there = np.load(whole / "samples" / "samples.npz")["arr_0"]
-    np.testing.assert_array_equal(images.draw(stage, 20).images, there)
+    np.testing.assert_array_equal(sampling_lib.draw(stage, 20).images, there)
 
 
 def test_cached_codes_are_the_live_ones(whole, data_dir):
@@ -112,20 +113,20 @@ def test_cached_codes_are_the_live_ones(whole, data_dir):
         np.testing.assert_array_equal(live["label"], cached["label"])
 
 
-def test_pictures_are_completed_from_the_codes_that_are_kept(whole):
+def test_images_are_completed_from_the_codes_that_are_kept(whole):
     stage, tokenizer = stages.load(whole), stages.load(whole / "tokenizer")
-    pictures = loader.load_arrays(stage.config.data.to_dict())["image"][:12]
-    codes = vqvae.encode(stage, pictures)
-    np.testing.assert_array_equal(vqvae.decode(tokenizer, codes), images.reconstruct(tokenizer, pictures))
-    whole_again = vqvae.complete(stage, pictures, np.zeros(12, np.int32), rows=8)
-    np.testing.assert_array_equal(whole_again.images, images.reconstruct(tokenizer, pictures))
+    images = loader.load_arrays(stage.config.data.to_dict())["image"][:12]
+    codes = vqvae.encode(stage, images)
+    np.testing.assert_array_equal(vqvae.decode(tokenizer, codes), sampling_lib.reconstruct(tokenizer, images))
+    whole_again = vqvae.complete(stage, images, np.zeros(12, np.int32), rows=8)
+    np.testing.assert_array_equal(whole_again.images, sampling_lib.reconstruct(tokenizer, images))
     assert (whole_again.labels == 0).all()
-    drawn = vqvae.complete(stage, pictures, rows=0, seed=0).images
-    np.testing.assert_array_equal(drawn, images.draw(stage, 12).images)
-    with pytest.raises(ValueError, match="rows=9 of pictures with 8"):
-        vqvae.complete(stage, pictures, rows=9)
-    with pytest.raises(ValueError, match="only a prior over codes completes pictures"):
-        vqvae.complete(tokenizer, pictures, rows=4)
+    drawn = vqvae.complete(stage, images, rows=0, seed=0).images
+    np.testing.assert_array_equal(drawn, sampling_lib.draw(stage, 12).images)
+    with pytest.raises(ValueError, match="rows=9 of images with 8"):
+        vqvae.complete(stage, images, rows=9)
+    with pytest.raises(ValueError, match="only a prior over codes completes images"):
+        vqvae.complete(tokenizer, images, rows=4)
 
 
 def prior(data_dir, tokenizer, **data):
@@ -185,11 +186,11 @@ def test_a_stage_that_was_moved_away_is_named_by_a_flag(whole, tmp_path):
             stages.load(tmp_path / "chain")
 
 
-def test_who_draws_no_pictures_gives_no_codes_and_reconstructs_none_says_so(whole):
+def test_who_draws_no_images_gives_no_codes_and_reconstructs_none_says_so(whole):
     tokenizer, trained = stages.load(whole / "tokenizer"), stages.load(whole)
-    with pytest.raises(ValueError, match="the family 'vqvae' draws no pictures"):
-        images.draw(tokenizer, 3)
+    with pytest.raises(ValueError, match="the family 'vqvae' draws no images"):
+        sampling_lib.draw(tokenizer, 3)
     with pytest.raises(ValueError, match="the family 'code_prior' gives no codes"):
         encoding.encode(trained, whole / "nothing")
     with pytest.raises(ValueError, match="no option 'truncation'; it has .*temperature"):
-        images.draw(trained, 3, options={"truncation": 0.5})
+        sampling_lib.draw(trained, 3, options={"truncation": 0.5})

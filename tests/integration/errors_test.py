@@ -4,7 +4,7 @@ import pytest
 
 from configs import ddpm_digits
 from genjax import stages
-from genjax.pipelines import images
+from genjax.pipelines import sampling as sampling_lib
 from genjax.training import workdir
 from tests.integration import small
 from tests.integration.conftest import SHORT, SHORT_SETTINGS
@@ -33,7 +33,7 @@ def test_a_program_ends_with_one_line(programs, tmp_path):
         ({"family": "painting"}, "painting.*diffusion"),
         ({"model.schedule.name": "linear"}, "linear.*linear_beta"),
         ({"sampling.num_steps": "ddim999"}, "ddim999"),
-        ({"data.batch_size": 15, "training.microbatches": 2}, "15.*16 equal pieces .2 microbatches"),
+        ({"data.batch_size": 15, "training.microbatches": 2}, "15.*16 equal parts .2 microbatches"),
         ({"mesh.fsdp": 3}, "fsdp=3.*8 devices"),
     ],
 )
@@ -42,10 +42,10 @@ def test_settings_that_do_not_fit(programs, tmp_path, settings, words):
 
 
 def test_folder_without_images(programs, tmp_path):
-    (tmp_path / "pictures").mkdir()
-    (tmp_path / "pictures" / "notes.md").write_text("no picture")
-    settings = {"data.name": f"folder:{tmp_path / 'pictures'}"}
-    _refuses_to_train(programs, tmp_path, settings, f"{tmp_path / 'pictures'} holds no images")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "notes.md").write_text("no image")
+    settings = {"data.name": f"folder:{tmp_path / 'images'}"}
+    _refuses_to_train(programs, tmp_path, settings, f"{tmp_path / 'images'} holds no images")
 
 
 def test_workdir_of_another_config_names_the_fields(programs, trained, monkeypatch):
@@ -75,9 +75,9 @@ def test_what_sampling_refuses_of_a_run(trained, tmp_path):
     with pytest.raises(ValueError, match="no checkpoint"):
         stages.load(_empty(trained, tmp_path))
     with pytest.raises(ValueError, match="dpmpp_2m"):
-        images.draw(stages.load(trained, sampling={"sampler": {"name": "magic"}}), 1)
+        sampling_lib.draw(stages.load(trained, sampling={"sampler": {"name": "magic"}}), 1)
     with pytest.raises(ValueError, match=r"no label 10.*0\.\.9"):
-        images.draw(stages.load(trained), 1, label=10)
+        sampling_lib.draw(stages.load(trained), 1, label=10)
 
 
 def _refuses_to_train(programs, tmp_path, settings, words):

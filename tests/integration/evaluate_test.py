@@ -12,7 +12,7 @@ from tests.integration.errors_test import error_of
 def test_a_run_and_its_file_give_the_same_figures(programs, trained):
     output = programs.run("evaluate", f"--workdir={trained}", "--num_samples=60")
     report = json.loads((trained / "evaluation.json").read_text())
-    assert {"rows", "receipt", "held_out"} <= set(report) and "real train" in output and "held-out pictures" in output
+    assert {"rows", "receipt", "held_out"} <= set(report) and "real train" in output and "held-out images" in output
     programs.run("sample", f"--workdir={trained}", "--num_samples=60")
     file = trained / "samples" / "samples.npz"
     programs.run("evaluate", f"--workdir={trained}", f"--samples={file}")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from genjax import stages
-from genjax.pipelines import images
+from genjax.pipelines import sampling as sampling_lib
 from tests.integration.conftest import SHORT
 from tests.integration.errors_test import error_of
 
@@ -46,5 +46,5 @@ def test_guides_of_flags_and_of_the_config_are_refused_in_one_line(programs, tra
 @pytest.mark.slow
 def test_a_classifier_draws_nothing(programs, classifier, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(programs.data_dir))
-    with pytest.raises(ValueError, match="'noisy_classifier' draws no pictures"):
-        images.draw(stages.load(classifier), 1)
+    with pytest.raises(ValueError, match="'noisy_classifier' draws no images"):
+        sampling_lib.draw(stages.load(classifier), 1)

@@ -8,7 +8,7 @@ from tests.integration.resume_test import contents
 
 
 @pytest.mark.slow
-def test_init_from_takes_the_averages_and_is_not_asked_twice(programs, trained, tmp_path):
+def test_init_from_takes_the_averages_and_is_not_requested_twice(programs, trained, tmp_path):
     still = (*SHORT, f"--config.init_from={trained}", "--config.optimizer.model.learning_rate=0.0")
     programs.train(tmp_path / "w", *still, "--config.training.num_steps=1")
     source, arrays = contents(trained)[0], contents(tmp_path / "w", step=1)[0]

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from genjax.families.base_options import OPTIONS
+from genjax.families.options import OPTIONS
 from genjax.launcher.sampling_flags import EDITS
 
 ROOT = Path(__file__).parents[2]
@@ -157,8 +157,8 @@ def shortened(command):
     config = config_of(flags)
     if config is None:
         own = {"sample": ["--num_samples=4"], "evaluate": ["--num_samples=40"]}.get(program, [])
-        asked = any(flag.startswith(("--prompt", "--inpaint", "--sdedit", "--interpolate")) for flag in flags)
-        return [flag for flag in flags if not (own and flag.startswith("--num_samples="))] + ([] if asked else own)
+        requested = any(flag.startswith(("--prompt", "--inpaint", "--sdedit", "--interpolate")) for flag in flags)
+        return [flag for flag in flags if not (own and flag.startswith("--num_samples="))] + ([] if requested else own)
     if program not in ("train", "pipeline"):
         return flags
     if "order" not in config:
@@ -191,10 +191,10 @@ class Pages:
             Image.fromarray(values.repeat(4, 0).repeat(4, 1)[..., 0]).save(folder / f"{name}.png")
         Image.fromarray(np.repeat(np.uint8([[255] * 16 + [0] * 16]), 32, 0)).save(folder / "mask.png")
         for label in ("cat", "dog"):
-            (folder / "pictures" / label).mkdir(parents=True)
+            (folder / "images" / label).mkdir(parents=True)
             for index in range(80):
                 pixels = np.random.default_rng(index).integers(0, 256, (40, 36, 3), np.uint8)
-                Image.fromarray(pixels).save(folder / "pictures" / label / f"{index}.png")
+                Image.fromarray(pixels).save(folder / "images" / label / f"{index}.png")
 
     def run(self, number: int) -> tuple[int, str]:
         """The exit code of a command, after those that it needs, and what it said."""
@@ -206,7 +206,7 @@ class Pages:
         return self._ended[number]
 
     def _run(self, command: Command) -> tuple[int, str]:
-        flags = [re.sub(r"/path/to/\w+", f"{self._folder}/pictures", flag) for flag in shortened(command)]
+        flags = [re.sub(r"/path/to/\w+", f"{self._folder}/images", flag) for flag in shortened(command)]
         words = [sys.executable, str(self._root / "launch" / f"{command.launched}.py"), *flags]
         words = [re.sub(r"(?<=[=:])configs/", f"{self._root}/configs/", word) for word in words]
         environment = {**os.environ, **command.settings, "PYTHONPATH": str(self._root)}

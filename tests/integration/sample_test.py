@@ -37,15 +37,15 @@ def test_label_guidance_sampler_and_steps(programs, trained, tmp_path):
     assert not (tmp_path / "trajectory.gif").exists()
 
 
-def test_inpainting_a_picture(programs, trained, tmp_path):
-    picture = np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8)
+def test_inpainting_an_image(programs, trained, tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8)
     mask = np.zeros((8, 8), np.uint8)
     mask[:5] = 255
-    for name, pixels in {"picture": picture, "mask": mask}.items():
+    for name, pixels in {"image": image, "mask": mask}.items():
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
-    edit = f"--inpaint={tmp_path / 'picture.png'}:{tmp_path / 'mask.png'}"
+    edit = f"--inpaint={tmp_path / 'image.png'}:{tmp_path / 'mask.png'}"
     programs.run("sample", f"--workdir={trained}", "--num_samples=3", edit, f"--out={tmp_path}")
     with np.load(tmp_path / "samples.npz") as file:
         images = file["arr_0"][..., 0]
-    np.testing.assert_array_equal(images[:, :5], np.broadcast_to(picture[:5], (3, 5, 8)))
-    assert (images[:, 5:] != picture[5:]).any()
+    np.testing.assert_array_equal(images[:, :5], np.broadcast_to(image[:5], (3, 5, 8)))
+    assert (images[:, 5:] != image[5:]).any()

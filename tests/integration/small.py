@@ -2,7 +2,8 @@
 
 from ml_collections import ConfigDict
 
-from configs import ddpm_digits, dits
+from configs import ddpm_digits
+from configs.recipes import dits
 
 
 def get_config() -> ConfigDict:

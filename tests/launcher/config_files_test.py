@@ -19,7 +19,7 @@ def test_a_config_and_its_variant():
         ("configs", "there is no config file configs"),
         ("README.md", "README.md is no config: a config is a Python file"),
         ("gs://bucket/config.py", "gs:// isn't supported"),
-        ("configs/common.py", r"configs/common.py has no get_config\(\)"),
+        ("configs/recipes/common.py", r"configs/recipes/common.py has no get_config\(\)"),
         ("configs/ddpm_digits.py:huge", r"configs/ddpm_digits.py, line \d+: unknown variant 'huge' of the config"),
     ],
 )

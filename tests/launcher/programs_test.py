@@ -10,11 +10,12 @@ from absl import flags
 from absl.testing import flagsaver
 
 from genjax import stages
-from genjax.families.base import Weights
+from genjax.families.interfaces import Weights
 from genjax.launcher import startup
 from genjax.launcher.sampling_flags import SamplingFlags
 from genjax.metrics import report
-from genjax.pipelines import chain, encoding, evaluation, images, plan, sample_files
+from genjax.pipelines import chain, encoding, evaluation, plan, sample_files
+from genjax.pipelines import sampling as sampling_lib
 from genjax.training import places
 
 CONFIG = "--config=configs/ddpm_digits.py:tiny"
@@ -114,7 +115,7 @@ def test_sample(run, noted, tmp_path):
     stage = stages.Stage(SimpleNamespace(interface=interface), Weights({}, (), {}), None, None, step=0)
     for name in ("load", "draw", "reconstruct"):
         noted(SamplingFlags, name, stage if name == "load" else name)
-    notes = noted(images, "save")
+    notes = noted(sampling_lib, "save")
     run("sample")
     assert notes["load"][1:] == (False,) and notes["save"] == (tmp_path / "w" / "samples", "draw", 10)
     run("sample", "--trajectory", "--label=3", f"--out={tmp_path / 'there'}")

@@ -11,42 +11,43 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from genjax import stages
-from genjax.families.base import Weights
+from genjax.families.interfaces import ImageSampler, Weights
 from genjax.launcher.sampling_flags import SamplingFlags
-from genjax.pipelines import evaluation, filling, folders, images, rejection, reranking, sample_files
+from genjax.pipelines import evaluation, filling, folders, rejection, reranking, sample_files
+from genjax.pipelines import sampling as sampling_lib
 from genjax.typing import DataSpec
 
 SAMPLING = SamplingFlags(num_samples=4)
-FOUND = images.Drawn(np.zeros((2, 8, 8, 3), np.uint8), None, None)
-DRAWN = images.Drawn(np.zeros((1, 8, 8, 3), np.uint8), None, None)
+FOUND = sampling_lib.Drawn(np.zeros((2, 8, 8, 3), np.uint8), None, None)
+DRAWN = sampling_lib.Drawn(np.zeros((1, 8, 8, 3), np.uint8), None, None)
 flags.DEFINE_string("likelihood", "", "As in launch/evaluate.py.")
 
 
 def _stage(text_length=0, num_classes=0, **data):
-    interface = SimpleNamespace(num_classes=num_classes, text_length=text_length, options={})
+    interface = ImageSampler(None, (8, 8, 3), num_classes, text_length=text_length)
     spec = DataSpec((8, 8, 3), num_classes, **data)
     family = SimpleNamespace(interface=interface, reconstruct=None)
     return stages.Stage(family, Weights({}, {}, {}), ConfigDict({"family": "toy"}), spec, step=0)
 
 
-def _asked(**chosen):
+def _requested(**chosen):
     flags.FLAGS.mark_as_parsed()
     return flagsaver.as_parsed(workdir="runs/any", **chosen)
 
 
 def test_a_split_of_captions_is_refused_where_none_are_drawn():
     with (
-        _asked(prompts_split="compositional"),
+        _requested(prompts_split="compositional"),
         pytest.raises(ValueError, match="--prompts_split.*reads no text can't use it"),
     ):
         SAMPLING.draw(_stage(text_length=0))
     with (
-        _asked(prompts_split="compositional", inpaint="a.png:b.png"),
+        _requested(prompts_split="compositional", inpaint="a.png:b.png"),
         pytest.raises(ValueError, match="edits can't use"),
     ):
         SAMPLING.draw(_stage(text_length=0))
     with (
-        _asked(prompts_split="compositional", prompt=["a red heart"]),
+        _requested(prompts_split="compositional", prompt=["a red heart"]),
         pytest.raises(ValueError, match="leave --prompts_split out"),
     ):
         SAMPLING.draw(_stage(text_length=8))
@@ -54,7 +55,7 @@ def test_a_split_of_captions_is_refused_where_none_are_drawn():
 
 def test_only_prompts_are_reranked():
     with (
-        _asked(rerank="runs/clip:8"),
+        _requested(rerank="runs/clip:8"),
         pytest.raises(ValueError, match="^rerank needs a model that reads text"),
     ):
         SAMPLING.draw(_stage(text_length=0))
@@ -69,7 +70,7 @@ def test_what_is_reranked_is_as_requested(monkeypatch):
         return DRAWN
 
     monkeypatch.setattr(reranking, "draw_best", draw_best)
-    with _asked(rerank="77:8", prompt=["a", "b"], samples_per_prompt="2", seed="5", temperature="0.5"):
+    with _requested(rerank="77:8", prompt=["a", "b"], samples_per_prompt="2", seed="5", temperature="0.5"):
         SAMPLING.draw(_stage(text_length=8))
     assert notes == [(77, ["a", "a", "b", "b"], 8, {"options": {"temperature": 0.5}, "seed": 5})]
 
@@ -80,7 +81,7 @@ def test_what_is_kept_by_a_classifier_is_as_requested(monkeypatch):
     monkeypatch.setattr(
         rejection, "draw_best", lambda stage, *found, **settings: notes.append((*found, settings)) or DRAWN
     )
-    with _asked(keep="0.25", num_samples="6", label="dog", seed="5", truncation="0.5"):
+    with _requested(keep="0.25", num_samples="6", label="dog", seed="5", truncation="0.5"):
         SAMPLING.draw(_stage(**names))
     settings = {"label": 1, "prompts": None, "options": {"truncation": 0.5}, "seed": 5}
     assert notes == [("classifier", 6, 0.25, settings)]
@@ -89,8 +90,8 @@ def test_what_is_kept_by_a_classifier_is_as_requested(monkeypatch):
 def test_reconstructions_are_of_as_many_images_and_of_the_seed(monkeypatch):
     notes = []
     monkeypatch.setattr(evaluation, "held_out_images", lambda stage: np.arange(9))
-    monkeypatch.setattr(images, "pairs", lambda stage, held, seed: notes.append((held.tolist(), seed)) or DRAWN)
-    with _asked(num_samples="3", seed="5"):
+    monkeypatch.setattr(sampling_lib, "pairs", lambda stage, held, seed: notes.append((held.tolist(), seed)) or DRAWN)
+    with _requested(num_samples="3", seed="5"):
         SAMPLING.reconstruct(_stage())
     assert notes == [([0, 1, 2], 5)]
 
@@ -110,7 +111,7 @@ def test_holes_are_filled_by_captions_of_data_alone(monkeypatch):
         return {"object in the hole": 0.5} if (count, options, seed) == (7, {"guidance_scale": 2.0}, 3) else {}
 
     monkeypatch.setattr(filling, "measure", measure)
-    with _asked(num_samples="7", guidance_scale="2.0", seed="3"):
+    with _requested(num_samples="7", guidance_scale="2.0", seed="3"):
         assert SAMPLING.fill_holes(_stage(8)) == {"holes": {"object in the hole": 0.5}}
 
 
@@ -128,7 +129,7 @@ def test_holes_are_filled_by_captions_of_data_alone(monkeypatch):
 )
 def test_flags_that_filling_holes_does_not_read_are_refused(chosen):
     with (
-        _asked(**chosen),
+        _requested(**chosen),
         pytest.raises(ValueError, match=f"^--{next(iter(chosen))} would do nothing: .*; leave it out$"),
     ):
         SAMPLING.fill_holes(_stage(8))
@@ -137,28 +138,28 @@ def test_flags_that_filling_holes_does_not_read_are_refused(chosen):
 @pytest.mark.parametrize("chosen", [{"seed": "1"}, {"num_samples": "9"}, {"guidance_scale": "2"}, {"guide": ["x:y:1"]}])
 def test_a_file_of_samples_leaves_nothing_to_sample(chosen):
     with (
-        _asked(**chosen),
+        _requested(**chosen),
         pytest.raises(ValueError, match=f"^--{next(iter(chosen))} would do nothing: --samples names"),
     ):
         SAMPLING.samples(_stage(), FOUND)
     with (
-        _asked(**chosen),
+        _requested(**chosen),
         pytest.raises(ValueError, match="would do nothing: a run of the family 'toy' draws no images"),
     ):
         SAMPLING.samples(_stage(), None)
 
 
 def test_flags_of_a_likelihood_stay():
-    with _asked(num_steps="10"), pytest.raises(ValueError, match="--num_steps would do nothing"):
+    with _requested(num_steps="10"), pytest.raises(ValueError, match="--num_steps would do nothing"):
         SAMPLING.samples(_stage(), FOUND)
-    with _asked(num_steps="10", likelihood="ode"):
+    with _requested(num_steps="10", likelihood="ode"):
         assert SAMPLING.samples(_stage(), FOUND) is FOUND
 
 
 @pytest.mark.parametrize("name", ["label", "temperature", "keep", "sdedit"])
 def test_reconstructions_read_few_flags(name):
     value = "a.png:0.5" if name == "sdedit" else "0.5"
-    with _asked(**{name: value}), pytest.raises(ValueError, match=f"--{name} would do nothing: --reconstruct"):
+    with _requested(**{name: value}), pytest.raises(ValueError, match=f"--{name} would do nothing: --reconstruct"):
         SAMPLING.reconstruct(_stage())
 
 
@@ -195,17 +196,17 @@ def test_values_have_ranges(name, wrong, right):
 @pytest.mark.parametrize("text", ["cat", "0", "name:cat"])
 def test_classes_go_by_name(monkeypatch, text):
     def draw(stage, count, label, **settings):
-        return images.Drawn(np.zeros((1, 8, 8, 3), np.uint8), np.array([label]), None)
+        return sampling_lib.Drawn(np.zeros((1, 8, 8, 3), np.uint8), np.array([label]), None)
 
-    monkeypatch.setattr(images, "draw", draw)
-    with _asked(label=text):
+    monkeypatch.setattr(sampling_lib, "draw", draw)
+    with _requested(label=text):
         assert SAMPLING.draw(_stage(num_classes=2, class_names=("cat", "dog"))).labels == [0]
-    with _asked(label="bird"), pytest.raises(ValueError, match="'bird' is no class"):
+    with _requested(label="bird"), pytest.raises(ValueError, match="'bird' is no class"):
         SAMPLING.draw(_stage(num_classes=2, class_names=("cat", "dog")))
 
 
 def test_samples_of_prompts_need_a_model_that_reads():
-    with _asked(samples_per_prompt="4"), pytest.raises(ValueError, match="--samples_per_prompt would do nothing"):
+    with _requested(samples_per_prompt="4"), pytest.raises(ValueError, match="--samples_per_prompt would do nothing"):
         SAMPLING.draw(_stage())
 
 
@@ -233,7 +234,7 @@ def test_workdirs_are_of_this_machine_whoever_names_them(monkeypatch, tmp_path, 
 @pytest.mark.parametrize("seed", [-1, 2**32])
 def test_seeds_that_would_be_those_of_others_are_refused(seed):
     with pytest.raises(ValueError, match=f"^seed={seed} must be a whole number, at least 0 and at most 4294967295"):
-        images.draw(_stage(), 1, seed=seed)
+        sampling_lib.draw(_stage(), 1, seed=seed)
 
 
 @pytest.mark.parametrize(
@@ -244,7 +245,7 @@ def test_seeds_that_would_be_those_of_others_are_refused(seed):
         ("inpaint", "{ok}:{flat}", "the mask .*flat.png has .* the same proportions"),
         ("inpaint", "{ok}:{folder}", "folder can't be read: is a directory"),
         ("inpaint", "{ok}:{text}", "text.png is no image that Pillow can read"),
-        ("inpaint", "{ok}", "write PICTURE:MASK"),
+        ("inpaint", "{ok}", "write IMAGE:MASK"),
         ("outpaint", "{none}:1,1", "there is no file .*none.png"),
         ("sdedit", "{lfs}:0.5", "lfs.png is a git-lfs pointer"),
         ("interpolate", "{ok}:{none}", "there is no file .*none.png"),
@@ -277,7 +278,7 @@ def test_what_flags_name_is_looked_at_before_anything_is_loaded(tmp_path, name, 
     text = text.format(**files, folder=tmp_path / "folder", run=tmp_path / "run")
     value = [text] if name in ("guide", "stage") else text
     with (
-        _asked(**{name: value}),
+        _requested(**{name: value}),
         pytest.raises(ValueError, match=f"^--{name}={re.escape(text)}.*{words}") as error,
     ):
         SAMPLING.load()
@@ -286,13 +287,13 @@ def test_what_flags_name_is_looked_at_before_anything_is_loaded(tmp_path, name, 
 
 @pytest.mark.parametrize("prompt", ["a\0b", "\udce9"])
 def test_prompts_are_looked_at_before_anything_is_loaded(tmp_path, prompt):
-    with _asked(prompt=[prompt]), pytest.raises(ValueError, match="prompt|no UTF-8"):
+    with _requested(prompt=[prompt]), pytest.raises(ValueError, match="prompt|no UTF-8"):
         SAMPLING.load()
-    with _asked(prompts_file=str(tmp_path / "none.txt")), pytest.raises(ValueError, match="none.txt"):
+    with _requested(prompts_file=str(tmp_path / "none.txt")), pytest.raises(ValueError, match="none.txt"):
         SAMPLING.load()
 
 
 def test_what_is_right_goes_on_to_the_workdir(tmp_path):
     Image.new("L", (8, 8)).save(tmp_path / "ok.png")
-    with _asked(inpaint=f"{tmp_path}/ok.png:{tmp_path}/ok.png"), pytest.raises(ValueError, match="runs/any is not"):
+    with _requested(inpaint=f"{tmp_path}/ok.png:{tmp_path}/ok.png"), pytest.raises(ValueError, match="runs/any is not"):
         SAMPLING.load()

@@ -48,7 +48,7 @@ def _error(capsys):
         ([], "--config is missing"),
         (["--config="], "--config=: the path is empty"),
         (["--config=configs/nothing.py"], "there is no config file configs/nothing.py"),
-        (["--config=configs/common.py"], "configs/common.py has no get_config()"),
+        (["--config=configs/recipes/common.py"], "configs/recipes/common.py has no get_config()"),
         (["--config=configs/ddpm_digits.py:huge"], "unknown variant 'huge'"),
         (["--config.seed=3"], "--config is missing"),
         (["--config.seed=3", "--workdr=x"], "unknown flag --workdr"),

@@ -111,7 +111,7 @@ def test_added_noise_is_the_forward_process():
         np.testing.assert_allclose(x.std(), high.sigma, rtol=0.01)
 
 
-def test_another_picture_or_mask_does_not_recompile():
+def test_another_image_or_mask_does_not_recompile():
     """One compilation and one scan for a guided, thresholded, resampled inpainting, whatever its values."""
     chex.clear_trace_counter()
 
@@ -132,7 +132,7 @@ def test_another_picture_or_mask_does_not_recompile():
 
 
 def test_examples_do_not_depend_on_their_batch():
-    """With a key an example, any subset gives the same pictures."""
+    """With a key an example, any subset gives the same images."""
     walk = editing.resampling_walk(grids.respace(schedules.cosine(), 6), jump=2, resamples=2)
     keys = jax.random.split(jax.random.key(0), 5)
     x_T, some = jax.random.normal(jax.random.key(1), (5, 2)), jnp.array([3, 0])
@@ -157,17 +157,17 @@ GRIDS = {
     "edm": lambda n: grids.karras(schedules.edm(), n, sigma_min=0.3 / n),
     "flow": lambda n: grids.uniform(schedules.flow(t_max=0.99), n),
 }
-PICTURES = jnp.array([[-1.3], [0.1], [0.45], [1.2]])
+IMAGES = jnp.array([[-1.3], [0.1], [0.45], [1.2]])
 
 
 @pytest.mark.parametrize("name", GRIDS)
-def test_inversion_and_sampling_return_the_picture_at_order_one(name):
+def test_inversion_and_sampling_return_the_image_at_order_one(name):
     errors = []
     for num_steps in (150, 300):
         levels = GRIDS[name](num_steps)
-        latent = editing.invert(mixture(), levels, PICTURES, jax.random.key(0))
+        latent = editing.invert(mixture(), levels, IMAGES, jax.random.key(0))
         back = sample(mixture(), samplers.ddim(), levels, latent, jax.random.key(0))
-        errors.append(float(jnp.max(jnp.abs(back - PICTURES))))
+        errors.append(float(jnp.max(jnp.abs(back - IMAGES))))
     np.testing.assert_allclose(np.log2(errors[0] / errors[1]), 1, atol=0.1)
 
 
@@ -179,8 +179,8 @@ def test_latents_of_gaussian_data_are_those_of_the_flow(name):
         levels = GRIDS[name](num_steps)
         top = levels.at(0)
         spread = jnp.sqrt(top.alpha**2 * VARIANCE + top.sigma**2)
-        wanted = top.alpha * MEAN + spread * (PICTURES - MEAN) / VARIANCE**0.5
-        latent = editing.invert(gaussian(), levels, PICTURES, jax.random.key(0))
+        wanted = top.alpha * MEAN + spread * (IMAGES - MEAN) / VARIANCE**0.5
+        latent = editing.invert(gaussian(), levels, IMAGES, jax.random.key(0))
         errors.append(float(jnp.max(jnp.abs(latent - wanted) / spread)))
     np.testing.assert_allclose(np.log2(errors[0] / errors[1]), 1, atol=0.1)
 
@@ -191,15 +191,15 @@ def test_refined_inversion_undoes_the_steps(name):
     levels = GRIDS[name](20)
     errors = []
     for refinements in (0, 5, 40):
-        latent = editing.invert(mixture(), levels, PICTURES, jax.random.key(0), refinements)
+        latent = editing.invert(mixture(), levels, IMAGES, jax.random.key(0), refinements)
         back = sample(mixture(), samplers.ddim(), levels, latent, jax.random.key(0))
-        errors.append(float(jnp.max(jnp.abs(back - PICTURES))))
+        errors.append(float(jnp.max(jnp.abs(back - IMAGES))))
     assert errors[1] < errors[0] / 3 and errors[2] < 1e-4
 
 
 @pytest.mark.parametrize("strength", [0.25, 0.6])
 def test_diffused_source_is_carried_to_the_data(strength):
-    """Pictures of the data's distribution stay so; a foreign one is drawn in the more, the greater the strength."""
+    """Images of the data's distribution stay so; a foreign one is drawn in the more, the greater the strength."""
     levels = editing.tail(grids.uniform(schedules.continuous_cosine(-9.0, 20.0), 400), strength)
     first = levels.at(0)
     sources = (MEAN + VARIANCE**0.5 * jnp.asarray(normal_points(20000)))[:, None]

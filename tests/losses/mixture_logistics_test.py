@@ -23,7 +23,7 @@ def with_scales(raw, channels, components, log_scale):
 
 
 def pixels(values, channels):
-    """[n, channels] as n pictures of one pixel."""
+    """[n, channels] as n images of one pixel."""
     return jnp.asarray(values, jnp.float32).reshape(-1, 1, 1, channels)
 
 
@@ -88,7 +88,7 @@ def test_red_knows_no_green_and_green_no_blue():
     red = LEVELS[100]
     green, blue = (grid.ravel() for grid in np.meshgrid(LEVELS, LEVELS))
     joint = probabilities(raw, np.stack([np.full_like(green, red), green, blue], axis=-1), 3)
-    # Summed over green and blue the joint is red's own mixture, that of a grey picture with red's parameters.
+    # Summed over green and blue the joint is red's own mixture, that of a grey image with red's parameters.
     own = np.concatenate([raw[..., :2], raw[..., 2:6]], axis=-1)
     assert joint.sum() == pytest.approx(probabilities(own, [red])[0], rel=1e-4)
     # Whatever the blue parameters are, those of the pair (red, green) sum to the same.
@@ -152,5 +152,5 @@ def test_mean_is_that_of_samples(channels):
 
 
 def test_other_numbers_of_channels_are_refused():
-    with pytest.raises(ValueError, match="1 or 3 channels, and the pictures have 2"):
+    with pytest.raises(ValueError, match="1 or 3 channels, and the images have 2"):
         mol.num_params(2, 5)

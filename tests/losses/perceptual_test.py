@@ -80,7 +80,7 @@ def test_every_draw_of_cutouts_has_a_key_of_its_own():
 
 
 def test_cutouts_are_squares_of_the_image():
-    """Of a picture whose pixels tell their place, a cutout's pixels lie on a grid of equal steps within it."""
+    """Of an image whose pixels tell their place, a cutout's pixels lie on a grid of equal steps within it."""
     side = 16
     y, x = np.meshgrid(np.arange(side) + 0.5, np.arange(side) + 0.5, indexing="ij")
     image = jnp.asarray(np.stack([y, x], axis=-1), jnp.float32)[None]

@@ -54,7 +54,7 @@ def test_seeded(digits):
 def test_refusals():
     images = np.random.default_rng(0).integers(0, 256, (5, 2, 2, 1), np.uint8)
     labels = np.array([0, 0, 1, 1, 1])
-    with pytest.raises(ValueError, match="class 2 has 1 picture"):
+    with pytest.raises(ValueError, match="class 2 has 1 image"):
         fit_gaussian_mixtures(images, np.array([0, 0, 1, 1, 2]))
     with pytest.raises(ValueError, match=r"labels \[7\]; known are \[0, 1\]"):
         sample_gaussian_mixtures(fit_gaussian_mixtures(images, labels), np.array([0, 7]))

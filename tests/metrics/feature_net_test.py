@@ -39,7 +39,7 @@ def test_same_seed_same_hash(net, digits):
 
 
 def test_batches_and_their_noise_are_drawn_anew_at_each_step():
-    """Weights, which pictures, and noise on every pixel of them: each draw has a key of its own."""
+    """Weights, which images, and noise on every pixel of them: each draw has a key of its own."""
     images, labels = jnp.zeros((7, 4, 4, 1), jnp.uint8), jnp.zeros(7, jnp.int32)
     found = draws(lambda key: feature_net._train(key, images, labels, 2, 3), jax.random.key(0))
     shapes = [draw.shape for draw in found]
@@ -47,7 +47,7 @@ def test_batches_and_their_noise_are_drawn_anew_at_each_step():
     assert not repeated(found)
 
 
-def test_training_pictures_carry_noise(monkeypatch):
+def test_training_images_carry_noise(monkeypatch):
     """Of another spread of the noise come other weights."""
     images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (16, 2, 2, 1)), jnp.uint8)
     labels = jnp.arange(16, dtype=jnp.int32) % 2

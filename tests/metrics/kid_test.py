@@ -51,7 +51,7 @@ def test_blocks_agree_with_the_whole():
 
 
 def test_mean_and_error_are_of_the_blocks():
-    """Blocks of the same draws by hand: without replacement, of the size that is asked for."""
+    """Blocks of the same draws by hand: without replacement, of the size that is requested."""
     x, y = np.random.default_rng(3).normal(size=(2, 40, 3))
     rng, blocks = np.random.default_rng(7), []
     for _ in range(5):

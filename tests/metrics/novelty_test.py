@@ -1,4 +1,4 @@
-"""Novelty: 0 for copies, about 1 for real pictures, more for noise."""
+"""Novelty: 0 for copies, about 1 for real images, more for noise."""
 
 import numpy as np
 import pytest

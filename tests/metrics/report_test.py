@@ -19,7 +19,7 @@ def noise_report(noise, net, digits):
 
 
 def test_floor_mixture_noise(noise_report):
-    """The metrics tell real pictures from the classical rival, and both from noise."""
+    """The metrics tell real images from the classical rival, and both from noise."""
     rows = noise_report["rows"]
     floor, mixture, samples = rows["real_train"], rows["gaussian_mixture"], rows["samples"]
     assert 0.15 < floor["frechet"] < 0.4
@@ -95,8 +95,8 @@ def test_without_labels_the_rival_has_the_training_split_s_shares_of_classes(net
     assert 0.8 < shares["class_shares"][3] < 0.95
 
 
-def test_one_asked_class(net, digits):
-    """The rival is asked for the same labels."""
+def test_one_requested_class(net, digits):
+    """The rival is requested the same labels."""
     threes = digits[0][0][digits[0][1] == 3]
     rows = report.evaluate_samples(threes, np.full(len(threes), 3), *digits, net)["rows"]
     assert rows["gaussian_mixture"]["class_shares"][3] > 0.9
@@ -128,7 +128,7 @@ def test_file_and_table(noise_report, tmp_path):
     table = report.format_table(noise_report).splitlines()
     assert len(table) == 5
     assert table[3].startswith("gaussian mixture")
-    assert "1000 pictures a row against 454" in table[-1]
+    assert "1000 images a row against 454" in table[-1]
     assert noise_report["receipt"]["feature_net"]["hash"][:12] in table[-1]
 
 

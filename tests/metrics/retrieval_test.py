@@ -18,23 +18,23 @@ def test_shares_of_right_answers():
     texts = images.copy()
     texts[:50] = -images[:50]
     found = retrieval(images, texts, captions, candidates=10)
-    assert found.caption == pytest.approx(0.75) and found.picture == pytest.approx(0.75)
+    assert found.caption == pytest.approx(0.75) and found.image == pytest.approx(0.75)
     chance = retrieval(images, unit(np.random.default_rng(1).normal(size=(200, 32))), captions, candidates=4, seed=1)
-    assert abs(chance.caption - 0.25) < 0.1 and abs(chance.picture - 0.25) < 0.1
+    assert abs(chance.caption - 0.25) < 0.1 and abs(chance.image - 0.25) < 0.1
 
 
-def test_which_share_is_of_pictures_and_which_of_captions():
-    """One caption is near every picture: each picture but one takes it, and each caption finds its own picture."""
+def test_which_share_is_of_images_and_which_of_captions():
+    """One caption is near every image: each image but one takes it, and each caption finds its own image."""
     texts = 2.0 * np.eye(5)
     texts[4] = 3.0
     images = np.eye(5)
     captions = [f"caption {i}" for i in range(5)]
     found = retrieval(images, texts, captions, candidates=5)
-    assert found.caption == pytest.approx(1 / 5) and found.picture == pytest.approx(4 / 5)
+    assert found.caption == pytest.approx(1 / 5) and found.image == pytest.approx(4 / 5)
 
 
 def test_candidates_have_other_words():
-    """Pictures of one caption don't compete for it: all that say "a" are alike."""
+    """Images of one caption don't compete for it: all that say "a" are alike."""
     images = np.repeat(np.eye(4), [6, 1, 1, 1], axis=0)
     captions = ["a"] * 6 + ["b", "c", "d"]
     assert retrieval(images, images, captions, candidates=4) == (1.0, 1.0)

@@ -14,7 +14,6 @@ import pytest
 
 import genjax.nn
 from genjax.nn import (
-    attention,
     beit,
     bert,
     biggan,
@@ -38,6 +37,7 @@ from genjax.nn import (
     pixelcnnpp,
     pixelsnail,
     prior_transformer,
+    real_nvp,
     t5,
     text_conditioning,
     transformer,
@@ -45,7 +45,8 @@ from genjax.nn import (
     vector_coders,
     vit,
 )
-from genjax.nn.clip_conditioning import ClipTold
+from genjax.nn.clip_conditioning import ClipInputs
+from genjax.nn.layers import attention
 from genjax.nn.text_conditioning import TextStates
 
 IMAGES = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (2, 8, 8, 3)), jnp.float32)
@@ -56,7 +57,7 @@ LABELS = jnp.asarray([0, 2])
 CODES = jnp.asarray(np.random.default_rng(1).integers(0, 5, (2, 2, 2)), jnp.int32)
 TOKENS = jnp.asarray([[1, 4, 2, 0], [3, 3, 1, 2]])
 MASK = TOKENS > 0
-TOLD = clip_conditioning.Told(FEATURES, MASK, jnp.ones((2, 16)))
+TOLD = clip_conditioning.Context(FEATURES, MASK, jnp.ones((2, 16)))
 TRUNK = {"patch_size": 4, "width": 8, "depth": 2, "num_heads": 2}
 UNET = {"width": 4, "channel_mult": (1, 2), "num_res_blocks": 1, "attention_resolutions": (4,), "num_groups": 2}
 BIGGAN = {"width": 8, "channel_mult": (1, 1), "attention_resolutions": ()}
@@ -76,7 +77,7 @@ CASES = {
     "caption_states": (clip_conditioning.CaptionStates(8, 16), ((FEATURES, MASK, VECTORS),)),
     "clip_conditioning": (
         clip_conditioning.ClipConditioning(glide_text.GlideText(5, 4, 16, 8, 1, 2), 16, 2),
-        (ClipTold(TOKENS, VECTORS, jnp.asarray([True, False])),),
+        (ClipInputs(TOKENS, VECTORS, jnp.asarray([True, False])),),
     ),
     "clip_resnet": (clip_resnet.ClipResNet(5, 4, (1, 1), 2), (IMAGES.repeat(4, 1).repeat(4, 2),)),
     "clip_text": (clip_text.TextTower(5, 8, 4, 8, 1, 2), (TOKENS,)),
@@ -108,6 +109,7 @@ CASES = {
     "pixelsnail": (pixelsnail.PixelSNAIL(**CODE_NETWORK, num_blocks=1, num_res_blocks=1, key_dim=2),
                    (CODES, LABELS, CONTEXT)),
     "prior_transformer": (prior_transformer.PriorTransformer(12, 8, 1, 2), (VECTORS, TIMES, FEATURES, MASK, VECTORS)),
+    "real_nvp": (real_nvp.RealNVP(4, 1, 2, 2), (0.9 * IMAGES,)),
     "t5": (t5.T5Encoder(5, 8, 1, 2, 4, 16), (TOKENS, MASK)),
     "read_states": (text_conditioning.ReadStates(8, 16, 2), (TextStates(FEATURES, MASK),)),
     "code_transformer": (transformer.CodeTransformer(**CODE_NETWORK, depth=1, num_heads=2), (CODES, LABELS, CONTEXT)),

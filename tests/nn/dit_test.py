@@ -6,10 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import dits
+from configs.recipes import dits
 from genjax.core.tree import count_params
 from genjax.nn.dit import DiT, patchify, positions, unpatchify
-from genjax.nn.embeddings import TimeEmbedding
+from genjax.nn.layers.embeddings import TimeEmbedding
 
 KEY = jax.random.key(0)
 PUBLISHED = {"S": 32_963_360, "B": 130_512_416, "L": 458_102_816, "XL": 675_129_632}
@@ -108,7 +108,7 @@ def test_recomputing_changes_no_gradient(params):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *gradients)
 
 
-def test_computes_in_the_dtype_asked_for(params):
+def test_computes_in_the_dtype_requested(params):
     whole, half = (jax.jit(network(dtype=dtype).apply)({"params": params}, *inputs()) for dtype in (None, "bfloat16"))
     assert half.dtype == jnp.float32
     assert 0 < jnp.abs(half - whole).max() < 0.05 * jnp.abs(whole).max()
@@ -123,6 +123,6 @@ def test_refuses(fields, size, words):
         network(**fields).init(KEY, *inputs(size))
 
 
-def test_refuses_labels_that_were_not_asked_for():
+def test_refuses_labels_that_were_not_requested():
     with pytest.raises(ValueError, match="num_classes=0"):
         network(num_classes=0).init(KEY, *inputs())

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax.diffusion.conditioning import Told
+from genjax.conditioning.inputs import Context
 from genjax.nn import denoising
 from genjax.nn.efficient_unet import EfficientUNet
 from genjax.nn.text_conditioning import ReadStates, TextStates
@@ -18,7 +18,7 @@ TINY = {"out_channels": 3, "width": 8, "num_groups": 4, "channel_mult": (1, 2), 
 X = jax.random.normal(jax.random.key(5), (2, 16, 16, 3))
 T = jnp.array([0.2, 0.7])
 MASK = jnp.array([[True, True, False], [False, False, False]])
-TOLD = Told(jax.random.normal(jax.random.key(6), (2, 3, 5)), MASK, jax.random.normal(jax.random.key(7), (2, 32)))
+TOLD = Context(jax.random.normal(jax.random.key(6), (2, 3, 5)), MASK, jax.random.normal(jax.random.key(7), (2, 32)))
 
 
 @functools.cache
@@ -38,7 +38,7 @@ def test_it_depends_on_tokens_that_are_seen_and_on_the_vector(text_only):
     whole = apply(params, X, T, None, None, TOLD)
     assert whole.shape == X.shape and np.isfinite(whole).all()
     for place, changes in (((0, 2), False), ((0, 1), True), ((1, 0), False)):
-        other = apply(params, X, T, None, None, TOLD._replace(context=TOLD.context.at[place].add(3.0)))
+        other = apply(params, X, T, None, None, TOLD._replace(states=TOLD.states.at[place].add(3.0)))
         assert bool((other[place[0]] != whole[place[0]]).any()) == changes
         np.testing.assert_array_equal(other[1 - place[0]], whole[1 - place[0]])
     other = apply(params, X, T, None, None, TOLD._replace(vector=TOLD.vector + 1))
@@ -95,11 +95,11 @@ def test_what_does_not_fit_is_told():
 
 
 def test_states_are_read_without_regard_to_padding_and_the_null_text_has_a_vector():
-    texts = TextStates(TOLD.context, MASK)
+    texts = TextStates(TOLD.states, MASK)
     reader = ReadStates(width=4, vector_dim=6, num_heads=2)
     params = reader.init(jax.random.key(0), texts)
     told = reader.apply(params, texts)
-    assert told.context.shape == (2, 3, 4) and told.vector.shape == (2, 6)
+    assert told.states.shape == (2, 3, 4) and told.vector.shape == (2, 6)
     other = reader.apply(params, texts._replace(states=texts.states.at[:, 2].add(9.0)))
     np.testing.assert_allclose(other.vector, told.vector, atol=1e-6)
     assert float(jnp.abs(told.vector[1]).max()) > 0

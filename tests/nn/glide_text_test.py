@@ -18,7 +18,7 @@ def test_words_have_positions_places_have_padding_and_the_last_is_the_vector():
     words = params["embed"]["embedding"][tokens] + params["positions"]
     x = jnp.asarray(np.where((np.asarray(tokens) != 0)[..., None], words, params["padding"]))
     y = np.asarray(jax.jit(Transformer(1, 8, 2).apply)({"params": params["trunk"]}, x))
-    np.testing.assert_allclose(told.context, y, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(told.states, y, rtol=1e-5, atol=1e-5)
     expected = y[:, -1] @ params["vector"]["kernel"] + params["vector"]["bias"]
     np.testing.assert_allclose(told.vector, expected, rtol=1e-4, atol=1e-4)
-    assert told.context_mask is None
+    assert told.mask is None

@@ -70,7 +70,7 @@ def test_finer_levels_are_conditioned_on_coarser_ones_and_not_the_other_way(part
             assert moved == (level > changed), (changed, level)
 
 
-def test_the_picture_depends_on_every_level(decode, called):
+def test_the_image_depends_on_every_level(decode, called):
     z_q = tuple(level.z_q for level in called[1])
     whole = decode(z_q)
     for level in range(len(z_q)):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from genjax.core import tree
+from genjax.nn.layers.shifted_conv import At, FirstConv, Pointwise, ShiftedConv, ShiftedUpsize, empty_cache
 from genjax.nn.pixelcnnpp import PixelCNNpp
-from genjax.nn.shifted_conv import At, FirstConv, Pointwise, ShiftedConv, ShiftedUpsize, empty_cache
 
 KEY = jax.random.key(0)
 SIZE = 8
@@ -39,7 +39,7 @@ def params(network, images):
 def test_each_pixel_knows_every_earlier_one_and_no_other(network, params, images):
     """No blind spot, at any position: the Jacobian is zero exactly where it has to be.
 
-    The one limit of reach in these pictures: at odd rows the lower resolutions know neither the row above nor the row
+    The one limit of reach in these images: at odd rows the lower resolutions know neither the row above nor the row
     itself, and the convolutions of full resolution, of one block, go 6 columns to either side.
     """
     project = jax.random.normal(KEY, (6,))
@@ -134,7 +134,7 @@ def test_the_first_batch_sets_gain_and_bias(layer):
     np.testing.assert_allclose(y.std((0, 1, 2)), layer.init_scale, rtol=1e-4)
 
 
-def test_moved_pictures():
+def test_moved_images():
     """Kernels of ones count what they see."""
     x = jnp.arange(1.0, 13).reshape(1, 3, 4, 1)
 

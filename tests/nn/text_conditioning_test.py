@@ -25,8 +25,8 @@ def test_the_vector_is_of_a_pool_of_each_head_over_nothing_and_the_tokens_that_a
     params = jax.tree.map(lambda leaf: draw.normal(size=leaf.shape).astype(np.float32), shapes)
     told = jax.jit(module.apply)({"params": params}, TextStates(states, MASK))
     x = normalised(states, params["norm_states"])
-    np.testing.assert_allclose(told.context, dense(x, params["context_proj"]), rtol=1e-4, atol=1e-4)
-    np.testing.assert_array_equal(told.context_mask, MASK)
+    np.testing.assert_allclose(told.states, dense(x, params["context_proj"]), rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(told.mask, MASK)
     pooled = np.zeros((2, 4))
     for example in range(2):
         rows = np.concatenate([params["nothing"][None], x[example][MASK[example]]])

@@ -93,7 +93,7 @@ def test_recomputing_changes_no_gradient(params, inputs):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), *gradients)
 
 
-def test_computes_in_the_dtype_asked_for(params, inputs):
+def test_computes_in_the_dtype_requested(params, inputs):
     half = network(dtype="bfloat16")
     logits = jax.jit(half.apply)({"params": params}, *inputs)
     assert logits.dtype == jnp.float32

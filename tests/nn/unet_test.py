@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from genjax.core.tree import param_paths
-from genjax.nn.conv import Conv3x3
-from genjax.nn.embeddings import TimeEmbedding
+from genjax.nn.layers.conv import Conv3x3
+from genjax.nn.layers.embeddings import TimeEmbedding
 from genjax.nn.unet import LOGICAL_AXES, UNet
 
 TINY = {"out_channels": 3, "width": 8, "num_groups": 4, "channel_mult": (1, 2), "num_res_blocks": 1,

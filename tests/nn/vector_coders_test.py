@@ -1,4 +1,4 @@
-"""Coders between pictures and vectors."""
+"""Coders between images and vectors."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ MLP = {"name": "mlp", "hidden": (7,), "activation": "tanh"}
 
 
 @pytest.mark.parametrize("settings", [CONV, MLP], ids=["conv", "mlp"])
-def test_picture_to_vector_and_back(settings):
+def test_image_to_vector_and_back(settings):
     encoder, decoder = vector_coders.make(settings, 5, (8, 12, 3), "float32")
     vector, _ = jax.eval_shape(encoder.init_with_output, KEY, jnp.ones((2, 8, 12, 3)))
     assert vector.shape == (2, 5)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax.nn.embeddings import TimeEmbedding
+from genjax.nn.layers.embeddings import TimeEmbedding
 from genjax.nn.vit import VisionTransformer
 
 KEY = jax.random.key(0)
@@ -36,7 +36,7 @@ def test_mean_pool_has_no_class_token_and_forgets_places_with_their_vectors():
 
 
 @pytest.mark.parametrize("time", ["table", "sinusoids"])
-def test_times_are_each_pictures_own(time):
+def test_times_are_each_images_own(time):
     network, params = made(time=time, num_times=7)
     assert ("class_token" in params) == (time == "sinusoids")
     apply = jax.jit(lambda t: network.apply({"params": params}, IMAGES, t))

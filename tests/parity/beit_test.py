@@ -60,9 +60,9 @@ def check(found, expected):
 def test_equals_transformers_where_patches_are_hidden(masked):
     theirs, arrays = masked
     mask = np.random.default_rng(1).random((3, 4, 4)) < 0.4
-    pictures = torch.from_numpy(IMAGES.transpose(0, 3, 1, 2))
+    images = torch.from_numpy(IMAGES.transpose(0, 3, 1, 2))
     with torch.no_grad():
-        expected = theirs(pictures, bool_masked_pos=torch.from_numpy(mask.reshape(3, -1))).logits.numpy()
+        expected = theirs(images, bool_masked_pos=torch.from_numpy(mask.reshape(3, -1))).logits.numpy()
     ours = MaskedBeit(11, TRUNK)
     variables = {"params": beit.masked_params(arrays, ours)}
     check(jax.jit(ours.apply)(variables, jnp.asarray(IMAGES), jnp.asarray(mask)), expected.reshape(3, 4, 4, 11))

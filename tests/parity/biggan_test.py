@@ -7,7 +7,7 @@ import pytest
 
 from genjax.nn.biggan import Discriminator, Generator
 from genjax.nn.biggan_blocks import DiscriminatorBlock, GeneratorBlock, SelfAttention
-from genjax.nn.conditional_norm import ConditionalBatchNorm
+from genjax.nn.layers.conditional_norm import ConditionalBatchNorm
 
 torch = pytest.importorskip("torch", reason="needs the extra [parity]")
 F = torch.nn.functional

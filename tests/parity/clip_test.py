@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from genjax.families import clip as family
-from genjax.families.base import Weights
+from genjax.families.interfaces import Weights
 from genjax.nn.clip_resnet import ClipResNet
 from genjax.pretrained import clip
 from genjax.typing import DataSpec
@@ -60,11 +60,11 @@ def clip_model():
 
 
 @pytest.fixture(scope="module")
-def pieces():
-    return family._pieces(family.Settings(**MODEL), SPEC)
+def model():
+    return family.make_model(family.Settings(**MODEL), SPEC)
 
 
-def test_both_towers_and_logits_equal_transformers(clip_model, pieces):
+def test_both_towers_and_logits_equal_transformers(clip_model, model):
     numbers = np.random.default_rng(0)
     images = numbers.uniform(-1, 1, (4, 16, 16, 3)).astype(np.float32)
     tokens = numbers.integers(1, 48, (4, 7))
@@ -76,24 +76,24 @@ def test_both_towers_and_logits_equal_transformers(clip_model, pieces):
             input_ids=torch.from_numpy(tokens),
             pixel_values=torch.from_numpy(pixels.transpose(0, 3, 1, 2).astype(np.float32)),
         )
-    params, stats = clip.clip_params(arrays_of(clip_model), pieces.image, pieces.text)
-    shapes = jax.eval_shape(lambda: family.init(pieces, jax.random.key(0), {"image": jnp.asarray(images)}))
+    params, stats = clip.clip_params(arrays_of(clip_model), model.image, model.text)
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), {"image": jnp.asarray(images)}))
     assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, shapes[0]["model"]) and stats == {}
     weights = Weights({"model": jax.tree.map(jnp.asarray, params)}, stats, {})
-    z_i = jax.jit(lambda x: family.encode_image(pieces, weights, x))(images)
-    features = jax.jit(lambda x: family.read_text(pieces, weights, x))(tokens)
+    z_i = jax.jit(lambda x: model.encode_image(weights, x))(images)
+    features = jax.jit(lambda x: model.read_text(weights, x))(tokens)
     check(z_i, theirs.image_embeds.numpy())
     check(features.pooled, theirs.text_embeds.numpy())
     check(features.states, theirs.text_model_output.last_hidden_state.numpy())
     check(family.logit_scale(weights.params["model"]) * z_i @ features.pooled.T, theirs.logits_per_image.numpy())
 
 
-def test_left_over_and_missing_weights_are_told(clip_model, pieces):
+def test_left_over_and_missing_weights_are_told(clip_model, model):
     arrays = arrays_of(clip_model)
     with pytest.raises(ValueError, match="1 unknown .visual.extra."):
-        clip.clip_params({**arrays, "vision_model.extra": np.zeros(1)}, pieces.image, pieces.text)
+        clip.clip_params({**arrays, "vision_model.extra": np.zeros(1)}, model.image, model.text)
     with pytest.raises(ValueError, match="7 missing .visual.transformer.resblocks.2.ln_1.weight"):
-        clip.clip_params(arrays, pieces.image.clone(depth=3), pieces.text)
+        clip.clip_params(arrays, model.image.clone(depth=3), model.text)
 
 
 class Bottleneck(torch.nn.Module):
@@ -161,13 +161,13 @@ class Visual(torch.nn.Module):
         return self.attnpool(self.layer2(self.layer1(x)))
 
 
-def test_residual_tower_equals_the_papers(clip_model, pieces):
+def test_residual_tower_equals_the_papers(clip_model, model):
     visual = shaken(Visual())
     network = ClipResNet(out_channels=10, width=8, depths=(2, 2), num_heads=4)
     text = {name: array for name, array in clip._as_released(arrays_of(clip_model)).items() if "visual" not in name}
     released = {f"visual.{name}": array for name, array in arrays_of(visual).items()} | text
     released["context_length"] = np.array(7)
-    params, stats = clip.clip_params(released, network, pieces.text)
+    params, stats = clip.clip_params(released, network, model.text)
     images = np.random.default_rng(0).normal(size=(3, 16, 16, 3)).astype(np.float32)
     with torch.no_grad():
         theirs = visual(torch.from_numpy(images.transpose(0, 3, 1, 2))).numpy()

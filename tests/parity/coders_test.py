@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from genjax.losses.vq import codebook_loss, commitment_loss
-from genjax.nn import quantize
 from genjax.nn.coders import Decoder, Encoder
+from genjax.nn.layers import quantize
 
 torch = pytest.importorskip("torch", reason="needs the extra [parity]")
 

@@ -47,8 +47,8 @@ def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
     return draw(name, shape) * np.float32(0.2) + np.float32(is_gain)
 
 
-def pictures(case: str) -> dict[str, np.ndarray]:
-    """What a case is told beside the text, NCHW: what is known and where, and the small picture."""
+def make_images(case: str) -> dict[str, np.ndarray]:
+    """What a case is told beside the text, NCHW: what is known and where, and the low-resolution image."""
     b, c, h, w = SHAPE
     told = {}
     if "npaint" in case:
@@ -79,7 +79,7 @@ def make() -> None:
         network = getattr(text2im_model, case)(tokenizer=SimpleNamespace(n_vocab=VOCAB), **arguments)
         shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
         network.load_state_dict({name: torch.from_numpy(weight(name, shape)) for name, shape in shapes.items()})
-        told = {name: torch.from_numpy(value) for name, value in pictures(case).items()}
+        told = {name: torch.from_numpy(value) for name, value in make_images(case).items()}
         told |= {"tokens": torch.from_numpy(TOKENS), "mask": torch.from_numpy(MASK)}
         with torch.no_grad():
             output = network.eval()(torch.from_numpy(draw("x", SHAPE)), torch.from_numpy(TIMES), **told)

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax.diffusion import conditioning
-from genjax.diffusion.conditioning import Cond
+from genjax.conditioning import inpainting
+from genjax.conditioning import low_res as low_res_lib
+from genjax.conditioning.inputs import Cond
 from genjax.nn import denoising
 from genjax.nn.glide_text import GlideText
 from genjax.nn.unet import UNet
@@ -35,12 +36,12 @@ def networks(case):
 
 def inputs(case, told):
     """What the U-Net is called with."""
-    pictures = {name: jnp.asarray(value.transpose(0, 2, 3, 1)) for name, value in cases.pictures(case).items()}
-    cond = Cond(told=told)
-    if "low_res" in pictures:
-        cond = cond._replace(low_res=conditioning.enlarge(pictures["low_res"], (SHAPE[2], SHAPE[3])))
-    if "inpaint_image" in pictures:
-        known = conditioning.known_channels(pictures["inpaint_image"], pictures["inpaint_mask"])
+    images = {name: jnp.asarray(value.transpose(0, 2, 3, 1)) for name, value in cases.make_images(case).items()}
+    cond = Cond(context=told)
+    if "low_res" in images:
+        cond = cond._replace(low_res=low_res_lib.upsample(images["low_res"], (SHAPE[2], SHAPE[3])))
+    if "inpaint_image" in images:
+        known = inpainting.known_channels(images["inpaint_image"], images["inpaint_mask"])
         cond = cond._replace(known=known)
     return denoising.inputs(nhwc("x"), jnp.asarray(TIMES), cond)
 

@@ -8,12 +8,21 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import cascade_digits, cascade_shapes, ddpm_digits
+from configs import (
+    cascade_digits_pipeline as cascade_digits,
+)
+from configs import (
+    cascade_shapes_pipeline as cascade_shapes,
+)
+from configs import (
+    ddpm_digits,
+)
 from genjax.core import images as images_lib
 from genjax.core import rng
 from genjax.families import registry
-from genjax.families.base import ImageSampler, Weights
-from genjax.pipelines import cascade, chain, images
+from genjax.families.interfaces import ImageSampler, Weights
+from genjax.pipelines import cascade, chain
+from genjax.pipelines import sampling as sampling_lib
 from genjax.stages import Stage
 from genjax.training import optim, workdir
 from genjax.training.checkpoint import Checkpoints
@@ -46,7 +55,7 @@ def make(seed=1, **model):
 
 
 def draw_each(members, **conditions):
-    """The pictures of every stage, in one program."""
+    """The images of every stage, in one program."""
     interfaces = {name: stage.family.interface for name, stage in members.items()}
     weights = Weights({}, (), {name: stage.weights for name, stage in members.items()})
     each = jax.jit(lambda *inputs: cascade.draw_each(interfaces, {name: {} for name in interfaces}, *inputs))
@@ -61,16 +70,16 @@ def test_another_super_resolution_leaves_the_base_as_it_is_bit_by_bit():
     assert float(jnp.abs(drawn[1] - again[1]).max()) > 0.01
     conditions = {"index": jnp.arange(4), "label": jnp.arange(4)}
     base = first["base"]
-    alone = jax.jit(base.family.sample)(base.weights, conditions, KEY).images
+    alone = jax.jit(base.family.interface.sample)(base.weights, conditions, KEY).images
     np.testing.assert_allclose(drawn[0], images_lib.from_uint8(images_lib.to_uint8(alone)), atol=0.008)
 
 
-def test_each_stage_gets_the_pictures_of_the_one_before_on_the_8_bit_grid():
+def test_each_stage_gets_the_images_of_the_one_before_on_the_8_bit_grid():
     members = make()
     small, large = draw_each(members)
     np.testing.assert_allclose(np.asarray(small + 1) * 127.5, np.round((small + 1) * 127.5), atol=1e-3)
     up = members["up"]
-    again = jax.jit(up.family.sample)(
+    again = jax.jit(up.family.interface.sample)(
         up.weights, {"index": jnp.arange(4), "low_res": small}, rng.stream(KEY, "up")
     ).images
     assert float(jnp.abs(images_lib.from_uint8(images_lib.to_uint8(again)) - large).max()) < 0.02
@@ -85,27 +94,27 @@ def test_it_is_drawn_as_any_stage_whatever_the_batch():
     drawn = {}
     for size in (24, 5):  # in one batch; in three, for 5 is rounded up to the eight devices
         stage.config.sampling.batch_size = size
-        drawn[size] = images.draw(stage, 20)
+        drawn[size] = sampling_lib.draw(stage, 20)
         assert drawn[size].images.shape == (20, 16, 16, 1) and list(drawn[size].labels) == 2 * list(range(10))
     assert np.abs(drawn[5].images.astype(int) - drawn[24].images).max() <= 1
-    louder = images.draw(stage, 7, options={"aug_level": 0.4})
+    louder = sampling_lib.draw(stage, 7, options={"aug_level": 0.4})
     assert (louder.images != drawn[5].images[:7]).any()
 
 
 def test_what_makes_no_cascade_is_told():
     members = make()
     for stages_, words in (
-        ({"up": members["up"]}, "the first stage of a cascade has to draw pictures, and up is a SuperResolver"),
-        ({"base": members["base"], "again": members["base"]}, "again is a ImageSampler; train it with .*low_res"),
+        ({"up": members["up"]}, "the first stage of a cascade has to draw images, and up doesn't"),
+        ({"base": members["base"], "again": members["base"]}, "again doesn't; train it with .*low_res"),
         (
             {"base": members["base"], "up": member(cascade_digits.upsampler(32, "tiny"))},
-            r"up enlarges pictures of \(16, 16, 1\), and base draws \(8, 8, 1\).*size of up to 8",
+            r"up upsamples images of \(16, 16, 1\), and base draws \(8, 8, 1\).*size of up to 8",
         ),
     ):
         with pytest.raises(ValueError, match=words):
             cascade.join(stages_)
-    with pytest.raises(ValueError, match="enlarges pictures and draws none.*cascade's folder"):
-        images.draw(members["up"], 3)
+    with pytest.raises(ValueError, match="upsamples images and draws none.*cascade's folder"):
+        sampling_lib.draw(members["up"], 3)
 
 
 def untrained(config, folder):
@@ -140,9 +149,9 @@ def test_a_chain_leaves_a_cascade_behind(config, tmp_path, monkeypatch):
     assert json.loads((tmp_path / workdir.PIPELINE).read_text())["sampling"] == "cascade"
     assert cascade.is_cascade(tmp_path) and not cascade.is_cascade(tmp_path / "base")
     with np.load(tmp_path / "samples" / "samples.npz") as file:
-        pictures = file["arr_0"]
-        assert pictures.shape == (6, 16, 16, 1) and list(file["arr_1"]) == list(range(6))
-    np.testing.assert_array_equal(images.draw(cascade.load(tmp_path), 6).images, pictures)
+        batch_of_images = file["arr_0"]
+        assert batch_of_images.shape == (6, 16, 16, 1) and list(file["arr_1"]) == list(range(6))
+    np.testing.assert_array_equal(sampling_lib.draw(cascade.load(tmp_path), 6).images, batch_of_images)
     for folder, sampling, words in (
         (tmp_path / "base", {}, "is not the folder of a cascade"),
         (tmp_path, {"colour": "red"}, "no stage of the cascade has config.sampling.colour"),
@@ -186,5 +195,5 @@ def test_a_chain_trains_a_cascade(config, tmp_path):
         stage.log.update(every=1, sample_every=2, eval_every=2)
     chain.run(config, tmp_path)
     for name in config.order:
-        assert list((tmp_path / name / "samples").iterdir()), "for up16 pairs of pictures and what became of them"
+        assert list((tmp_path / name / "samples").iterdir()), "for up16 pairs of images and what became of them"
     assert (tmp_path / "samples" / "samples.png").is_file()

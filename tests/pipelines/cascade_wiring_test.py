@@ -1,4 +1,4 @@
-"""What each stage of a cascade is asked, with stages whose images are their conditions."""
+"""What each stage of a cascade is requested, with stages whose images are their conditions."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,8 @@ from ml_collections import ConfigDict
 
 from genjax.core import rng
 from genjax.data.tokenizers import TextTokenizer
-from genjax.families.base import Family, ImageSampler, Samples, SuperResolver, Weights
+from genjax.families.base import Family
+from genjax.families.interfaces import ImageSampler, Samples, Weights
 from genjax.pipelines import cascade, dalle2
 from genjax.stages import Stage
 from genjax.typing import DataSpec
@@ -40,11 +41,9 @@ def members(seen, classes=3, tokens=0, base_scale=2.0, last_level=0.25, tokenize
 
         options = {"guidance_scale": 1.0} if place == 0 else {"guidance_scale": 1.0, "aug_level": 0.0}
         shapes = ((size, size, 1), (before, before, 1))
-        interface = (
-            ImageSampler(sample, shapes[0], classes, options, text_length=tokens)
-            if place == 0
-            else SuperResolver(sample, *shapes, classes if name == "up" else 0, options, text_length=tokens)
-        )
+        classes_ = classes if place == 0 or name == "up" else 0
+        small = None if place == 0 else shapes[1]
+        interface = ImageSampler(sample, shapes[0], classes_, options, text_length=tokens, low_res_shape=small)
         config = ConfigDict(
             {"family": "toy", "sampling": {"guidance_scale": base_scale if place == 0 else 1.5 + place}}
         )
@@ -54,7 +53,7 @@ def members(seen, classes=3, tokens=0, base_scale=2.0, last_level=0.25, tokenize
         def evaluate(weights, batch, key):
             return {"weight": weights.params["model"]}
 
-        family = Family(None, (), sample, evaluate, interface)
+        family = Family(None, (), evaluate, interface)
         return Stage(
             family,
             weights,
@@ -71,7 +70,7 @@ def members(seen, classes=3, tokens=0, base_scale=2.0, last_level=0.25, tokenize
 def draw(seen, extra=None, **how):
     stage = cascade.join(members(seen, **how))
     conditions = {"index": jnp.arange(2), "label": jnp.array([2, 0])} | (extra or {})
-    return stage, stage.family.sample(stage.weights, conditions, KEY)
+    return stage, stage.family.interface.sample(stage.weights, conditions, KEY)
 
 
 def test_each_stage_sees_what_the_one_before_drew_on_the_grid_of_eight_bits():
@@ -130,7 +129,7 @@ def test_a_text_is_read_by_all_alike_or_refused():
 
 @pytest.mark.parametrize("whole", [cascade, dalle2])
 def test_the_way_there_is_of_the_last_stage_alone_and_options_go_to_those_that_have_them(whole, monkeypatch):
-    """A trajectory that is asked for costs memory at every stage, and only the last one's is shown."""
+    """A trajectory that is requested costs memory at every stage, and only the last one's is shown."""
     known = {"prior": {}, "base": {"eta": 0.0, "trajectory": True}, "large": {"trajectory": True, "aug_level": 0.0}}
     given = {}
 
@@ -149,8 +148,8 @@ def test_the_way_there_is_of_the_last_stage_alone_and_options_go_to_those_that_h
     monkeypatch.setattr(whole.stages, "with_sampling", with_sampling)
     monkeypatch.setattr(whole, "join", join)
     folders = ["runs/prior"] * (whole is dalle2) + ["runs/base", "runs/large"]
-    for asked in (True, False):
-        whole.load(folders, sampling={"trajectory": asked, "eta": 0.5, "aug_level": 0.1})
+    for requested in (True, False):
+        whole.load(folders, sampling={"trajectory": requested, "eta": 0.5, "aug_level": 0.1})
         assert given["base"] == {"eta": 0.5, "trajectory": False}
-        assert given["large"] == {"trajectory": asked, "aug_level": 0.1}
+        assert given["large"] == {"trajectory": requested, "aug_level": 0.1}
     assert not given.get("prior")

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from ml_collections import ConfigDict
 
-from configs import common, pipelines
+from configs.recipes import common, pipelines
 from genjax.pipelines import chain
 
 
@@ -45,13 +45,13 @@ def done(monkeypatch, tmp_path):
     monkeypatch.setattr(
         chain.folders, "load", lambda folder: SimpleNamespace(family=SimpleNamespace(interface=interface))
     )
-    monkeypatch.setattr(chain.images, "draw", lambda held, count: notes.append(("draw", count)) or "drawn")
+    monkeypatch.setattr(chain.sampling_lib, "draw", lambda held, count: notes.append(("draw", count)) or "drawn")
 
     def save(folder, drawn, columns):
         notes.append(("save", folder, drawn, columns))
         return folder / "samples.png"
 
-    monkeypatch.setattr(chain.images, "save", save)
+    monkeypatch.setattr(chain.sampling_lib, "save", save)
     return notes
 
 

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import ddpm_digits, dits
+from configs import ddpm_digits
+from configs.recipes import dits
 from genjax.diffusion import samplers
 from genjax.pipelines.guides import classifier as classifier_guide
 from genjax.pipelines.guides import energies, features, image, registry, style
@@ -31,17 +32,17 @@ def model(sampler, resamples=1):
 
 
 def pulls(stage, scale, seed):
-    """One guide of each kind, by name; of reference pictures drawn with the seed."""
-    picture, other = jax.random.uniform(jax.random.key(seed), (2, 1, 8, 8, 1), minval=-1.0)
+    """One guide of each kind, by name; of reference images drawn with the seed."""
+    one_image, other = jax.random.uniform(jax.random.key(seed), (2, 1, 8, 8, 1), minval=-1.0)
     return {
         "classifier": classifier_guide.from_stage(observer(), scale, stage),
-        "image": energies.make(image.energy, image.perceptual.low_pass(picture, image.FACTOR), 10 * scale, stage),
+        "image": energies.make(image.energy, image.perceptual.low_pass(one_image, image.FACTOR), 10 * scale, stage),
         "style": energies.make(style.energy, style.target(other), 100 * scale, stage),
-        "features": features.from_stage(extractor(), picture, scale, stage),
+        "features": features.from_stage(extractor(), one_image, scale, stage),
     }
 
 
-def asked(seed, inpaint=True):
+def requested(seed, inpaint=True):
     """Conditions of some values: labels, a scale without a classifier, and what is known where."""
     draw = np.random.default_rng(seed)
     told = {
@@ -57,7 +58,7 @@ def asked(seed, inpaint=True):
 def jitted(guided):
     """Its sampling as one program, which may be traced once."""
     chex.clear_trace_counter()
-    return jax.jit(chex.assert_max_traces(lambda *inputs: guided.family.sample(*inputs), n=1))
+    return jax.jit(chex.assert_max_traces(lambda *inputs: guided.family.interface.sample(*inputs), n=1))
 
 
 def scans(program):
@@ -67,15 +68,15 @@ def scans(program):
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_any_sampler_takes_each_guide_and_inpainting_in_one_scan(sampler):
-    """And all at once, traced once for other scales, labels, masks and reference pictures; nothing is compiled."""
+    """And all at once, traced once for other scales, labels, masks and reference images; nothing is compiled."""
     stage = model(sampler)
-    assert scans(jax.jit(stage.family.sample).trace(stage.weights, asked(0, inpaint=False), KEY)) == [4]
+    assert scans(jax.jit(stage.family.interface.sample).trace(stage.weights, requested(0, inpaint=False), KEY)) == [4]
     kinds = pulls(stage, 1.0, 0), pulls(stage, 0.3, 1)
     for chosen in [*([name] for name in kinds[0]), list(kinds[0])]:
         first, second = (registry.guide(stage, [kind[name] for name in chosen]) for kind in kinds)
         draw = jitted(first)
-        assert scans(draw.trace(first.weights, asked(0), KEY)) == [4], chosen
-        draw.trace(second.weights, asked(1), jax.random.key(1))
+        assert scans(draw.trace(first.weights, requested(0), KEY)) == [4], chosen
+        draw.trace(second.weights, requested(1), jax.random.key(1))
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ def test_all_guides_and_inpainting_at_once_draw_and_keep_what_is_known(sampler):
     draw, drawn = jitted(first), []
     for seed, scale in enumerate((1.0, 0.3)):
         weights = registry.guide(stage, list(pulls(stage, scale, seed).values())).weights
-        conditions = asked(seed)
+        conditions = requested(seed)
         images = draw(weights, conditions, KEY).images
         kept = np.asarray(conditions["mask"] > 0)
         np.testing.assert_array_equal(images[kept], conditions["known"][kept])
@@ -102,11 +103,11 @@ def test_all_samplers_are_here():
 
 
 @pytest.mark.parametrize("sampler", ["ancestral", pytest.param("ddim", marks=pytest.mark.slow)])
-def test_a_guided_picture_does_not_depend_on_its_batch(sampler):
+def test_a_guided_image_does_not_depend_on_its_batch(sampler):
     """The gradient of a summed energy is each example's own: the same alone and among others."""
     stage = model(sampler)
     guided = registry.guide(stage, list(pulls(stage, 1.0, 0).values()))
-    draw, together = jax.jit(guided.family.sample), asked(0)
+    draw, together = jax.jit(guided.family.interface.sample), requested(0)
     alone = {name: value[1:2] if value.ndim else value for name, value in together.items()}
     many, one = (draw(guided.weights, conditions, KEY).images for conditions in (together, alone))
     np.testing.assert_allclose(one[0], many[1], atol=1e-4)

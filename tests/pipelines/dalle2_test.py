@@ -1,4 +1,4 @@
-"""DALL-E 2 as one stage: who is told what, swapped priors, and pictures changed by their embeddings."""
+"""DALL-E 2 as one stage: who is told what, swapped priors, and images changed by their embeddings."""
 
 import jax
 import jax.numpy as jnp
@@ -7,8 +7,10 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
-from genjax.families.base import EmbeddingSampler, Family, Player, Samples, Weights
-from genjax.pipelines import dalle2, dalle2_editing, images
+from genjax.families.base import Family, Player
+from genjax.families.interfaces import EmbeddingSampler, Samples, Weights
+from genjax.pipelines import dalle2, dalle2_editing
+from genjax.pipelines import sampling as sampling_lib
 from genjax.stages import Stage
 from tests.families import toy_clip
 from tests.families.dalle2_test import shaken
@@ -42,7 +44,7 @@ def prior(turn=1.0, scale=3.0):
         return turn * found * jnp.sign(conditions.get("guidance_scale", 1.0))
 
     interface = EmbeddingSampler(sample, DIM, toy_clip.LENGTH, {"guidance_scale": 1.0})
-    family = Family(None, (Player("model", None),), None, None, interface)
+    family = Family(None, (Player("model", None),), None, interface)
     return stage(family, Weights({}, (), FROZEN), {"guidance_scale": scale}, 3, "clip_prior")
 
 
@@ -59,28 +61,33 @@ def whole(decoder):
 
 def test_the_decoder_is_told_what_the_prior_draws(whole, decoder):
     tokens = np.array([[1, 0, 0], [2, 0, 0]], np.int32)
-    drawn = images.draw(whole, 2, conditions={"tokens": tokens})
+    drawn = sampling_lib.draw(whole, 2, conditions={"tokens": tokens})
     embed = np.asarray(CLIP.encode_text(FROZEN["clip"], tokens))
-    alone = images.draw(decoder, 2, conditions={"tokens": tokens, "image_embed": embed})
+    alone = sampling_lib.draw(decoder, 2, conditions={"tokens": tokens, "image_embed": embed})
     np.testing.assert_array_equal(drawn.images, alone.images)
-    turned = images.draw(dalle2.join(prior(turn=-1.0), decoder), 2, conditions={"tokens": tokens})
+    turned = sampling_lib.draw(dalle2.join(prior(turn=-1.0), decoder), 2, conditions={"tokens": tokens})
     assert np.abs(turned.images.astype(int) - drawn.images).max() > 0
 
 
 def test_the_prior_s_noise_is_not_the_decoder_s(decoder):
     keys = {}
 
-    def seen(name, one, found):
+    def seen(name, one, found, field="sample"):
         def sample(weights, conditions, key):
             keys[name] = jax.random.key_data(key).tolist()
             return found
 
-        interface = one.family.interface._replace(sample=sample)
+        interface = one.family.interface._replace(**{field: sample})
         return one._replace(family=one.family._replace(interface=interface))
 
-    parts = seen("prior", prior(), jnp.zeros((1, DIM))), seen("decoder", decoder, Samples(jnp.zeros((1, 8, 8, 3))))
+    parts = (
+        seen("prior", prior(), jnp.zeros((1, DIM)), "sample_embeddings"),
+        seen("decoder", decoder, Samples(jnp.zeros((1, 8, 8, 3)))),
+    )
     both = dalle2.join(*parts)
-    both.family.sample(both.weights, {"index": jnp.arange(1), "tokens": jnp.zeros((1, 3), int)}, jax.random.key(4))
+    both.family.interface.sample(
+        both.weights, {"index": jnp.arange(1), "tokens": jnp.zeros((1, 3), int)}, jax.random.key(4)
+    )
     assert keys["decoder"] == jax.random.key_data(jax.random.key(4)).tolist() != keys["prior"]
 
 
@@ -97,7 +104,7 @@ def test_options_and_names(whole):
 def test_stages_that_do_not_fit_are_refused(decoder):
     with pytest.raises(ValueError, match="has to draw CLIP embeddings"):
         dalle2.join(decoder, decoder)
-    with pytest.raises(ValueError, match="has to draw pictures"):
+    with pytest.raises(ValueError, match="has to draw images"):
         dalle2.join(prior(), prior())
     other = jax.tree.map(lambda leaf: leaf + 1, FROZEN)
     with pytest.raises(ValueError, match="different CLIPs"):
@@ -107,8 +114,8 @@ def test_stages_that_do_not_fit_are_refused(decoder):
 
 
 @pytest.fixture
-def pictures(tmp_path, monkeypatch):
-    """Paths of two files; the toy's pictures have four channels, which no file has."""
+def images(tmp_path, monkeypatch):
+    """Paths of two files; the toy's images have four channels, which no file has."""
     rng = np.random.default_rng(1)
     arrays = {}
     for name in ("a", "b"):
@@ -118,8 +125,8 @@ def pictures(tmp_path, monkeypatch):
     return list(arrays), list(arrays.values())
 
 
-def test_edits_start_and_end_where_they_should(whole, pictures):
-    (first, second), arrays = pictures
+def test_edits_start_and_end_where_they_should(whole, images):
+    (first, second), arrays = images
     seen = np.asarray(toy_clip.encode_image(None, jnp.stack(arrays), None))
     told = dalle2_editing.make("variations", f"{first}:0.5").conditions(whole, 3)
     assert not told["tokens"].any() and told["latent"].shape == (3, *toy_clip.SHAPE)

@@ -24,7 +24,7 @@ def test_codes_are_kept_of_the_same_weights_data_and_splits_alone(tmp_path):
         assert not encoding._is_there(tmp_path, ("train",), data, other, "float16")
 
 
-def test_states_of_texts_are_kept_in_the_precision_that_is_asked_for_alone(tmp_path):
+def test_states_of_texts_are_kept_in_the_precision_that_is_requested_for_alone(tmp_path):
     data = {"name": "digits", "image_size": 8, "channels": 1}
     stage = Stage(None, None, SimpleNamespace(), None, 4, 77)
     made = encoded.Manifest({}, {"train": 3}, data, stage.record, dtypes={"text_states": "float16"})

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from genjax.families.base import FeatureExtractor, Weights
+from genjax.families.interfaces import FeatureExtractor, Weights
 from genjax.pipelines.guides import features, image, registry, style
 from tests.pipelines.guides_test import KEY, classifier, model
 
 
 @pytest.fixture(scope="module")
-def picture(tmp_path_factory):
+def one_image(tmp_path_factory):
     """A file of stripes."""
-    path = tmp_path_factory.mktemp("pictures") / "stripes: a.png"
+    path = tmp_path_factory.mktemp("images") / "stripes: a.png"
     stripes = np.repeat(np.array([[20, 235, 20, 235]], np.uint8), 2, axis=1).repeat(8, axis=0)
     Image.fromarray(stripes).save(path)
     return path
@@ -32,15 +32,15 @@ def extractor():
 
 
 def sampled(stage):
-    return jax.jit(stage.family.sample)(stage.weights, {"index": jnp.arange(8)}, KEY).images
+    return jax.jit(stage.family.interface.sample)(stage.weights, {"index": jnp.arange(8)}, KEY).images
 
 
 @pytest.mark.parametrize("sampler", ["ancestral", "ddim"])
 @pytest.mark.parametrize(("kind", "scale"), [(image, 100.0), (style, 2e4)])
-def test_samples_come_nearer_to_the_reference(picture, kind, scale, sampler):
+def test_samples_come_nearer_to_the_reference(one_image, kind, scale, sampler):
     stage = model(sampler, num_steps=20, threshold="static")
     name = kind.__name__.rpartition(".")[2]
-    guide = registry.make(f"{name}:{picture}:{scale}", stage)
+    guide = registry.make(f"{name}:{one_image}:{scale}", stage)
     before, after = sampled(stage), sampled(registry.guide(stage, [guide]))
     distances = [np.asarray(kind.energy(guide.inputs[0], images)) for images in (before, after)]
     assert distances[1].mean() < 0.6 * distances[0].mean(), distances
@@ -48,17 +48,17 @@ def test_samples_come_nearer_to_the_reference(picture, kind, scale, sampler):
     np.testing.assert_allclose(sampled(none), before, atol=1e-5)
 
 
-def test_features_of_a_run(picture):
+def test_features_of_a_run(one_image):
     stage, wanted = model("ddim", num_steps=20, threshold="static"), jnp.ones((1, 8, 8, 1))
     guide = features.from_stage(extractor(), wanted, 20.0, stage)
     before, after = sampled(stage).mean(), sampled(registry.guide(stage, [guide])).mean()
     assert after > before + 0.2
     with pytest.raises(ValueError, match="gives features.*one of the family 'noisy_classifier'"):
         features.from_stage(classifier(), wanted, 1.0, stage)
-    with pytest.raises(ValueError, match="write features:WORKDIR,PICTURE:SCALE"):
-        registry.make(f"features:{picture}:1.0", stage)
+    with pytest.raises(ValueError, match="write features:WORKDIR,IMAGE:SCALE"):
+        registry.make(f"features:{image}:1.0", stage)
     with pytest.raises(ValueError, match="nowhere is not a workdir"):
-        registry.make(f"features:/nowhere,{picture}:1.0", stage)
+        registry.make(f"features:/nowhere,{image}:1.0", stage)
 
 
 def test_files_that_are_none(tmp_path):

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs import common
+from configs.recipes import common
 from genjax.core.images import from_uint8
-from genjax.families.base import (
-    Family,
+from genjax.families.base import Family
+from genjax.families.interfaces import (
     FeatureExtractor,
     ImageSampler,
     ImageTextEncoder,
@@ -21,7 +21,7 @@ from genjax.families.base import (
 )
 from genjax.metrics import feature_net, report
 from genjax.pipelines import evaluation
-from genjax.pipelines.images import Drawn
+from genjax.pipelines.sampling import Drawn
 from genjax.stages import Stage
 from genjax.typing import DataSpec
 
@@ -30,7 +30,7 @@ SIZE = 8
 
 @pytest.fixture(autouse=True)
 def quick_net(monkeypatch):
-    """A feature net of random weights: which figures there are is asked here, not what they are."""
+    """A feature net of random weights: which figures there are is requested here, not what they are."""
 
     def train(key, images, labels, num_classes, num_steps):
         return feature_net.Classifier(num_classes).init(key, from_uint8(images[:1]))
@@ -63,11 +63,12 @@ def _stage(name, interface, evaluate=_mean, num_classes=0, reconstruct=None):
     config = common.base()
     config.family, config.data.name, config.data.batch_size = "toy", name, 8
     config.data.image_size, config.data.channels = SIZE, 3
-    family = Family(None, (), None, evaluate, interface, reconstruct=reconstruct)
+    family = Family(None, (), evaluate, interface, reconstruct=reconstruct)
     return Stage(family, Weights({}, {}, {}), config, DataSpec((SIZE, SIZE, 3), num_classes), 0)
 
 
-SAMPLER = ImageSampler(None, (SIZE, SIZE, 3), 0)
+CODES = Tokenizer(None, None, 4, ((2, 2),), (SIZE, SIZE, 3))
+SAMPLER = ImageSampler(lambda *_: None, (SIZE, SIZE, 3), 0)
 
 
 def _read_back(result, tmp_path):
@@ -83,18 +84,18 @@ def test_unlabelled_images_have_a_loss_and_a_novelty(tmp_path):
     assert copies["novelty"] == 0.0
     result = evaluation.evaluate(stage, tmp_path, Drawn(_pixels(5, seed=9), None, None))
     assert set(result["held_out"]) == {"loss"} and 0.8 < result["novelty"] < 1.2
-    assert list(result["left_out"]) == ["comparison with real images"]
+    assert list(result["omitted"]) == ["comparison with real images"]
     text = _read_back(result, tmp_path)
-    assert "left out: comparison with real images: the data 'folder:" in text and "has no classes" in text
-    assert f"held-out pictures: loss {result['held_out']['loss']:.4g}" in text and "novelty: " in text
+    assert "omitted: comparison with real images: the data 'folder:" in text and "has no classes" in text
+    assert f"held-out images: loss {result['held_out']['loss']:.4g}" in text and "novelty: " in text
 
 
 def test_captions_of_ones_own_are_told_apart_from_the_datasets(tmp_path):
     stage = _stage(_folder(tmp_path / "pets", captions=True), SAMPLER)
     drawn = Drawn(_pixels(3), None, None, ("my cat", "my dog", "a red star"))
     result = evaluation.evaluate(stage, tmp_path, drawn)
-    assert set(result["left_out"]) == {"captions", "comparison with real images"}
-    assert "'my cat' is no caption of captioned_shapes" in result["left_out"]["captions"]
+    assert set(result["omitted"]) == {"captions", "comparison with real images"}
+    assert "'my cat' is no caption of captioned_shapes" in result["omitted"]["captions"]
     assert "novelty" in result and "captions" not in result
     assert "loss" in _read_back(result, tmp_path)
 
@@ -110,8 +111,8 @@ def test_samples_are_compared_with_their_labels_and_each_split_with_its_own(tmp_
     assert evaluation._compare(stage, tmp_path / "w", drawn, 5) == {"rows": {}}
     folder, images, classes, count, seed = notes["load_or_train"]
     assert (folder, len(images), classes.tolist(), count, seed) == (tmp_path / "w/feature_net", 4, [0, 0, 1, 1], 2, 5)
-    samples, asked, train, test, net, seed = notes["evaluate_samples"]
-    assert samples is drawn.images and asked is labels and net == "net" and seed == 5
+    samples, requested, train, test, net, seed = notes["evaluate_samples"]
+    assert samples is drawn.images and requested is labels and net == "net" and seed == 5
     assert (len(train[0]), train[1].tolist(), len(test[0])) == (4, [0, 0, 1, 1], 6)
     assert test[1].tolist() == [0, 0, 0, 1, 1, 1]
 
@@ -120,7 +121,7 @@ def test_classes_of_few_images_keep_what_can_be_measured(tmp_path):
     stage = _stage(_folder(tmp_path / "pets", train=2, test=2, classes=("cat", "dog", "owl")), SAMPLER, num_classes=3)
     drawn = Drawn(_pixels(6), np.arange(6, dtype=np.int32) % 3, None)
     result = evaluation.evaluate(stage, tmp_path, drawn)
-    assert set(result["rows"]) == {"samples", "real_train", "gaussian_mixture"} and not result["left_out"]
+    assert set(result["rows"]) == {"samples", "real_train", "gaussian_mixture"} and not result["omitted"]
     assert any("6 held-out images are too few for a Fréchet distance" in note for note in result["notes"])
     assert "note: 6 held-out images" in _read_back(result, tmp_path)
 
@@ -129,14 +130,14 @@ def test_a_class_of_one_image_has_no_mixture_but_rows(tmp_path):
     stage = _stage(_folder(tmp_path / "pets", train=1, test=2, classes=tuple("abcde")), SAMPLER, num_classes=5)
     result = evaluation.evaluate(stage, tmp_path, Drawn(_pixels(5), np.arange(5, dtype=np.int32), None))
     assert set(result["rows"]) == {"samples", "real_train"}
-    assert "a Gaussian needs at least 2" in result["left_out"]["gaussian_mixture"]
+    assert "a Gaussian needs at least 2" in result["omitted"]["gaussian_mixture"]
     _read_back(result, tmp_path)
 
 
 def test_three_samples_are_too_few_for_neighbours_and_the_loss_stays(tmp_path):
     stage = _stage(_folder(tmp_path / "pets", classes=("cat", "dog")), SAMPLER, num_classes=2)
     result = evaluation.evaluate(stage, tmp_path, Drawn(_pixels(3), np.zeros(3, np.int32), None))
-    assert "3 samples are too few" in result["left_out"]["comparison with real images"]
+    assert "3 samples are too few" in result["omitted"]["comparison with real images"]
     assert "loss" in result["held_out"] and "novelty" in result
     _read_back(result, tmp_path)
 
@@ -144,7 +145,7 @@ def test_three_samples_are_too_few_for_neighbours_and_the_loss_stays(tmp_path):
 def test_held_out_copies_of_training_images_leave_novelty_out(tmp_path):
     name = _folder(tmp_path / "pets", train=8, test=8, classes=("cat", "dog"), seed=0)  # the same images
     result = evaluation.evaluate(_stage(name, SAMPLER, num_classes=2), tmp_path, Drawn(_pixels(8, 1), None, None))
-    assert "copies of training images" in result["left_out"]["novelty"]
+    assert "copies of training images" in result["omitted"]["novelty"]
     assert result["rows"]["samples"]["novelty"] is None and result["rows"]["samples"]["frechet"] > 0
     _read_back(result, tmp_path)
 
@@ -160,26 +161,26 @@ def test_an_evaluation_that_is_not_finite_is_told(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("interface", "left_out"),
+    ("interface", "omitted"),
     [
         (TextEncoder(None, 8, 9, 4, 4), set()),
         (Tokenizer(None, None, 4, ((2, 2),), (SIZE, SIZE, 3)), set()),
         (FeatureExtractor(lambda weights, x: x.mean((1, 2)), (SIZE, SIZE, 3), 3), {"linear probe"}),
-        (ImageTextEncoder(None, None, None, None, (SIZE, SIZE, 3), 4), {"retrieval in folder"}),
+        (ImageTextEncoder(lambda *_: None, None, None, None, (SIZE, SIZE, 3), 4), {"retrieval in folder"}),
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_runs_that_draw_nothing_end_with_their_loss(tmp_path, interface, left_out):
+def test_runs_that_draw_nothing_end_with_their_loss(tmp_path, interface, omitted):
     result = evaluation.evaluate(_stage(_folder(tmp_path / "pets"), interface), tmp_path, None)
-    assert {what.partition(":")[0] for what in result["left_out"]} == left_out
+    assert {what.partition(":")[0] for what in result["omitted"]} == omitted
     assert math.isfinite(result["held_out"]["loss"])
     _read_back(result, tmp_path)
 
 
 def test_reconstructions_of_unlabelled_images(tmp_path):
-    stage = _stage(_folder(tmp_path / "pets"), None, reconstruct=lambda weights, images, key: images)
+    stage = _stage(_folder(tmp_path / "pets"), CODES, reconstruct=lambda weights, images, key: images)
     result = evaluation.evaluate(stage, tmp_path, None)
-    assert "has no classes" in result["left_out"]["comparison with real images"] and "novelty" not in result
+    assert "has no classes" in result["omitted"]["comparison with real images"] and "novelty" not in result
     assert "loss" in result["held_out"]
 
 
@@ -195,9 +196,9 @@ def test_what_is_requested_and_is_not_there_is_refused_at_once(tmp_path):
         evaluation.evaluate(plain, tmp_path, Drawn(np.zeros((2, 4, 4, 3), np.uint8), None, None))
     with pytest.raises(ValueError, match="'toy' gives no features to probe"):
         evaluation.evaluate(plain, tmp_path, None, probe_data=(name,))
-    features = _stage(name, FeatureExtractor(None, (SIZE, SIZE, 3), 3), evaluate)
+    features = _stage(name, FeatureExtractor(lambda *_: None, (SIZE, SIZE, 3), 3), evaluate)
     with pytest.raises(ValueError, match="--probe_data=folder:.* has no labels to probe features with"):
         evaluation.evaluate(features, tmp_path, None, probe_data=(name,))
-    clip = _stage(name, ImageTextEncoder(None, None, None, None, (SIZE, SIZE, 3), 4), evaluate)
+    clip = _stage(name, ImageTextEncoder(lambda *_: None, None, None, None, (SIZE, SIZE, 3), 4), evaluate)
     with pytest.raises(ValueError, match="--probe_data=folder:.* has no captions to find images by"):
         evaluation.evaluate(clip, tmp_path, None, probe_data=(name,))

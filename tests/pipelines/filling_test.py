@@ -1,4 +1,4 @@
-"""Holes in drawn scenes: where they are, what counts as filled by models whose pictures are known, what is refused."""
+"""Holes in drawn scenes: where they are, what counts as filled by models whose images are known, what is refused."""
 
 from types import SimpleNamespace
 
@@ -8,10 +8,11 @@ import pytest
 
 from genjax.data import loader
 from genjax.data.builders import scenes
-from genjax.families.base import ImageSampler
+from genjax.families.interfaces import ImageSampler
 from genjax.metrics import scene_reader
-from genjax.pipelines import filling, images
-from genjax.pipelines.images import Drawn
+from genjax.pipelines import filling
+from genjax.pipelines import sampling as sampling_lib
+from genjax.pipelines.sampling import Drawn
 from genjax.stages import Stage
 
 SIZE, COUNT = 32, 4
@@ -23,7 +24,7 @@ def stage(guidable=True):
         family="glide", data=ml_collections.ConfigDict({"name": "captioned_shapes/32", "eval_split": "test"})
     )
     interface = ImageSampler(None, (SIZE, SIZE, 3), 0, guidable=guidable or None)
-    return Stage(SimpleNamespace(interface=interface), SimpleNamespace(frozen={}), config, None, 0)
+    return Stage(SimpleNamespace(interface=interface), SimpleNamespace(frozen={}, guides=()), config, None, 0)
 
 
 @pytest.fixture(autouse=True)
@@ -37,33 +38,33 @@ def held_out(monkeypatch):
 
 
 def test_one_of_two_objects_is_erased_and_the_other_left():
-    asked = filling.make_holes(stage(), COUNT)
+    requested = filling.make_holes(stage(), COUNT)
     chosen = [scene for scene in SCENES if len(scene.things) == 2][:COUNT]
-    assert asked.captions == tuple(scene.caption for scene in chosen)
+    assert requested.captions == tuple(scene.caption for scene in chosen)
     for number, scene in enumerate(chosen):
         gone, left = scene.things[number % 2], scene.things[1 - number % 2]
-        white = np.where(asked.kept[number] > 0, asked.images[number], 255).astype(np.uint8)
+        white = np.where(requested.kept[number] > 0, requested.images[number], 255).astype(np.uint8)
         (found,) = scene_reader.read(white)
         assert (found.colour, found.shape, found.place) == (left.colour, left.shape, left.place)
-        named = asked.erased[number]
+        named = requested.erased[number]
         assert named["place"] == gone.place
         assert all(getattr(gone, name) == index for name, index in named.items())
         assert ("size" in named) == ("{size}" in scenes.TEMPLATES[scene.template])
 
 
 def painter(monkeypatch, paint):
-    """What `images.draw` gives: `paint` of (originals, known pictures in 0..255, kept)."""
+    """What `sampling_lib.draw` gives: `paint` of (originals, known images in 0..255, kept)."""
 
     def draw(stage, count, *, prompts, options, seed, conditions):
-        asked = filling.make_holes(stage, count)
-        np.testing.assert_allclose(conditions["known"], asked.images / 127.5 - 1, atol=1e-6)
-        return Drawn(paint(asked.images, conditions["mask"]).astype(np.uint8), None, None, prompts)
+        requested = filling.make_holes(stage, count)
+        np.testing.assert_allclose(conditions["known"], requested.images / 127.5 - 1, atol=1e-6)
+        return Drawn(paint(requested.images, conditions["mask"]).astype(np.uint8), None, None, prompts)
 
-    monkeypatch.setattr(images, "draw", draw)
+    monkeypatch.setattr(sampling_lib, "draw", draw)
 
 
 def test_shares_of_models_that_are_known(monkeypatch):
-    painter(monkeypatch, lambda pictures, kept: pictures)
+    painter(monkeypatch, lambda images, kept: images)
     perfect = filling.measure(stage(), COUNT)
     assert perfect == {
         "object in the hole": 1,
@@ -71,24 +72,24 @@ def test_shares_of_models_that_are_known(monkeypatch):
         "caption before it is filled": 0,
         "kept to the bit": 1,
     }
-    painter(monkeypatch, lambda pictures, kept: np.where(kept > 0, pictures, 255))
+    painter(monkeypatch, lambda images, kept: np.where(kept > 0, images, 255))
     nothing = filling.measure(stage(), COUNT)
     assert nothing == perfect | {"object in the hole": 0, "whole caption": 0}
-    painter(monkeypatch, lambda pictures, kept: np.where(kept > 0, pictures, 255 - pictures))
+    painter(monkeypatch, lambda images, kept: np.where(kept > 0, images, 255 - images))
     assert filling.measure(stage(), COUNT)["object in the hole"] == 0, "another colour on another ground"
-    painter(monkeypatch, lambda pictures, kept: np.where(kept > 0, 255, pictures))
+    painter(monkeypatch, lambda images, kept: np.where(kept > 0, 255, images))
     moved = filling.measure(stage(), COUNT)
     assert moved == perfect | {"whole caption": 0, "kept to the bit": 0}, "the object is there, the rest is lost"
 
 
 def test_what_counts_before_it_is_filled_is_what_is_kept_on_white(monkeypatch):
-    painter(monkeypatch, lambda pictures, kept: pictures)
+    painter(monkeypatch, lambda images, kept: images)
     judged = []
-    monkeypatch.setattr(filling.caption_accuracy, "share_right", lambda pictures, captions: judged.append(pictures))
+    monkeypatch.setattr(filling.caption_accuracy, "share_right", lambda images, captions: judged.append(images))
     filling.measure(stage(), COUNT)
-    asked = filling.make_holes(stage(), COUNT)
-    hole = np.broadcast_to(asked.kept == 0, asked.images.shape)
-    assert (judged[1][hole] == 255).all() and (judged[1][~hole] == asked.images[~hole]).all()
+    requested = filling.make_holes(stage(), COUNT)
+    hole = np.broadcast_to(requested.kept == 0, requested.images.shape)
+    assert (judged[1][hole] == 255).all() and (judged[1][~hole] == requested.images[~hole]).all()
 
 
 def test_refuses(held_out):

@@ -9,15 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import classifier_digits, ddpm_digits, dits
-from genjax import sharding
+from configs import classifier_digits, ddpm_digits
+from configs.recipes import dits
+from genjax import generate, sharding
 from genjax.diffusion import schedules
 from genjax.families import registry as families
-from genjax.families.base import NoisyClassifier, Weights
+from genjax.families.interfaces import NoisyClassifier, Weights
 from genjax.pipelines.guides import classifier as classifier_guide
 from genjax.pipelines.guides import registry
 from genjax.stages import Stage
-from genjax.training import generate
 from genjax.typing import DataSpec
 
 SPEC = DataSpec((8, 8, 1), num_classes=10, class_names=tuple("0123456789"))
@@ -78,17 +78,17 @@ def conditions(labels):
 
 
 @pytest.mark.parametrize("sampler", ["ancestral", "ddim"])
-def test_guidance_moves_each_picture_towards_its_label(sampler):
+def test_guidance_moves_each_image_towards_its_label(sampler):
     """Not at all with scale 0, halfway with 1, further with 4."""
     stage = model(sampler, num_steps=100)
 
     def guided(scale):
         return registry.guide(stage, [classifier_guide.from_stage(observer(), scale, stage)])
 
-    sample, weights = jax.jit(guided(0.0).family.sample), [guided(scale).weights for scale in (0.0, 1.0, 4.0)]
-    asked = conditions([0, 9, 0, 9])  # targets -2 and 2
-    images = [sample(each, asked, KEY).images for each in weights]
-    plain = jax.jit(stage.family.sample)(stage.weights, asked, KEY).images
+    sample, weights = jax.jit(guided(0.0).family.interface.sample), [guided(scale).weights for scale in (0.0, 1.0, 4.0)]
+    requested = conditions([0, 9, 0, 9])  # targets -2 and 2
+    images = [sample(each, requested, KEY).images for each in weights]
+    plain = jax.jit(stage.family.interface.sample)(stage.weights, requested, KEY).images
     np.testing.assert_allclose(images[0], plain, atol=2e-4)
     moved = [(image - plain).mean((1, 2, 3)) * np.array([-1, 1, -1, 1]) for image in images]
     np.testing.assert_allclose(moved[1], 1.0, atol=0.15)
@@ -99,15 +99,23 @@ def test_guidance_moves_each_picture_towards_its_label(sampler):
 
 
 def test_scales_labels_and_weights_compile_once():
-    stage, judge = model(), observer()
+    stage, classifier_stage = model(), observer()
     chex.clear_trace_counter()
-    one = registry.guide(stage, [classifier_guide.from_stage(judge, 1.0, stage)])
+    one = registry.guide(stage, [classifier_guide.from_stage(classifier_stage, 1.0, stage)])
     assert one.family.interface.num_classes == 10, "the unconditional model takes the classifier's labels"
-    counted = one.family._replace(sample=chex.assert_max_traces(lambda *inputs: one.family.sample(*inputs), n=1))
+    counted = one.family._replace(
+        interface=one.family.interface._replace(
+            sample=chex.assert_max_traces(lambda *inputs: one.family.interface.sample(*inputs), n=1)
+        )
+    )
     draw = generate.make_generate(counted, sharding.make_mesh())
-    other = jax.tree.map(lambda leaf: 2 * leaf, judge.weights)
-    for scale, label, weights in ((1.0, 3, judge.weights), (2.5, 7, judge.weights), (2.5, 7, other)):
-        guide = classifier_guide.from_stage(judge._replace(weights=weights), scale, stage)
+    other = jax.tree.map(lambda leaf: 2 * leaf, classifier_stage.weights)
+    for scale, label, weights in (
+        (1.0, 3, classifier_stage.weights),
+        (2.5, 7, classifier_stage.weights),
+        (2.5, 7, other),
+    ):
+        guide = classifier_guide.from_stage(classifier_stage._replace(weights=weights), scale, stage)
         guided = registry.guide(stage, [guide])
         labels = {"label": np.full(8, label, np.int32)}
         assert draw(guided.weights, labels, {}, KEY, 8).images.shape == (8, 8, 8, 1)
@@ -133,16 +141,16 @@ def test_guides_add_up_after_thresholding():
         return guide
 
     stage = model(threshold="static")
-    pictures = []
+    images = []
     for numbers in ((2.0, 3.0), (5.0,)):
         guides = [registry.Guide(pull, {"x": jnp.float32(x)}) for x in numbers]
         guided = registry.guide(stage, guides)
-        draw = jax.jit(guided.family.sample)
-        pictures.append(jax.block_until_ready(draw(guided.weights, {"index": jnp.arange(1)}, KEY)).images)
+        draw = jax.jit(guided.family.interface.sample)
+        images.append(jax.block_until_ready(draw(guided.weights, {"index": jnp.arange(1)}, KEY)).images)
     jax.effects_barrier()
     assert seen[:2] == ["mean", "mean"] and len(seen) == 3 + 2 * 5 + 5
     assert all(np.abs(x0).max() <= 1.0 for x0 in seen if not isinstance(x0, str))
-    np.testing.assert_allclose(*pictures, atol=1e-5)
+    np.testing.assert_allclose(*images, atol=1e-5)
     assert guided.family.interface.num_classes == 0
     with pytest.raises(ValueError, match="guided already|can't be guided"):
         registry.guide(guided, guides)
@@ -154,7 +162,7 @@ def test_no_guides_is_the_stage_itself():
 
 
 @pytest.mark.parametrize(
-    ("judge", "guided", "words"),
+    ("classifier_stage", "guided", "words"),
     [
         (lambda: model(), model, "family 'diffusion'; .*needs the workdir of a noisy_classifier"),
         (lambda: classifier(), classifier, "family 'noisy_classifier' can't be guided"),
@@ -169,15 +177,15 @@ def test_no_guides_is_the_stage_itself():
         (lambda: classifier(SPEC._replace(num_classes=7)), lambda: model(conditional=True), "7 classes.*10"),
     ],
 )
-def test_a_classifier_that_does_not_fit_is_refused(judge, guided, words):
+def test_a_classifier_that_does_not_fit_is_refused(classifier_stage, guided, words):
     with pytest.raises(ValueError, match=f"(?s){words}"):
-        classifier_guide.from_stage(judge(), 1.0, guided())
+        classifier_guide.from_stage(classifier_stage(), 1.0, guided())
 
 
 def test_schedules_are_compared_by_value():
     """Defaults that one config spells out and the other doesn't are no difference."""
-    judge = classifier(schedule={"name": "cosine", "num_steps": 1000, "s": 0.008})
-    classifier_guide.from_stage(judge, 1.0, model())
+    classifier_stage = classifier(schedule={"name": "cosine", "num_steps": 1000, "s": 0.008})
+    classifier_guide.from_stage(classifier_stage, 1.0, model())
 
 
 @pytest.mark.parametrize(

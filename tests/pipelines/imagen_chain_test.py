@@ -9,8 +9,9 @@ import pytest
 from configs import imagen_shapes_pipeline
 from genjax import stages
 from genjax.data import loader
-from genjax.families.base import TextEncoder
-from genjax.pipelines import cascade, chain, images
+from genjax.families.interfaces import TextEncoder
+from genjax.pipelines import cascade, chain
+from genjax.pipelines import sampling as sampling_lib
 from genjax.training import workdir
 
 pytestmark = pytest.mark.slow
@@ -59,10 +60,10 @@ def test_states_that_were_kept_are_the_live_ones(whole):
 def test_the_cascade_draws_prompts_and_its_stages_can_be_swapped(whole):
     stage = cascade.load(whole)
     assert stage.family.interface.text_length == 16 and "guidance_scale" in stage.family.interface.options
-    drawn = images.draw(stage, 4, prompts=PROMPTS)
+    drawn = sampling_lib.draw(stage, 4, prompts=PROMPTS)
     assert drawn.images.shape == (4, 32, 32, 3)
     parts = [whole / name for name in ("base", "up32")]
-    shorter = images.draw(cascade.load(parts), 4, prompts=PROMPTS)
+    shorter = sampling_lib.draw(cascade.load(parts), 4, prompts=PROMPTS)
     assert shorter.images.shape == (4, 16, 16, 3)
-    alone = images.draw(stages.load(whole / "base"), 4, prompts=PROMPTS)
+    alone = sampling_lib.draw(stages.load(whole / "base"), 4, prompts=PROMPTS)
     assert alone.images.shape == (4, 8, 8, 3) and alone.images.std() > 0

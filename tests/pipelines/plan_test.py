@@ -33,7 +33,7 @@ def test_dalle_has_its_parameters_and_each_device_its_share_of_them(dalle):
 def test_every_large_array_of_dalle_is_cut_over_all_devices(dalle):
     large = [placed for placed in dalle.parts["params"] if placed.num_bytes >= 4 * plan.LARGE]
     assert len(large) == 64 * 4 + 4
-    assert {placed.pieces for placed in large} == {256}
+    assert {placed.shards for placed in large} == {256}
     assert {placed.axes for placed in large} == {("fsdp", "tensor"), ("tensor", "fsdp")}
 
 

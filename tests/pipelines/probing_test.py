@@ -7,8 +7,10 @@ import pytest
 from ml_collections import ConfigDict
 
 from genjax.data import loader
-from genjax.families.base import Family, FeatureExtractor, Weights
-from genjax.pipelines import evaluation, images, probing
+from genjax.families.base import Family
+from genjax.families.interfaces import FeatureExtractor, Tokenizer, Weights
+from genjax.pipelines import evaluation, probing
+from genjax.pipelines import sampling as sampling_lib
 from genjax.stages import Stage
 from genjax.typing import DataSpec
 
@@ -35,7 +37,7 @@ def stage(tmp_path_factory):
     data["data_dir"] = str(tmp_path_factory.mktemp("data"))
     trained = jax.random.normal(jax.random.key(0), (64, 64))
     interface = FeatureExtractor(features, SPEC.image_shape, 64)
-    family = Family(init, (), None, evaluate, interface)
+    family = Family(init, (), evaluate, interface)
     config = ConfigDict({"data": data, "family": "sums"})
     return Stage(family, Weights({"model": trained}, (), {}), config, SPEC, 1)
 
@@ -81,7 +83,7 @@ def test_own_labels_are_probed_with_every_noise_fitted_with_it_and_without(stage
     assert list(figures) == list(expected) and figures["features, noise 0"] == 1 and figures["pixels, noise 0"] == 2
 
 
-def test_other_labels_are_probed_under_the_noise_that_is_asked_for(stage, monkeypatch):
+def test_other_labels_are_probed_under_the_noise_that_is_requested(stage, monkeypatch):
     monkeypatch.setattr(probing, "DRAWS", 2)
     data = "digits@train[:150]"
     clean, noisy, noisier = (f"{data}{noise}: features" for noise in ("", ", noise 0.5", ", noise 2"))
@@ -107,8 +109,8 @@ def test_refusals(stage, tmp_path, monkeypatch):
     monkeypatch.setattr(loader, "load_arrays", lambda settings, split: {"image": np.zeros((2, 8, 8, 1), np.uint8)})
     with pytest.raises(ValueError, match="'scenes' has no labels to probe"):
         probing.probe_other(stage, "scenes")
-    drawing = stage._replace(family=stage.family._replace(interface=None))
+    drawing = stage._replace(family=stage.family._replace(interface=Tokenizer(None, None, 4, ((2, 2),), (8, 8, 1))))
     with pytest.raises(ValueError, match="family 'sums' gives no features to probe"):
         evaluation.evaluate(drawing, tmp_path, None, probe_data=["digits"])
-    with pytest.raises(ValueError, match="family 'sums' draws no pictures"):
-        images.draw(stage, 1)
+    with pytest.raises(ValueError, match="family 'sums' draws no images"):
+        sampling_lib.draw(stage, 1)

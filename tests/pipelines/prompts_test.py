@@ -51,16 +51,16 @@ def test_files_that_are_refused_in_one_line(tmp_path, contents, message):
 )
 def test_prompts_that_are_refused_in_one_line(prompt, message):
     stage = Stage(SimpleNamespace(interface=SimpleNamespace(text_length=8)), None, None, None, 0)
-    assert prompts.for_pictures(stage, 3, ["a red circle", "猫"]) == ("a red circle", "猫", "a red circle")
+    assert prompts.for_images(stage, 3, ["a red circle", "猫"]) == ("a red circle", "猫", "a red circle")
     with pytest.raises(ValueError, match=message) as error:
-        prompts.for_pictures(stage, 3, ["a red circle", prompt])
+        prompts.for_images(stage, 3, ["a red circle", prompt])
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("prompt", ["", "   ", "\n\t\u3000"])
 def test_a_prompt_without_words_is_told_of_and_is_the_null_text(tokenizer, prompt, caplog):
     assert not prompts.tokens(tokenizer, [prompt]).any()
-    assert "the empty prompt asks for nothing" in caplog.text
+    assert "the empty prompt requests nothing" in caplog.text
 
 
 @pytest.mark.parametrize("prompt", ["word%d " * 3000 % tuple(range(3000)), "x" * 100_000, "猫" * 5000, "🐈" * 5000])

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from genjax.families.base import Family, ImageSampler, Samples, Weights
+from genjax.families.base import Family
+from genjax.families.interfaces import ImageSampler, Samples, Weights
 from genjax.metrics import feature_net
 from genjax.pipelines import rejection
-from genjax.pipelines.images import Drawn
+from genjax.pipelines.sampling import Drawn
 from genjax.stages import Stage
 from genjax.typing import DataSpec
 
@@ -21,16 +22,16 @@ def test_the_best_of_each_class_are_kept_in_order():
     np.testing.assert_array_equal(rejection.best_of_each_class(scores, labels, wanted), [4, 1, 2, 5])
     ties = rejection.best_of_each_class(np.zeros(6, np.float32), labels, wanted)
     np.testing.assert_array_equal(ties, [0, 1, 2, 3])
-    with pytest.raises(ValueError, match="4 pictures of class 1 are wanted and only 3 drawn"):
+    with pytest.raises(ValueError, match="4 images of class 1 are wanted and only 3 drawn"):
         rejection.best_of_each_class(scores, labels, np.ones(4, np.int32))
 
 
 FAULTY = 0.5
-"""Share of a faulty generator's pictures that show another class."""
+"""Share of a faulty generator's images that show another class."""
 
 
 def make_stage(classes=3):
-    """A generator of flat pictures whose brightness is their class, but for half of them, which are another's."""
+    """A generator of flat images whose brightness is their class, but for half of them, which are another's."""
 
     def sample(weights, conditions, key):
         keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(conditions["index"])
@@ -40,7 +41,7 @@ def make_stage(classes=3):
         return Samples(image)
 
     interface = ImageSampler(sample, (4, 4, 1), classes)
-    family = Family(lambda *_: ({}, ()), (), sample, lambda *_: {}, interface)
+    family = Family(lambda *_: ({}, ()), (), lambda *_: {}, interface)
     config = ConfigDict({"family": "fake", "sampling": {"batch_size": 32}})
     return Stage(family, Weights({}, (), {}), config, DataSpec((4, 4, 1), classes), 1)
 
@@ -77,7 +78,7 @@ def test_the_way_to_what_is_kept_goes_with_it(classifier, monkeypatch):
         ends = np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None] * 7, (count, 4, 4, 1))
         return Drawn(ends, labels, np.stack([ends + 1, ends]))
 
-    monkeypatch.setattr(rejection.images, "draw", draw)
+    monkeypatch.setattr(rejection.sampling_lib, "draw", draw)
     best = rejection.draw_best(make_stage(), classifier, 7, 0.5)
     assert best.trajectory.shape == (2, 7, 4, 4, 1)
     np.testing.assert_array_equal(best.trajectory, np.stack([best.images + 1, best.images]))
@@ -86,7 +87,7 @@ def test_the_way_to_what_is_kept_goes_with_it(classifier, monkeypatch):
 def test_keeping_all_only_sorts(classifier):
     stage = make_stage()
     kept = rejection.draw_best(stage, classifier, 30, 1.0, seed=3)
-    plain = rejection.images.draw(stage, 30, seed=3)
+    plain = rejection.sampling_lib.draw(stage, 30, seed=3)
     for label in range(3):
         ours, theirs = (np.sort(d.images[d.labels == label].ravel()) for d in (kept, plain))
         np.testing.assert_array_equal(ours, theirs)

@@ -1,13 +1,15 @@
-"""Best of several: the picture that the judge finds closest to its own prompt is kept, and what is refused."""
+"""Best of several: the image that the ranker finds closest to its own prompt is kept, and what is refused."""
 
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from genjax.families.base import ImageTextEncoder, TextEncoder
-from genjax.pipelines import clip, dalle, images, reranking
-from genjax.pipelines.images import Drawn
+from genjax.families.interfaces import ImageSampler, ImageTextEncoder, TextEncoder
+from genjax.pipelines import dalle, reranking
+from genjax.pipelines import embedding as clip
+from genjax.pipelines import sampling as sampling_lib
+from genjax.pipelines.sampling import Drawn
 from genjax.stages import Stage
 
 
@@ -15,13 +17,13 @@ def stage(interface):
     return Stage(SimpleNamespace(interface=interface), None, SimpleNamespace(family="vae"), None, 0)
 
 
-GENERATOR = stage(None)
-JUDGE = stage(ImageTextEncoder(None, None, None, TextEncoder(*[None] * 5), (), 0))
+GENERATOR = stage(ImageSampler(None, (4, 4, 3), 0))
+JUDGE = stage(ImageTextEncoder(lambda *_: None, None, None, TextEncoder(*[None] * 5), (), 0))
 
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """Picture i is of brightness i; the judge likes those best that are near a brightness which their prompt names."""
+    """Image i is of brightness i; the ranker likes those best that are near a brightness which their prompt names."""
     calls = []
 
     def draw(stage, count, *, prompts, **settings):
@@ -30,10 +32,10 @@ def drawn(monkeypatch):
         ends = np.broadcast_to(shades, (count, 2, 2, 3))
         return Drawn(ends, None, np.stack([ends + 100, ends]), tuple(prompts))
 
-    def similarity(judge, pictures, texts):
-        return -np.abs(pictures[:, 0, 0, 0].astype(float) - np.array([float(text) for text in texts]))
+    def similarity(ranker, batch_of_images, texts):
+        return -np.abs(batch_of_images[:, 0, 0, 0].astype(float) - np.array([float(text) for text in texts]))
 
-    monkeypatch.setattr(images, "draw", draw)
+    monkeypatch.setattr(sampling_lib, "draw", draw)
     monkeypatch.setattr(clip, "similarity", similarity)
     return calls
 
@@ -49,7 +51,7 @@ def test_the_closest_of_each_prompt_is_kept(drawn):
 def test_dalle_draws_with_a_judge_and_without(drawn):
     assert len(dalle.generate(GENERATOR, ["1", "2"], 3, top_k=4.0).images) == 6
     assert drawn[0][1] == ["1", "1", "1", "2", "2", "2"] and drawn[0][2]["options"] == {"top_k": 4.0}
-    best = dalle.generate(GENERATOR, ["1", "9"], judge=JUDGE, candidates=5, seed=6, top_p=0.5)
+    best = dalle.generate(GENERATOR, ["1", "9"], ranker=JUDGE, candidates=5, seed=6, top_p=0.5)
     assert drawn[1][2] == {"options": {"top_p": 0.5}, "seed": 6}
     np.testing.assert_array_equal(best.images[:, 0, 0, 0], [1, 9])
 
@@ -66,5 +68,5 @@ def test_refuses():
         reranking.draw_best(GENERATOR, GENERATOR, ["a"], 2)
     with pytest.raises(ValueError, match="candidates=0"):
         reranking.draw_best(GENERATOR, JUDGE, ["a"], 0)
-    with pytest.raises(ValueError, match="2 pictures need as many prompts, not 1"):
+    with pytest.raises(ValueError, match="2 images need as many prompts, not 1"):
         dalle.complete(GENERATOR, np.zeros((2, 4, 4, 3), np.uint8), ["a"], rows=2)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from genjax.core import images as images_lib
-from genjax.pipelines.images import Drawn
+from genjax.pipelines.sampling import Drawn
 from genjax.pipelines.shown import Evaluation, Images
 
 
@@ -57,5 +57,5 @@ def test_what_is_no_image_is_not_shown(tmp_path):
 
 
 def test_an_evaluation_is_read_as_words():
-    found = Evaluation({"step": 2, "held_out": {"bits_per_dim": 3.25}, "left_out": {}, "notes": []})
+    found = Evaluation({"step": 2, "held_out": {"bits_per_dim": 3.25}, "omitted": {}, "notes": []})
     assert found["held_out"]["bits_per_dim"] == 3.25 and "bits_per_dim 3.25" in repr(found) == str(found)

@@ -10,7 +10,7 @@ from configs import clip_shapes
 from genjax.data import tokenizers
 from genjax.diffusion import schedules
 from genjax.diffusion.denoisers import Prediction
-from genjax.families.base import ImageTextEncoder, TextEncoder, TextFeatures, Weights
+from genjax.families.interfaces import ImageTextEncoder, TextEncoder, TextFeatures, Weights
 from genjax.pipelines.guides import clip, energies, image, registry, text
 from genjax.stages import Stage
 from genjax.typing import DataSpec
@@ -27,7 +27,7 @@ DARK = int(TOKENIZER.encode("dark")[1])
 
 
 def encoder(schedule=None, size=8, channels=1):
-    """A linear picture tower: its one number is the mean pixel, and texts are -1 and 1. Embeddings aren't of length 1,
+    """A linear image tower: its one number is the mean pixel, and texts are -1 and 1. Embeddings aren't of length 1,
     which no guide asks for but the spherical distance, which sees to it."""
 
     def encode_image(weights, images, t):
@@ -60,7 +60,7 @@ def encoder(schedule=None, size=8, channels=1):
 
 @pytest.mark.parametrize("schedule", [None, SCHEDULE])
 def test_gradient_of_a_linear_tower(schedule):
-    """d/dx_t of 10 <z_i, z_t> is 10 / 64 a pixel, of clean pictures through the denoiser x0 = alpha x_t."""
+    """d/dx_t of 10 <z_i, z_t> is 10 / 64 a pixel, of clean images through the denoiser x0 = alpha x_t."""
     stage = model()
     guide = text.from_stage(encoder(schedule), "light", 3.0, stage)
 
@@ -79,7 +79,7 @@ def test_gradient_of_a_linear_tower(schedule):
 
 @pytest.mark.parametrize("kind", ["clean", "noisy", "cutouts"])
 @pytest.mark.parametrize("sampler", ["ancestral", "ddim"])
-def test_pictures_follow_the_text(kind, sampler):
+def test_images_follow_the_text(kind, sampler):
     stage = model(sampler, num_steps=20, threshold="static")
     make, scale = (clip.from_stage, 200.0) if kind == "cutouts" else (text.from_stage, 2.0)
     seer = encoder(SCHEDULE if kind == "noisy" else None)
@@ -92,7 +92,7 @@ def test_pictures_follow_the_text(kind, sampler):
 
 
 def test_what_the_cutouts_are_of():
-    """The blend of estimate and picture by hand; looks are each picture's own, and noisy."""
+    """The blend of estimate and image by hand; looks are each image's own, and noisy."""
     x0, x_t = jax.random.uniform(KEY, (2, 2, 8, 8, 1), minval=-1.5)
     for t in (0.0, 500.0, 999.0):
         level = SCHEDULE(jnp.float32(t))
@@ -107,8 +107,8 @@ def test_what_the_cutouts_are_of():
         strength = clip.NOISE * jax.random.uniform(jax.random.fold_in(key, 1), (clip.CUTOUTS, 1, 1, 1))
         noise = strength * jax.random.normal(jax.random.fold_in(key, 2), own.shape)
         np.testing.assert_allclose(own, 0.5 + noise, atol=1e-5)
-    pictures = jax.random.normal(KEY, (2, 8, 8, 1))
-    both, alone = clip.random_looks(keys, pictures, 8), clip.random_looks(keys[1:], pictures[1:], 8)
+    images = jax.random.normal(KEY, (2, 8, 8, 1))
+    both, alone = clip.random_looks(keys, images, 8), clip.random_looks(keys[1:], images[1:], 8)
     np.testing.assert_allclose(both[1], alone[0], atol=1e-5)
 
 
@@ -123,23 +123,23 @@ def test_texts_scales_and_weights_compile_once_and_guides_add_up():
         return registry.guide(stage, [*pulls, energies.make(image.energy, reference, scale, stage)])
 
     one = guided("light", 1.0, seer.weights)
-    counted = jax.jit(chex.assert_max_traces(lambda *inputs: one.family.sample(*inputs).images, n=1))
+    counted = jax.jit(chex.assert_max_traces(lambda *inputs: one.family.interface.sample(*inputs).images, n=1))
     doubled = jax.tree.map(lambda leaf: 2 * leaf, seer.weights)
-    pictures = [
+    images = [
         counted(guided(words, scale, weights).weights, {"index": jnp.arange(2)}, KEY)
         for words, scale, weights in (("light", 1.0, seer.weights), ("dark", 5.0, seer.weights), ("dark", 5.0, doubled))
     ]
-    assert jnp.abs(pictures[0] - pictures[1]).max() > 0.01 and jnp.abs(pictures[1] - pictures[2]).max() > 1e-5
+    assert jnp.abs(images[0] - images[1]).max() > 0.01 and jnp.abs(images[1] - images[2]).max() > 1e-5
 
 
-def test_clean_pictures_are_resized_and_noisy_ones_not():
-    stage, pictures = model(), jax.random.normal(KEY, (2, 8, 8, 1))
+def test_clean_images_are_resized_and_noisy_ones_not():
+    stage, images = model(), jax.random.normal(KEY, (2, 8, 8, 1))
     small = encoder(size=4)
-    resized = text.fit(pictures, small.family.interface)
-    assert resized.shape == (2, 4, 4, 1) and resized.std() < pictures.std()
-    np.testing.assert_allclose(resized.mean((1, 2, 3)), pictures.mean((1, 2, 3)), atol=0.05)
+    resized = text.fit(images, small.family.interface)
+    assert resized.shape == (2, 4, 4, 1) and resized.std() < images.std()
+    np.testing.assert_allclose(resized.mean((1, 2, 3)), images.mean((1, 2, 3)), atol=0.05)
     text.from_stage(small, "light", 2.0, stage)
-    with pytest.raises(ValueError, match=r"noisy pictures of \(4, 4, 1\).*noise can't be resized"):
+    with pytest.raises(ValueError, match=r"noisy images of \(4, 4, 1\).*noise can't be resized"):
         text.from_stage(encoder(SCHEDULE, size=4), "light", 1.0, stage)
 
 
@@ -150,7 +150,7 @@ def test_clean_pictures_are_resized_and_noisy_ones_not():
         (clip, observer, model, "--guide=clip needs the workdir of a clip"),
         (clip, lambda: encoder(SCHEDULE), model, "no use for cutouts: --guide=text takes it"),
         (text, lambda: encoder(schedules.linear_beta()), model, "another noising process"),
-        (text, lambda: encoder(channels=3), model, "3 channels, and the model draws pictures of 1"),
+        (text, lambda: encoder(channels=3), model, "3 channels, and the model draws images of 1"),
         (text, encoder, observer, "can't be guided"),
     ],
 )
@@ -160,16 +160,16 @@ def test_what_does_not_fit_is_refused(make, seer, guided, words):
 
 
 @pytest.mark.parametrize(
-    ("asked", "words"),
+    ("requested", "words"),
     [
         ("text:runs/clip:1.0", "write text:WORKDIR,TEXT:SCALE"),
         ("clip:runs/clip, :1.0", "write clip:WORKDIR,TEXT:SCALE"),
         ("text:/nowhere,in the middle, a red ring: or two:1.0", "/nowhere is not a workdir"),
     ],
 )
-def test_texts_that_are_refused(asked, words):
+def test_texts_that_are_refused(requested, words):
     with pytest.raises(ValueError, match=words):
-        registry.make(asked, model())
+        registry.make(requested, model())
 
 
 def test_unknown_words_are_told(caplog):

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs import common
+from configs.recipes import common
 from genjax import stages
 from genjax.core import images as images_lib
 from genjax.data import encoded, loader
 from genjax.families import registry
-from genjax.pipelines import cascade, encoding, images, prompts, sample_files
+from genjax.pipelines import cascade, encoding, prompts, sample_files
+from genjax.pipelines import sampling as sampling_lib
 
 WORDS = ("red", "green", "blue", "pink")
 
@@ -28,8 +29,8 @@ def toy():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Sixteen pictures with a caption or two each, two of them held out."""
-    folder = tmp_path_factory.mktemp("pictures")
+    """Sixteen images with a caption or two each, two of them held out."""
+    folder = tmp_path_factory.mktemp("images")
     for number in range(18):
         path = folder / ("test" if number >= 16 else "train") / f"{number:02}.png"
         path.parent.mkdir(exist_ok=True)
@@ -66,28 +67,28 @@ def test_a_workdir_knows_its_words_without_the_data(folder, run, tmp_path):
     config = json.loads((run / "config.json").read_text())
     assert config["data"]["tokenizer"]["file"] == "" and (run / "samples" / "step_2.png").is_file()
     assert {path.name for path in (run / "vocabulary").iterdir()} == {"tokenizer.json", "words.txt"}
-    there = images.draw(stages.load(run), 4, prompts=["a red thing", "blue"])
+    there = sampling_lib.draw(stages.load(run), 4, prompts=["a red thing", "blue"])
     shutil.copytree(run, tmp_path / "moved")
     config["data"]["name"] = "folder:/no/such/folder"
     (tmp_path / "moved" / "config.json").write_text(json.dumps(config))
     stage = stages.load(tmp_path / "moved")
     assert stage.spec == stages.load(run).spec and stage.spec.text_length == 8
-    drawn = images.draw(stage, 4, prompts=["a red thing", "blue"])
+    drawn = sampling_lib.draw(stage, 4, prompts=["a red thing", "blue"])
     np.testing.assert_array_equal(drawn.images, there.images)
     assert drawn.prompts == ("a red thing", "blue") * 2
-    with pytest.raises(ValueError, match="give a prompt: there are no captions of these pictures to draw: .*such"):
-        images.draw(stage, 2)
+    with pytest.raises(ValueError, match="give a prompt: there are no captions of these images to draw: .*such"):
+        sampling_lib.draw(stage, 2)
 
 
-def test_the_prompt_decides_and_is_kept_with_its_picture(run, tmp_path):
+def test_the_prompt_decides_and_is_kept_with_its_image(run, tmp_path):
     stage = stages.load(run)
-    drawn = images.draw(stage, 5, prompts=["A  red thing"] * 2 + ["a green thing"] * 2 + [""])
+    drawn = sampling_lib.draw(stage, 5, prompts=["A  red thing"] * 2 + ["a green thing"] * 2 + [""])
     table = np.asarray(stage.weights.params["model"]["table"])
-    for picture, prompt in zip(drawn.images, drawn.prompts):
+    for image, prompt in zip(drawn.images, drawn.prompts):
         tokens = stage.tokenizer.encode(prompt)
         colour = table[tokens[tokens > 0]].mean(0) if tokens.any() else np.zeros(3)
-        np.testing.assert_allclose(picture, np.broadcast_to((colour + 1) * 127.5, (4, 4, 3)), atol=0.51)
-    images.save(tmp_path, drawn)
+        np.testing.assert_allclose(image, np.broadcast_to((colour + 1) * 127.5, (4, 4, 3)), atol=0.51)
+    sampling_lib.save(tmp_path, drawn)
     again = sample_files.read(tmp_path / "samples.npz")
     assert again.prompts == drawn.prompts and again.labels is None
     np.testing.assert_array_equal(again.images, drawn.images)
@@ -95,9 +96,9 @@ def test_the_prompt_decides_and_is_kept_with_its_picture(run, tmp_path):
 
 
 def test_without_a_prompt_held_out_captions_are_drawn(run):
-    assert images.draw(stages.load(run), 5).prompts == ("a red thing", "a green thing") * 2 + ("a red thing",)
-    asked = prompts.for_pictures(stages.load(run), 3, split="train")
-    assert asked == ("a red thing", "a green thing", "a blue thing"), "another split's, in the order of its pictures"
+    assert sampling_lib.draw(stages.load(run), 5).prompts == ("a red thing", "a green thing") * 2 + ("a red thing",)
+    requested = prompts.for_images(stages.load(run), 3, split="train")
+    assert requested == ("a red thing", "a green thing", "a blue thing"), "another split's, in the order of its images"
 
 
 def test_what_a_prompt_loses_is_told_once(run, caplog):
@@ -109,20 +110,20 @@ def test_what_a_prompt_loses_is_told_once(run, caplog):
     assert told == [
         "the prompt 'a red red red red red elephant walks' is too long for 8 tokens and loses: elephant walks",
         "the prompt 'a red red red red red elephant walks' has words that no training caption has: elephant, walks",
-        "the empty prompt asks for nothing: its pictures are drawn without a condition",
+        "the empty prompt requests nothing: its images are drawn without a condition",
     ]
 
 
 def test_a_run_goes_on_with_the_words_that_it_began_with(folder, run, tmp_path):
     shutil.copytree(run, tmp_path / "run")
-    shutil.copytree(folder, tmp_path / "pictures")
-    (tmp_path / "pictures" / "train" / "00.txt").write_text("zebra zebra zebra")
+    shutil.copytree(folder, tmp_path / "images")
+    (tmp_path / "images" / "train" / "00.txt").write_text("zebra zebra zebra")
     config = make(folder)
     config.training.num_steps = 3
     before = stages.load(tmp_path / "run").tokenizer.checksum
     stages.train(config, tmp_path / "run")
     assert stages.load(tmp_path / "run").tokenizer.checksum == before
-    changed = loader.text_tokenizer(make(tmp_path / "pictures").data.to_dict())
+    changed = loader.text_tokenizer(make(tmp_path / "images").data.to_dict())
     assert changed.checksum != before, "what it would have been"
 
 
@@ -159,18 +160,20 @@ def test_a_parent_has_to_read_captions_alike(folder, tmp_path):
         stages.train(child, tmp_path / "child")
     child.data.tokenizer.length = 8
     stages.train(child, tmp_path / "child")
-    assert images.draw(stages.load(tmp_path / "child"), 1, prompts=["a red thing"]).images.shape == (1, 4, 4, 3)
+    assert sampling_lib.draw(stages.load(tmp_path / "child"), 1, prompts=["a red thing"]).images.shape == (1, 4, 4, 3)
 
 
 def test_a_cascade_tells_all_its_stages_the_prompt(folder, run, tmp_path):
     stages.train(make(folder, "larger"), tmp_path / "larger")
     base, larger = stages.load(run), stages.load(tmp_path / "larger")
     stage = cascade.join({"base": base, "larger": larger})
-    drawn = images.draw(stage, 2, prompts=["a red thing", "green"])
+    drawn = sampling_lib.draw(stage, 2, prompts=["a red thing", "green"])
     tokens = prompts.tokens(base.tokenizer, drawn.prompts)
-    small = images.draw(base, 2, prompts=drawn.prompts).images
+    small = sampling_lib.draw(base, 2, prompts=drawn.prompts).images
     conditions = {"index": np.arange(2), "tokens": tokens, "low_res": images_lib.from_uint8(small)}
-    expected = larger.family.sample(larger.weights, {k: jnp.asarray(v) for k, v in conditions.items()}, None).images
+    expected = larger.family.interface.sample(
+        larger.weights, {k: jnp.asarray(v) for k, v in conditions.items()}, None
+    ).images
     np.testing.assert_array_equal(drawn.images, images_lib.to_uint8(expected))
     other = larger._replace(tokenizer=loader.text_tokenizer(make(folder, length=7).data.to_dict()))
     with pytest.raises(ValueError, match=r"\['base', 'larger'\] make different tokens of a text"):

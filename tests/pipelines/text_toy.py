@@ -3,19 +3,16 @@
 import jax
 import jax.numpy as jnp
 
-from genjax.families.base import (
-    Family,
+from genjax.families.base import Family, LossOutputs, Player
+from genjax.families.interfaces import (
     ImageSampler,
     ImageTextEncoder,
-    LossOutputs,
-    Player,
     Samples,
-    SuperResolver,
     TextEncoder,
     TextFeatures,
     Tokenizer,
 )
-from genjax.families.base_terms import mean_of
+from genjax.families.terms import mean_of
 
 
 def build(model, sampling, spec, parents):
@@ -52,9 +49,9 @@ def build(model, sampling, spec, parents):
     text = TextEncoder(read, length, spec.vocab_size, 3, 3)
     interfaces = {
         "sampler": ImageSampler(sample, shape, 0, text_length=length),
-        "larger": SuperResolver(sample, shape, shape, 0, text_length=length),
+        "larger": ImageSampler(sample, shape, 0, text_length=length, low_res_shape=shape),
         "clip": ImageTextEncoder(encode_image, lambda w, tokens: read(w, tokens).pooled, None, text, shape, 3),
         "language": text,
         "codes": Tokenizer(codes, None, 256, (shape[:2],), shape),
     }
-    return Family(init, (Player("model", loss),), sample, lambda w, b, k: {}, interfaces[model["kind"]])
+    return Family(init, (Player("model", loss),), lambda w, b, k: {}, interfaces[model["kind"]])

@@ -1,4 +1,4 @@
-"""Codes by hand: what is kept of pictures that are completed, and what their completion is drawn with."""
+"""Codes by hand: what is kept of images that are completed, and what their completion is drawn with."""
 
 from types import SimpleNamespace
 
@@ -6,36 +6,37 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax.families.base import ImageSampler, Tokenizer, Weights
-from genjax.pipelines import images, vqvae
-from genjax.pipelines.images import Drawn
+from genjax.families.interfaces import ImageSampler, Tokenizer, Weights
+from genjax.pipelines import sampling as sampling_lib
+from genjax.pipelines import vqvae
+from genjax.pipelines.sampling import Drawn
 from genjax.stages import Stage
 
 
 @pytest.fixture
 def stage():
-    """A prior over two levels of codes: the brightness of quarters, and of single pixels, of 4x4 pictures."""
+    """A prior over two levels of codes: the brightness of quarters, and of single pixels, of 4x4 images."""
 
-    def encode(weights, pictures):
-        levels = jnp.round((pictures[..., 0] + 1) * 127.5).astype(jnp.int32)
+    def encode(weights, images):
+        levels = jnp.round((images[..., 0] + 1) * 127.5).astype(jnp.int32)
         return levels.reshape(-1, 2, 2, 2, 2).max((2, 4)), levels
 
     tokenizer = Tokenizer(encode, None, 256, ((2, 2), (4, 4)), (4, 4, 3))
-    interface = ImageSampler(None, (4, 4, 3), 3)
+    interface = ImageSampler(lambda *_: None, (4, 4, 3), 3)
     weights = Weights({}, (), {"tokenizer": Weights({}, (), {})})
     family = SimpleNamespace(interface=interface)
     return Stage(family, weights, None, None, 1, parents={"tokenizer": tokenizer})
 
 
-def pictures():
+def make_images():
     return np.broadcast_to(np.arange(32, dtype=np.uint8).reshape(2, 4, 4, 1), (2, 4, 4, 3))
 
 
 @pytest.mark.parametrize(("rows", "kept"), [(0, (0, 0)), (1, (0, 1)), (2, (1, 2)), (4, (2, 4))])
 def test_the_codes_of_the_uppermost_rows_are_kept_whole_codes_alone(stage, rows, kept):
-    given = vqvae.given_rows(stage, pictures(), rows)
+    given = vqvae.rows_to_keep(stage, make_images(), rows)
     assert given.keys() == {"known_0", "mask_0", "known_1", "mask_1"}
-    np.testing.assert_array_equal(given["known_1"], pictures()[..., 0])
+    np.testing.assert_array_equal(given["known_1"], make_images()[..., 0])
     np.testing.assert_array_equal(given["known_0"][0], [[5, 7], [13, 15]])
     for level, (size, count) in enumerate(zip((2, 4), kept)):
         expected = np.broadcast_to(np.arange(size)[:, None] < count, (2, size, size))
@@ -48,10 +49,10 @@ def test_a_completion_is_drawn_by_the_labels_the_seed_and_the_options(stage, mon
 
     def draw(stage, count, **settings):
         notes.append((count, settings))
-        return Drawn(pictures(), None, None)
+        return Drawn(make_images(), None, None)
 
-    monkeypatch.setattr(images, "draw", draw)
-    found = vqvae.complete(stage, pictures(), labels, rows=2, seed=5, temperature=0.5, top_k=3.0)
+    monkeypatch.setattr(sampling_lib, "draw", draw)
+    found = vqvae.complete(stage, make_images(), labels, rows=2, seed=5, temperature=0.5, top_k=3.0)
     ((count, settings),) = notes
     assert (count, settings["seed"], settings["options"]) == (2, 5, {"temperature": 0.5, "top_k": 3.0})
     assert settings["conditions"]["label"].tolist() == found.labels.tolist() == drawn

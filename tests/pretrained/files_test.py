@@ -154,7 +154,7 @@ def test_the_moving_average_is_taken_and_said(tmp_path, capsys, content, weights
         ({"model": {"epoch": "w"}}, "", "holds no state dict"),
     ],
 )
-def test_which_weights_are_meant_is_asked(tmp_path, content, weights, words):
+def test_which_weights_are_meant_is_requested(tmp_path, content, weights, words):
     with pytest.raises(ValueError, match=words):
         files.read_arrays(several(tmp_path / "x.pt", content), weights)
 

@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from genjax.families.base import LossInputs, LossOutputs, Player
-from genjax.families.base_terms import Term, mean_of, same
+from genjax.families.terms import Term, mean_of, same
 from genjax.training import accumulate
 from genjax.training.step import Ema, make_train_step
 from tests.training import toy

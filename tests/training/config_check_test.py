@@ -56,6 +56,7 @@ def _config(**changed):
         ("model.label_dropout", [-0.1, 1.1, math.nan], [0.0, 1.0]),
         ("model.network.dropout", [-0.1, 1.1], [0.0]),
         ("model.network.width", [0, 1.5], [8]),
+        ("model.network.alpha", [0.0, 0.5, -0.1], [0.05]),
         ("model.schedule.num_steps", [0], [1]),
         ("model.low_res.blur", [(0.1, math.nan)], [(0.1, 0.2)]),
         ("model.anything.new", [math.nan, math.inf], [-3.0]),
@@ -138,7 +139,7 @@ def test_a_path_of_images_is_told_how_it_is_written(path):
 def test_what_is_no_config_of_a_run():
     with pytest.raises(ValueError, match="of a chain of runs .tokenizer, prior., .* genjax-pipeline"):
         config_check.check(vqvae_digits_pipeline.get_config("tiny"))
-    with pytest.raises(ValueError, match="no field family: let it start from genjax.configs.common.base"):
+    with pytest.raises(ValueError, match="no field family: let it start from genjax.configs.recipes.common.base"):
         config_check.check(ConfigDict({"seed": 0}))
     config = _config()
     del config.log.num_samples

@@ -8,8 +8,9 @@ from jax.sharding import PartitionSpec
 
 from genjax import sharding
 from genjax.core import rng
-from genjax.families.base import Family, Weights
-from genjax.families.base_terms import present
+from genjax.families.base import Family
+from genjax.families.interfaces import Weights
+from genjax.families.terms import present
 from genjax.training import evaluators
 from tests.training import toy
 

@@ -159,7 +159,7 @@ def test_skipped_updates_are_counted_and_left_out_of_the_means_up_to_a_limit(tmp
     for step, finite in enumerate((1.0, 0.0, 0.0, 1.0, 0.0), start=1):
         logger.step(step, metrics(step if finite else np.nan, finite))
     means = logger.report()
-    assert means["model/loss"] == 2.5 and means["updates_left_out"] == 3
+    assert means["model/loss"] == 2.5 and means["updates_skipped"] == 3
     logger.step(6, metrics(np.nan, 0.0))
     logger.report()
     logger.step(7, metrics(np.nan, 0.0))

@@ -8,11 +8,13 @@ import jax
 import numpy as np
 import pytest
 
-from configs import common, ddpm_digits
-from genjax import stages
-from genjax.families.base import Family, ImageSampler, Weights
-from genjax.pipelines import images
-from genjax.training import generate, loop
+from configs import ddpm_digits
+from configs.recipes import common
+from genjax import generate, stages
+from genjax.families.base import Family
+from genjax.families.interfaces import ImageSampler, Weights
+from genjax.pipelines import sampling as sampling_lib
+from genjax.training import loop
 from genjax.training.due import Due
 from genjax.training.state import TrainState
 
@@ -51,7 +53,7 @@ def test_a_run_compiles_its_step_once_and_leaves_a_whole_workdir(run):
 def test_the_workdir_is_a_stage_to_sample_from(run):
     stage = stages.load(run, sampling={"trajectory": False, "num_steps": "3"})
     assert stage.step == 20 and stage.spec.image_shape == (8, 8, 1)
-    drawn = images.draw(stage, 3, label=4)
+    drawn = sampling_lib.draw(stage, 3, label=4)
     assert drawn.images.shape == (3, 8, 8, 1) and list(drawn.labels) == [4, 4, 4] and drawn.trajectory is None
 
 
@@ -68,7 +70,7 @@ def test_the_workdir_is_a_stage_to_sample_from(run):
 def test_the_time_of_checkpoints_evaluations_and_grids_is_no_time_of_steps(now, shown):
     notes = []
     run, logger = object.__new__(loop.Run), object.__new__(loop.Logger)
-    run.evaluate_held_out, run.draw_grid = lambda state: {"eval/loss": 1.0}, lambda state: generate.Pictures(None, None)
+    run.evaluate_held_out, run.draw_grid = lambda state: {"eval/loss": 1.0}, lambda state: generate.ImageSet(None, None)
     for name, note in (("write", "line"), ("images", "grid"), ("restart_clock", "clock")):
         setattr(logger, name, lambda *_, note=note: notes.append(note))
     loop.show(run, TrainState(*[None] * 5), logger, 3, now)
@@ -77,24 +79,24 @@ def test_the_time_of_checkpoints_evaluations_and_grids_is_no_time_of_steps(now, 
 
 def test_a_grid_of_texts_is_of_held_out_captions_in_turn_by_the_config(monkeypatch):
     """The first caption of each, with `config.sampling`'s options and batch, and the averages where there are any."""
-    run, asked, drawn = object.__new__(loop.Run), [], []
+    run, requested, drawn = object.__new__(loop.Run), [], []
     run.config = common.base()
     run.config.data.eval_split, run.config.log.num_samples = "held", 5
     run.config.sampling.update(guidance_scale=3.0, batch_size=7)
     run.data, run.frozen, run.key, run.reconstruct = {"name": "any"}, {"stage": 9.0}, jax.random.key(4), None
-    interface = ImageSampler(None, (4, 4, 3), 0, {"guidance_scale": 1.0}, text_length=2)
-    run.family = Family(None, (), None, None, interface)
+    interface = ImageSampler(lambda *_: None, (4, 4, 3), 0, {"guidance_scale": 1.0}, text_length=2)
+    run.family = Family(None, (), None, interface)
     run.tokenizer = SimpleNamespace(encode=lambda caption: np.array([len(caption), 1]))
-    run.generate = lambda *found: drawn.append(found) or generate.Pictures("images", None)
+    run.generate = lambda *found: drawn.append(found) or generate.ImageSet("images", None)
 
     def captions(*found):
-        asked.append(found)
+        requested.append(found)
         return [("a", "other"), ("bcd",)]
 
     monkeypatch.setattr(loop.loader, "captions", captions)
-    pictures = run.draw_grid(TrainState(0, {"model": 1.0}, {}, {"model": 2.0}, "extra"))
-    assert asked == [({"name": "any"}, "held", 5)]
-    assert pictures.captions == ("a", "bcd", "a", "bcd", "a") and pictures.images == "images"
+    images = run.draw_grid(TrainState(0, {"model": 1.0}, {}, {"model": 2.0}, "extra"))
+    assert requested == [({"name": "any"}, "held", 5)]
+    assert images.captions == ("a", "bcd", "a", "bcd", "a") and images.images == "images"
     ((weights, each, shared, key, batch_size),) = drawn
     assert weights == Weights({"model": 2.0}, "extra", {"stage": 9.0}) and key is run.key
     assert each["tokens"].tolist() == [[1, 1], [3, 1]] * 2 + [[1, 1]] and each.keys() == {"tokens"}

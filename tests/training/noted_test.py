@@ -61,5 +61,5 @@ def test_upstream_stages_that_are_none_are_refused(tmp_path, stages):
 @pytest.mark.parametrize("stages", [3, "x", [], [1], [None], [["a"]], [""], {"a": 1}])
 def test_a_chain_without_names_is_refused(tmp_path, stages):
     (tmp_path / "pipeline.json").write_text(json.dumps({"stages": stages}))
-    with pytest.raises(ValueError, match="pipeline.json names no stages: run launch/pipeline.py again"):
+    with pytest.raises(ValueError, match="pipeline.json names no stages: run genjax-pipeline again"):
         workdir.locate(tmp_path)

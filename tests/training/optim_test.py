@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from configs import common
+from configs.recipes import common
 from genjax.core import tree
 from genjax.training import optim
 from tests.training import toy

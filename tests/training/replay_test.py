@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs import common
+from configs.recipes import common
 from genjax.core import rng
 from genjax.data import loader
-from genjax.families.base import Family, ImageSampler, LossOutputs, Player, Samples
-from genjax.families.base_terms import same
+from genjax.families.base import Family, LossOutputs, Player
+from genjax.families.interfaces import ImageSampler, Samples
+from genjax.families.terms import same
 from genjax.training import loop
 from genjax.training.checkpoint import Checkpoints
 
@@ -45,7 +46,7 @@ def family() -> Family:
         return {"model": {"w": jax.random.uniform(key)}}, jnp.zeros((), jnp.int32)
 
     interface = ImageSampler(sample, (8, 8, 1), 10, {"guidance_scale": 1.0})
-    return Family(init, (Player("model", loss),), sample, evaluate, interface)
+    return Family(init, (Player("model", loss),), evaluate, interface)
 
 
 def settings(folder, num_steps=STEPS, seed=3):

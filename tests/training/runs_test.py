@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import common
+from configs.recipes import common
 from genjax.data import loader
 from genjax.training import loop, signals, workdir
 from genjax.training.checkpoint import Checkpoints, NotSavedError
@@ -133,7 +133,7 @@ def test_a_run_that_ends_badly_names_the_way_out_and_it_works(config, tmp_path):
     config.training.on_nonfinite = "skip"
     state = loop.train(config, unlucky(2), tmp_path / "w")
     assert int(state.step) == 4 and int(state.opt_state["model"][0][0].count) == 3, "one update was left out"
-    assert lines(tmp_path / "w")[-1]["updates_left_out"] == 1
+    assert lines(tmp_path / "w")[-1]["updates_skipped"] == 1
     assert np.isfinite(state.params["model"]["w"]).all()
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import optax
 import pytest
 
-from configs import common
+from configs.recipes import common
 from genjax.core import rng
 from genjax.families.base import Family, LossOutputs, Player
-from genjax.families.base_terms import mean_of, same
+from genjax.families.terms import mean_of, same
 from genjax.training import finite, optim
 from genjax.training import state as state_lib
 from genjax.training.step import Ema, ema_decay, make_train_step
@@ -238,7 +238,7 @@ def test_keys_depend_on_step_and_player_alone():
         return LossOutputs({"loss": same(jnp.sum(params["w"] ** 2))}, {}, inputs.extra)
 
     family, optimizers = toy.family(), {"model": optax.sgd(0.1)}
-    family = Family(family.init, (Player("model", loss),), family.sample, family.evaluate, ())
+    family = Family(family.init, (Player("model", loss),), family.evaluate, ())
     state, step = start(family, optimizers), make_train_step(family, optimizers, Ema(0.9))
     for state_now in (state, state, state._replace(step=jnp.int32(1))):
         step(state_now, toy.batch([1.0]), (), KEY)

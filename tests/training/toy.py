@@ -3,8 +3,9 @@
 import jax
 import jax.numpy as jnp
 
-from genjax.families.base import Family, LossInputs, LossOutputs, Player, Samples
-from genjax.families.base_terms import same
+from genjax.families.base import Family, LossInputs, LossOutputs, Player
+from genjax.families.interfaces import ImageSampler, Samples
+from genjax.families.terms import same
 
 
 def _loss(name, other=None):
@@ -37,9 +38,9 @@ def family(players=("model",), every=1, size=3) -> Family:
     def evaluate(weights, batch, key):
         return {"mean": jnp.mean(batch["image"], axis=(1, 2, 3))}
 
-    return Family(init, tuple(made), sample, evaluate, interface=())
+    return Family(init, tuple(made), evaluate, ImageSampler(sample, (2, 2, 1), 0))
 
 
 def batch(values, size=2):
-    """Constant pictures, one of each value."""
+    """Constant images, one of each value."""
     return {"image": jnp.asarray(values, jnp.float32)[:, None, None, None] * jnp.ones((1, size, size, 1))}

@@ -9,7 +9,7 @@ import pytest
 from ml_collections import ConfigDict
 
 import genjax
-from configs import common
+from configs.recipes import common
 from genjax.training import workdir
 from genjax.typing import DataSpec
 

@@ -1,11 +1,11 @@
 """`captioned_shapes`: drawn scenes of one or two objects with captions, for small text-to-image models.
 
 Every scene is drawn by our own code (`genjax.data.builders.scenes`) and carries what it shows as structured
-fields, so that a program can read attributes back from a picture, drawn or generated, and check them against
+fields, so that a program can read attributes back from an image, drawn or generated, and check them against
 the words.
 
 Configurations "32" and "64" are the same scenes in the same order at 32x32 and 64x64 pixels, RGB, the small
-picture being the 2x2 mean of the large one: pairs for training super-resolution. Splits, of the same
+image being the 2x2 mean of the large one: pairs for training super-resolution. Splits, of the same
 distribution but for the last: `train` (20,000), `test` (2,000) and `compositional` (2,000), where every
 object is a pair of colour and shape that never occurs in the other two.
 
@@ -27,7 +27,7 @@ the top left. In words: in the top left, at the top, in the top right, on the le
 right, in the bottom left, at the bottom, in the bottom right.
 
 Each object's centre is moved by up to 0.02 of the canvas in both directions and its size by up to 4 %, so
-that no two pictures are alike; nothing else varies. No object leaves the canvas or touches another one.
+that no two images are alike; nothing else varies. No object leaves the canvas or touches another one.
 
 One object (half of the scenes): any colour, shape, size and place. Captions, in equal shares:
     a {size} {colour} {shape} {place}
@@ -58,6 +58,7 @@ split is the same on every machine.
 """
 
 import io
+from collections.abc import Iterable
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -67,7 +68,7 @@ from genjax.data.builders import scenes
 
 SPLITS = {"train": 20_000, "test": 2_000, "compositional": 2_000}
 """Scenes in each split."""
-LABELS = {"colour": scenes.COLOURS, "shape": scenes.SHAPES}
+LABELS: dict[str, Iterable[str]] = {"colour": scenes.COLOURS, "shape": scenes.SHAPES}
 """What an object of a scene may be classified by, and the names of the classes."""
 
 
@@ -128,7 +129,7 @@ class CaptionedShapes(tfds.core.GeneratorBasedBuilder):
         return {split: self._generate_examples(split, count) for split, count in SPLITS.items()}
 
     def _generate_examples(self, split: str, count: int):
-        """Pictures go as PNG bytes: TFDS encodes arrays through TensorFlow."""
+        """Images go as PNG bytes: TFDS encodes arrays through TensorFlow."""
         size, objects, label = self._size_count_label()
         for index in range(count):
             scene = scenes.make_scene(split, index)

@@ -69,7 +69,7 @@ class Digits(tfds.core.GeneratorBasedBuilder):
         }
 
     def _generate_examples(self, images, labels, indices):
-        """Pictures go as PIL images: TFDS encodes arrays through TensorFlow, and PIL images without."""
+        """Images go as PIL images: TFDS encodes arrays through TensorFlow, and PIL images without."""
         for index in indices.tolist():
             yield (
                 index,

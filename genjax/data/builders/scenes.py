@@ -1,7 +1,7 @@
 """Small drawn scenes with captions, in numpy alone: what the dataset `captioned_shapes` is made of.
 
 The spec is the docstring of `genjax.data.builders.captioned_shapes`; the tables are here, so that a reader of
-pictures can use them without TFDS.
+images can use them without TFDS.
 """
 
 import functools
@@ -95,7 +95,7 @@ def _pairs(held_out: bool) -> list[tuple[int, int]]:
 
 
 def make_scene(split: str, index: int) -> Scene:
-    """Scene `index` of a split: the same wherever and whenever it is asked for.
+    """Scene `index` of a split: the same wherever and whenever it is requested.
 
     Args:
         split: "compositional" for scenes of held-out pairs; any other name for scenes without them.
@@ -144,7 +144,7 @@ def write_caption(things: tuple[Thing, ...], relation: int, template: int) -> st
 def render(scene: Scene, size: int) -> UInt8[np.ndarray, "h w 3"]:
     """Draw a scene at `size` x `size` pixels.
 
-    Edges are smoothed by the distance of pixel centres to them. Pictures under 64 pixels are block means of a
+    Edges are smoothed by the distance of pixel centres to them. Images under 64 pixels are block means of a
     larger one, of 64 pixels where they divide it: the scene at 32 is the 2x2 mean of the same at 64.
     """
     factor = -(-_DRAWN_AT // size)

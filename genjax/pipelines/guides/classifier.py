@@ -2,7 +2,7 @@
 
     --guide=classifier:WORKDIR:SCALE      g = SCALE * d/dx_t log p(y | x_t, t)
 
-The label y is the one that is asked for (`--label`, by default all classes in turn). The ancestral sampler shifts its
+The label y is the one that is requested (`--label`, by default all classes in turn). The ancestral sampler shifts its
 mean by Sigma g, all others their score: `genjax.diffusion.guidance.classifier`. With the published models on ImageNet
 the scales are 1.0, 0.5, 1.0 and 4.0 at 64, 128, 256 and 512 pixels for 250 ancestral steps on conditional models, 10.0
 for an unconditional one, and 1.25, 2.5 and 9.0 at 128 to 512 pixels for 25 steps of DDIM.
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from genjax import stages
 from genjax.diffusion import denoisers, guidance
-from genjax.families.base import Conditions, NoisyClassifier, Weights
+from genjax.families.interfaces import Conditions, Weights
 from genjax.pipelines.guides import registry
 from genjax.pipelines.named_files import Named
 from genjax.stages import Stage
@@ -46,7 +46,7 @@ def from_stage(classifier: Stage, scale: float, stage: Stage, name: str = "the c
     """The guide by a loaded classifier; `name` is what errors call it. Else as `make`."""
     registry.check_guidable(stage)
     interface = classifier.family.interface
-    if not isinstance(interface, NoisyClassifier):
+    if interface.log_prob is None:
         raise ValueError(
             f"{name} is a run of the family {classifier.config.family!r}; --guide=classifier needs the workdir of a "
             "noisy_classifier, such as configs/classifier_digits.py trains"

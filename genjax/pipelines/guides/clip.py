@@ -1,20 +1,20 @@
-"""CLIP guidance: pictures that a CLIP finds near to a text wherever it looks (the line of K. Crowson's notebooks).
+"""CLIP guidance: images that a CLIP finds near to a text wherever it looks (the line of K. Crowson's notebooks).
 
     --guide=clip:WORKDIR,TEXT:SCALE
 
     E = mean over cutouts of 2 asin(|z_i - z_t| / 2)^2 + .15 tv(x_in) + .05 range(x0)
     x_in = x0 f + x_t (1 - f),   f = sigma / sqrt(alpha^2 + sigma^2)       (sqrt(1 - alpha_bar) where variance is kept)
 
-The CLIP is one of clean pictures. It sees squares cut at random out of x_in, resized to its size, each with noise of a
+The CLIP is one of clean images. It sees squares cut at random out of x_in, resized to its size, each with noise of a
 random strength: a single look is fooled by patterns that no one sees, many random ones are not. The gradient runs
 through the denoiser. The notebooks (2021) have a scale of 1000, 16 cutouts, 150 for `tv`, the mean squared difference
 of neighbours, and 50 for `range`, the mean squared excess over [-1, 1]: here relative to the scale. The latter acts on
 models without thresholding (`config.sampling.threshold.name="none"`), as there; a thresholded x0 has no excess.
 
 Cutouts forget where things are and how large: of a text about places, `--guide=text` (`genjax.pipelines.guides.text`)
-asks of the whole picture. It also takes noisy CLIPs.
+asks of the whole image. It also takes noisy CLIPs.
 
-Deviations: no affine or perspective changes of the cutouts; their sizes and places are drawn for each picture.
+Deviations: no affine or perspective changes of the cutouts; their sizes and places are drawn for each image.
 """
 
 import jax
@@ -40,7 +40,7 @@ def make(argument: str, scale: float, stage: Stage) -> registry.Guide:
     """The guide by "WORKDIR,TEXT".
 
     Raises:
-        ValueError: for another form, a run that is no CLIP of clean pictures or that doesn't fit, or a stage that can't
+        ValueError: for another form, a run that is no CLIP of clean images or that doesn't fit, or a stage that can't
             be guided.
     """
     folder, words = text.read_argument("clip", argument, scale)
@@ -62,7 +62,7 @@ def from_stage(encoder: Stage, words: str, scale: float, stage: Stage, name: str
     registry.check_guidable(stage)
     interface = text.check_encoder("clip", encoder, stage, name)
     if interface.schedule is not None:
-        raise ValueError(f"{name} is a clip of noisy pictures, which has no use for cutouts: --guide=text takes it")
+        raise ValueError(f"{name} is a clip of noisy images, which has no use for cutouts: --guide=text takes it")
 
     def energy(arrays: PyTree, x0: Image, x_t: Image, level: NoiseLevel, key: Key) -> PerExample:
         weights, wanted = arrays
@@ -76,14 +76,14 @@ def from_stage(encoder: Stage, words: str, scale: float, stage: Stage, name: str
 
 
 def blend(x0: Image, x_t: Image, level: NoiseLevel) -> Image:
-    """x0 f + x_t (1 - f): the estimate where there is much noise, the picture itself where there is little."""
+    """x0 f + x_t (1 - f): the estimate where there is much noise, the image itself where there is little."""
     alpha, sigma = level.expand(x0)
     size = jnp.hypot(alpha, sigma)
     return x0 * (sigma / size) + x_t * (1 - sigma / size)
 
 
 def random_looks(key: Key, images: Image, size: int) -> Float[Array, "b n size size c"]:
-    """`CUTOUTS` squares of each picture with noise on them, by the picture's own key."""
+    """`CUTOUTS` squares of each image with noise on them, by the image's own key."""
     keys = key if process.is_batched(key) else jax.random.split(key, images.shape[0])
 
     def looks(key: Key, image: Array) -> Array:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from genjax.diffusion import denoisers, guidance, thresholding
 from genjax.diffusion.schedules import NoiseLevel
-from genjax.families.base import Conditions
+from genjax.families.interfaces import Conditions
 from genjax.pipelines import editing
 from genjax.pipelines.guides import registry
 from genjax.stages import Stage
@@ -44,17 +44,17 @@ def make_noisy(energy: NoisyEnergy, arrays: PyTree, scale: float, stage: Stage) 
 
     def guide(inputs: tuple[PyTree, Array], conditions: Conditions, mode: str) -> denoisers.Guide:
         held, strength = inputs
-        pull = guidance.energy(lambda *given: energy(held, *given), strength, mode)
-        return within_range(pull, mode)
+        guide = guidance.energy(lambda *given: energy(held, *given), strength, mode)
+        return within_range(guide, mode)
 
     return registry.Guide(guide, (arrays, jnp.float32(scale)))
 
 
-def within_range(pull: denoisers.Guide, mode: str) -> denoisers.Guide:
+def within_range(guide: denoisers.Guide, mode: str) -> denoisers.Guide:
     """The guide with its x0 clipped to [-1, 1] where it acts on the score."""
-    return pull if mode == "mean" else lambda denoise: thresholding.static()(pull(denoise))
+    return guide if mode == "mean" else lambda denoise: thresholding.static()(guide(denoise))
 
 
-def read_picture(path: str, stage: Stage) -> Image:
-    """A file as a batch of one picture, as the stage's model sees pictures."""
-    return jnp.asarray(editing.read_picture(path, stage))[None]
+def read_image(path: str, stage: Stage) -> Image:
+    """A file as a batch of one image, as the stage's model sees images."""
+    return jnp.asarray(editing.read_image(path, stage))[None]

@@ -1,8 +1,8 @@
-"""Guidance by a picture: samples that look like it from afar (the reference of ILVR, arXiv:2108.02938, as an energy).
+"""Guidance by an image: samples that look like it from afar (the reference of ILVR, arXiv:2108.02938, as an energy).
 
-    --guide=image:PICTURE:SCALE      E = 1/2 |low_pass(x0) - low_pass(picture)|^2
+    --guide=image:IMAGE:SCALE      E = 1/2 |low_pass(x0) - low_pass(image)|^2
 
-The picture is compared after averaging blocks of `FACTOR` pixels: the broad distribution of light is asked for, details
+The image is compared after averaging blocks of `FACTOR` pixels: the broad distribution of light is requested, details
 are left to the model. With scale 1 / s^2 the block means are seen up to a normal error of s.
 """
 
@@ -16,13 +16,13 @@ FACTOR = 4
 
 
 def make(path: str, scale: float, stage: Stage) -> registry.Guide:
-    """The guide by a picture file.
+    """The guide by an image file.
 
     Raises:
-        ValueError: if it is no picture, or `FACTOR` doesn't divide the model's size, or the stage can't be guided.
+        ValueError: if it is no image, or `FACTOR` doesn't divide the model's size, or the stage can't be guided.
     """
     registry.check_guidable(stage)
-    target = perceptual.low_pass(energies.read_picture(path, stage), FACTOR)
+    target = perceptual.low_pass(energies.read_image(path, stage), FACTOR)
     return energies.make(energy, target, scale, stage)
 
 

@@ -1,11 +1,11 @@
-"""Guides by name: what pulls the sampling of a trained diffusion model, and the stage that is sampled under them.
+"""Guides by name: what guides the sampling of a trained diffusion model, and the stage that is sampled under them.
 
     stage = stages.load("runs/ddpm")
     stage = guide(stage, [make("classifier:runs/classifier:2.0", stage)])
     images.draw(stage, 100)
 
 A guide is a function and its inputs. The function is fixed when sampling compiles; the inputs (another network's
-weights, features of a picture, the scale) travel in the stage's frozen weights, so they are arguments of the compiled
+weights, features of an image, the scale) travel in the stage's `weights.guides`, so they are arguments of the compiled
 program, and other values of the same shapes don't compile it anew. Gradients of several guides add up.
 
 A new kind of guide is one module with `make(argument, scale, stage) -> Guide` and `named(argument, scale) -> Named`,
@@ -21,7 +21,7 @@ import jax
 import numpy as np
 
 from genjax.diffusion.schedules import Schedule
-from genjax.families.base import GuideFn, ImageSampler
+from genjax.families.interfaces import GuideFn
 from genjax.pipelines.named_files import Named
 from genjax.stages import Stage
 from genjax.typing import PyTree
@@ -36,18 +36,18 @@ GUIDES = {
 }
 USAGE = (
     f"NAME:ARGUMENT:SCALE, where NAME is one of {', '.join(GUIDES)} "
-    "(classifier:WORKDIR:SCALE, clip:WORKDIR,TEXT:SCALE, features:WORKDIR,PICTURE:SCALE, image:PICTURE:SCALE, "
-    "style:PICTURE:SCALE, text:WORKDIR,TEXT:SCALE)"
+    "(classifier:WORKDIR:SCALE, clip:WORKDIR,TEXT:SCALE, features:WORKDIR,IMAGE:SCALE, image:IMAGE:SCALE, "
+    "style:IMAGE:SCALE, text:WORKDIR,TEXT:SCALE)"
 )
 
 
 class Guide(NamedTuple):
-    """A pull on sampling.
+    """Guidance of sampling from outside the model.
 
     Attributes:
         function: (inputs, conditions, mode) -> guide of denoisers.
         inputs: its arrays.
-        num_classes: labels that it asks for in the conditions, 0 = none.
+        num_classes: labels that it needs in the conditions, 0 = none.
     """
 
     function: GuideFn
@@ -56,7 +56,7 @@ class Guide(NamedTuple):
 
 
 def make(text: str, stage: Stage) -> Guide:
-    """The guide that a command line asks for.
+    """The guide that a command line requests.
 
     Args:
         text: "NAME:ARGUMENT:SCALE"; the argument may have colons itself.
@@ -95,7 +95,7 @@ def _read(text: str) -> tuple[str, str, float]:
 
 
 def guide(stage: Stage, guides: Sequence[Guide]) -> Stage:
-    """The stage, sampled under guides. An unconditional model takes the labels that its guides ask for.
+    """The stage, sampled under guides. An unconditional model takes the labels that its guides need.
 
     Raises:
         ValueError: for a stage that is no diffusion model, or that is guided already.
@@ -103,17 +103,15 @@ def guide(stage: Stage, guides: Sequence[Guide]) -> Stage:
     if not guides:
         return stage
     check_guidable(stage)
-    if "guides" in stage.weights.frozen:
+    if stage.weights.guides:
         raise ValueError("this stage is guided already; give all guides at once")
     interface = stage.family.interface
     sample = interface.guidable.guided(tuple(one.function for one in guides))
     classes = max(interface.num_classes, *(one.num_classes for one in guides))
-    frozen = {**stage.weights.frozen, "guides": tuple(one.inputs for one in guides)}
+    guided_interface = interface._replace(sample=sample, num_classes=classes, guidable=None)
     return stage._replace(
-        family=stage.family._replace(
-            sample=sample, interface=interface._replace(sample=sample, num_classes=classes, guidable=None)
-        ),
-        weights=stage.weights._replace(frozen=frozen),
+        family=stage.family._replace(interface=guided_interface),
+        weights=stage.weights._replace(guides=tuple(one.inputs for one in guides)),
     )
 
 
@@ -124,7 +122,7 @@ def check_guidable(stage: Stage) -> None:
         ValueError: for any but a diffusion model.
     """
     interface = stage.family.interface
-    if not isinstance(interface, ImageSampler) or interface.guidable is None:
+    if interface.guidable is None:
         raise ValueError(f"a run of the family {stage.config.family!r} can't be guided; only diffusion models can")
 
 
@@ -141,7 +139,7 @@ def check_noise(name: str, guiding: Stage, schedule: Schedule, stage: Stage) -> 
         ValueError: if the processes differ in kind or in a value, however their configs write them.
     """
     ours = stage.family.interface.guidable.schedule
-    same = jax.tree.structure(schedule) == jax.tree.structure(ours)
+    same = jax.tree.structure(schedule) == jax.tree.structure(ours)  # type: ignore[operator]  # jax doesn't say it
     pairs = zip(jax.tree.leaves(schedule), jax.tree.leaves(ours))
     if not (same and all(np.shape(a) == np.shape(b) and np.allclose(a, b, rtol=1e-5, atol=1e-7) for a, b in pairs)):
         settings = [dict(one.config.model.schedule) for one in (guiding, stage)]

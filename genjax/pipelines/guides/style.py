@@ -1,8 +1,8 @@
-"""Guidance by the style of a picture: Gram matrices of random filters (arXiv:1508.06576, arXiv:1606.00021).
+"""Guidance by the style of an image: Gram matrices of random filters (arXiv:1508.06576, arXiv:1606.00021).
 
-    --guide=style:PICTURE:SCALE      E = mean (G(x0) - G(picture))^2, averaged over filters of three sizes
+    --guide=style:IMAGE:SCALE      E = mean (G(x0) - G(image))^2, averaged over filters of three sizes
 
-The filters are drawn once and for all, so the same picture asks for the same style of every model. Deviation from
+The filters are drawn once and for all, so the same image means the same style for every model. Deviation from
 Gatys et al.: no VGG; one layer of random filters of several sizes carries texture without being trained.
 """
 
@@ -19,13 +19,13 @@ WIDTH = 64
 
 
 def make(path: str, scale: float, stage: Stage) -> registry.Guide:
-    """The guide by a picture file.
+    """The guide by an image file.
 
     Raises:
-        ValueError: if it is no picture, or the stage can't be guided.
+        ValueError: if it is no image, or the stage can't be guided.
     """
     registry.check_guidable(stage)
-    return energies.make(energy, target(energies.read_picture(path, stage)), scale, stage)
+    return energies.make(energy, target(energies.read_image(path, stage)), scale, stage)
 
 
 def named(path: str, scale: float) -> Named:
@@ -33,11 +33,11 @@ def named(path: str, scale: float) -> Named:
     return Named(images=(path,))
 
 
-def target(picture: Image) -> PyTree:
-    """The filters, and the Gram matrices of a picture [1, h, w, c] under them: the first argument of `energy`."""
-    sizes = [size for size in SIZES if size <= min(picture.shape[1:3])]
-    filters = perceptual.random_filters(jax.random.key(0), picture.shape[-1], sizes, WIDTH)
-    return filters, [perceptual.gram(maps) for maps in perceptual.filter_maps(filters, picture)]
+def target(image: Image) -> PyTree:
+    """The filters, and the Gram matrices of an image [1, h, w, c] under them: the first argument of `energy`."""
+    sizes = [size for size in SIZES if size <= min(image.shape[1:3])]
+    filters = perceptual.random_filters(jax.random.key(0), image.shape[-1], sizes, WIDTH)
+    return filters, [perceptual.gram(maps) for maps in perceptual.filter_maps(filters, image)]
 
 
 def energy(arrays: PyTree, images: Image) -> PerExample:

@@ -1,15 +1,15 @@
-"""Guidance by a text, through any run that puts pictures and texts into one space (an `ImageTextEncoder`: a CLIP).
+"""Guidance by a text, through any run that puts images and texts into one space (an `ImageTextEncoder`: a CLIP).
 
     --guide=text:WORKDIR,TEXT:SCALE      g = SCALE * d/dx_t  s <z_i, z_t>
 
-with s the scale that the run has learned, so that s <z_i, z_t> = log p(picture | text) / p(picture) up to a constant
+with s the scale that the run has learned, so that s <z_i, z_t> = log p(image | text) / p(image) up to a constant
 where its loss is at its optimum (`genjax.losses.contrastive`): with SCALE 1 this is Bayes' rule, as of a classifier.
 
-Of a noisy CLIP z_i is that of x_t, and it is told the time: GLIDE's guidance (arXiv:2112.10741, section 4.3). Of a CLIP
-of clean pictures z_i is that of the estimate x0, and the gradient runs through the denoiser
-(`genjax.diffusion.guidance.energy`). Pictures of another size are resized to that of the run.
+Of a noisy CLIP z_i is that of x_t, and it is conditioned on the time: GLIDE's guidance (arXiv:2112.10741, section
+4.3). Of a CLIP of clean images z_i is that of the estimate x0, and the gradient runs through the denoiser
+(`genjax.diffusion.guidance.energy`). Images of another size are resized to that of the run.
 
-A text needs an image tower to pull on a picture: an encoder of texts alone, a `TextEncoder`, can condition the training
+A text needs an image tower to guide an image: an encoder of texts alone, a `TextEncoder`, can condition the training
 of a model but not guide one. So "any TextEncoder" is here the text tower of any `ImageTextEncoder`.
 """
 
@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from genjax import stages
 from genjax.core import images as images_lib
 from genjax.diffusion import denoisers, guidance
-from genjax.families.base import Conditions, ImageTextEncoder
+from genjax.families.interfaces import Conditions, ImageTextEncoder
 from genjax.pipelines import prompts
 from genjax.pipelines.guides import energies, registry
 from genjax.pipelines.named_files import Named
@@ -30,7 +30,7 @@ def make(argument: str, scale: float, stage: Stage) -> registry.Guide:
     """The guide by "WORKDIR,TEXT".
 
     Raises:
-        ValueError: for another form, a run that is none of pictures and texts or that doesn't fit, or a stage that
+        ValueError: for another form, a run that is none of images and texts or that doesn't fit, or a stage that
             can't be guided.
     """
     folder, text = read_argument("text", argument, scale)
@@ -87,13 +87,13 @@ def read_argument(kind: str, argument: str, scale: float) -> tuple[str, str]:
 
 
 def check_encoder(kind: str, encoder: Stage, stage: Stage, name: str) -> ImageTextEncoder:
-    """The interface of a run that puts pictures and texts into one space.
+    """The interface of a run that puts images and texts into one space.
 
     Raises:
-        ValueError: for a run of another kind, or of pictures with other channels than the stage's.
+        ValueError: for a run of another kind, or of images with other channels than the stage's.
     """
     interface = encoder.family.interface
-    if not isinstance(interface, ImageTextEncoder):
+    if interface.encode_image is None:
         raise ValueError(
             f"{name} is a run of the family {encoder.config.family!r}; --guide={kind} needs the workdir of a clip, "
             "such as configs/clip_shapes.py trains"
@@ -101,7 +101,7 @@ def check_encoder(kind: str, encoder: Stage, stage: Stage, name: str) -> ImageTe
     ours = stage.family.interface.image_shape
     if interface.image_shape[-1] != ours[-1]:
         raise ValueError(
-            f"{name} reads pictures of {interface.image_shape[-1]} channels, and the model draws pictures of {ours[-1]}"
+            f"{name} reads images of {interface.image_shape[-1]} channels, and the model draws images of {ours[-1]}"
         )
     return interface
 
@@ -109,19 +109,19 @@ def check_encoder(kind: str, encoder: Stage, stage: Stage, name: str) -> ImageTe
 def _check_noisy(encoder: Stage, interface: ImageTextEncoder, stage: Stage, name: str) -> None:
     if interface.image_shape != stage.family.interface.image_shape:
         raise ValueError(
-            f"{name} reads noisy pictures of {interface.image_shape}, and the model draws "
+            f"{name} reads noisy images of {interface.image_shape}, and the model draws "
             f"{stage.family.interface.image_shape}; noise can't be resized: train one with the model's config.data"
         )
     registry.check_noise(name, encoder, interface.schedule, stage)
 
 
 def embed(encoder: Stage, text: str) -> Float[Array, "1 d"]:
-    """The embedding of a text; what of it can't be kept is told."""
+    """The embedding of a text; what of it can't be kept is named."""
     tokens = jnp.asarray(prompts.tokens(encoder.tokenizer, [text]))
     return encoder.family.interface.encode_text(encoder.weights, tokens)
 
 
 def fit(images: Image, interface: ImageTextEncoder) -> Float[Array, "b size_h size_w c"]:
-    """Pictures at the size that the encoder reads."""
+    """Images at the size that the encoder reads."""
     size = interface.image_shape[:2]
     return images if images.shape[1:3] == size else images_lib.resize(images, size, antialias=True)

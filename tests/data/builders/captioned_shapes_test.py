@@ -21,10 +21,10 @@ def one(shape: int, size: int, dx=0.0, dy=0.0, grow=0.0, colour=9, place=4) -> s
 
 def cover(scene: scenes.Scene, pixels: int) -> np.ndarray:
     """How much of each pixel a black scene covers, seen at 32 pixels or more."""
-    picture = Image.fromarray(scenes.render(scene, pixels))
+    image = Image.fromarray(scenes.render(scene, pixels))
     if pixels < 32:
-        picture = picture.resize((32, 32), Image.Resampling.BICUBIC)
-    return (255.0 - np.asarray(picture, np.float64)[..., 0]) / 235.0
+        image = image.resize((32, 32), Image.Resampling.BICUBIC)
+    return (255.0 - np.asarray(image, np.float64)[..., 0]) / 235.0
 
 
 def test_the_spec_is_as_rich_as_it_says():
@@ -44,7 +44,7 @@ def test_colours_are_far_apart():
 
 @pytest.mark.parametrize("pixels", [64, 32, 16])
 def test_shapes_and_sizes_can_be_told_apart_in_noise(pixels):
-    """Nearest of jittered patterns, in noise of 0.2 of full contrast; 16 pixels are enlarged to 32 first."""
+    """Nearest of jittered patterns, in noise of 0.2 of full contrast; 16 pixels are upsampled to 32 first."""
     kinds = list(itertools.product(range(len(SHAPES)), range(len(SIZES))))
     offsets, grows = (-0.014, 0.0, 0.014), (-0.02, 0.02)
     jitters = list(itertools.product(offsets, offsets, grows))
@@ -151,7 +151,7 @@ def small_data_dir(tmp_path_factory):
     return folder
 
 
-def test_prepared_dataset_keeps_pictures_words_and_annotation(small_data_dir):
+def test_prepared_dataset_keeps_images_words_and_annotation(small_data_dir):
     for size, split in itertools.product((32, 64), captioned_shapes.SPLITS):
         source = sources.open_source(f"captioned_shapes/{size}", split, small_data_dir)
         assert source.spec.image_shape == (size, size, 3)
@@ -207,7 +207,7 @@ def test_an_object_in_the_middle_is_as_far_from_every_side(shape):
         np.testing.assert_array_equal(drawn, drawn[::-1])
 
 
-def test_a_small_picture_is_the_mean_of_the_large_one():
+def test_a_small_image_is_the_mean_of_the_large_one():
     for index in range(100):
         scene = scenes.make_scene("train", index)
         large = scenes.render(scene, 64).astype(float)
@@ -219,10 +219,10 @@ def test_a_small_picture_is_the_mean_of_the_large_one():
 @pytest.mark.parametrize("size", [8, 28, 48, 64, 128])
 def test_any_size_can_be_drawn(size):
     scene = scenes.make_scene("train", 6)
-    picture = scenes.render(scene, size)
-    assert picture.shape == (size, size, 3)
+    image = scenes.render(scene, size)
+    assert image.shape == (size, size, 3)
     # The share of the canvas that isn't white hardly depends on the size.
-    share = 1 - picture[..., 0].mean() / 255
+    share = 1 - image[..., 0].mean() / 255
     assert share == pytest.approx(1 - scenes.render(scene, 256)[..., 0].mean() / 255, abs=0.004)
 
 

@@ -1,0 +1,1 @@
+"""What the configs of a family share: settings that a config starts from."""

@@ -1,0 +1,112 @@
+"""The fields of priors over codes, and of their networks, with their defaults and meaning."""
+
+from genjax.configs.recipes import common
+from ml_collections import ConfigDict
+
+
+def code_prior(*networks: ConfigDict) -> ConfigDict:
+    """`base()` with the fields of the code_prior family, for a tokenizer with as many levels as networks are given.
+
+    Args:
+        networks: of each level, coarse to fine; see below.
+    """
+    config = common.base()
+    config.family = "code_prior"
+    config.stages.tokenizer = ConfigDict({"workdir": ""})  # the run of a vqvae, vqvae2 or dvae; has to be given
+    names = [f"level_{level}" for level in range(len(networks))]
+    config.model = model = ConfigDict()
+    model.networks = ConfigDict(dict(zip(names, networks)))  # of each level of the tokenizer
+    model.context = context = ConfigDict()  # how coarser levels' codes reach a finer level
+    context.width = 64  # features of its map
+    context.num_blocks = 2  # residual blocks, of each coarser level
+    context.dropout = 0.0  # rate, in these blocks
+    model.conditional = True  # on the class label
+    model.label_dropout = 0.1  # share of labels replaced by the null class, for guidance
+    model.code_noise = 0.0  # share of the codes shown in training that are replaced by random ones
+    model.dtype = "float32"  # of the networks' computation; parameters stay float32
+    config.optimizer = ConfigDict({name: common.adam(3e-4) for name in names})  # of each level
+    config.training.ema.decay = 0.999
+
+    config.sampling = sampling = ConfigDict()
+    sampling.guidance_scale = 1.0  # s in l_u + s (l_c - l_u), of logits; 1 = no guidance
+    sampling.temperature = 1.0  # logits are divided by it; 0 = the most likely code
+    sampling.top_k = 0.0  # draw from the k most likely codes only; 0 = from all
+    sampling.top_p = 1.0  # draw from the most likely codes that make up this probability; 1 = from all
+    sampling.batch_size = 64  # images sampled at once, over all devices
+    return config
+
+
+def gated_pixelcnn(**settings) -> ConfigDict:
+    """A Gated PixelCNN (arXiv:1606.05328)."""
+    config = ConfigDict()
+    config.name = "gated_pixelcnn"
+    config.width = 128  # channels of both stacks
+    config.depth = 12  # layers
+    config.kernel_size = 3  # of all layers but the first; odd
+    config.first_kernel = 7  # of the first layer; odd
+    config.head_width = 256  # channels between the last layer and the logits
+    config.dropout = 0.0  # rate, after the gates
+    config.remat = False  # recompute layers in the backward pass, to save memory
+    config.update(settings)
+    return config
+
+
+def transformer(**settings) -> ConfigDict:
+    """A causal transformer over the codes in raster order."""
+    config = ConfigDict()
+    config.name = "transformer"
+    config.width = 128  # features of each position
+    config.depth = 4  # blocks
+    config.num_heads = 4  # heads of attention
+    config.mlp_ratio = 4  # hidden features of each MLP, in widths
+    config.activation = "gelu"  # gelu, gelu_tanh, quick_gelu or relu
+    config.dropout = 0.0  # rate, of embeddings and both branches of each block
+    config.remat = False  # recompute blocks in the backward pass, to save memory
+    config.update(settings)
+    return config
+
+
+def pixelsnail(**settings) -> ConfigDict:
+    """A PixelSNAIL (arXiv:1712.09763): gated convolutions, and attention to all codes before."""
+    config = ConfigDict()
+    config.name = "pixelsnail"
+    config.width = 256  # features of each position
+    config.num_blocks = 4  # blocks, each with attention at its end
+    config.num_res_blocks = 4  # gated residuals in each block
+    config.num_heads = 1  # heads of attention
+    config.key_dim = 16  # features of a key, for each head
+    config.dropout = 0.0  # rate, in each residual
+    config.remat = False  # recompute residuals and attention in the backward pass, to save memory
+    config.update(settings)
+    return config
+
+
+TINY = {
+    "gated_pixelcnn": {"width": 16, "depth": 2, "kernel_size": 3, "first_kernel": 3, "head_width": 16},
+    "transformer": {"width": 16, "depth": 1, "num_heads": 2},
+    "pixelsnail": {"width": 16, "num_blocks": 1, "num_res_blocks": 1, "num_heads": 2, "key_dim": 8},
+}
+"""Sizes of each network in the variants "tiny"."""
+
+
+def select(config: ConfigDict, variant: str) -> ConfigDict:
+    """The config itself, or as "tiny": on the 8x8 digits, with a tiny tokenizer of them, in seconds.
+
+    Raises:
+        ValueError: for another variant.
+    """
+    common.expect_variant(variant)
+    if variant == "tiny":
+        config.data.update(name="digits", eval_split="test", image_size=8, channels=1, crop="center", batch_size=16)
+        for network in config.model.networks.values():
+            network.update(TINY[network.name], remat=False)
+        config.model.update(dtype="float32")
+        config.model.context.update(width=8, num_blocks=1)
+        for optimizer in config.optimizer.values():
+            optimizer.update(learning_rate=1e-3, warmup_steps=0)
+        config.training.num_steps = 20
+        config.training.ema.decay = 0.9
+        config.checkpoint.every = 10
+        config.log.update(every=5, sample_every=20, eval_every=20, num_samples=20)
+        config.sampling.batch_size = 20
+    return config

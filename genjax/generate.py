@@ -1,0 +1,169 @@
+"""Drawing images from a family in batches of bounded memory, over all devices.
+
+Every image depends on the seed and on its own number alone, not on the batch that it is drawn in or on the number
+of devices; the last batch is filled up and cut, so that there is one compilation.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+
+from genjax import sharding
+from genjax.core import images as images_lib
+from genjax.families import options as options_lib
+from genjax.families.base import Family
+from genjax.families.interfaces import ImageSampler, Interface, Weights
+from genjax.typing import Key, PyTree
+
+
+class ImageSet(NamedTuple):
+    """Generated images on the host.
+
+    Attributes:
+        images: uint8 [n, h, w, c].
+        trajectory: uint8 [t, n, h, w, c] from noise to image, or None.
+        captions: the text that each was drawn for, or None.
+    """
+
+    images: np.ndarray
+    trajectory: np.ndarray | None
+    captions: tuple[str, ...] | None = None
+
+
+def class_labels(count: int, num_classes: int) -> np.ndarray:
+    """Labels 0, 1, ..., K-1, 0, 1, ...: all classes in equal shares, int32 [count]."""
+    return np.arange(count, dtype=np.int32) % num_classes
+
+
+def fit_batch_size(count: int, batch_size: int, mesh: Mesh) -> int:
+    """The smallest multiple of the number of devices that holds `count` images, or else `batch_size`."""
+    devices = mesh.shape["data"] * mesh.shape["fsdp"]
+    return -(-min(count, batch_size) // devices) * devices
+
+
+def require_sampler(interface: Interface, who: str) -> ImageSampler:
+    """The interface of a family whose images are sampled without other images.
+
+    Args:
+        interface: of the family.
+        who: what errors call it: "a run of the family 'clip'".
+
+    Raises:
+        ValueError: for another, with what to do instead.
+    """
+    if interface.sample is None:
+        raise ValueError(f"{who} draws no images; {interface.instead}")
+    if interface.low_res_shape is not None:
+        raise ValueError(
+            f"{who} upsamples images and draws none of its own: sample the whole cascade's folder, or see held-out "
+            "images upsampled with --reconstruct"
+        )
+    return interface
+
+
+def options(
+    interface: ImageSampler, sampling: Mapping[str, Any], requested: Mapping[str, float]
+) -> dict[str, float]:
+    """The scalars to sample with, "guidance_scale" or "truncation": as requested, else as the config says.
+
+    Those at their neutral value are dropped, which saves their work.
+
+    Args:
+        interface: says which there are.
+        sampling: `config.sampling`.
+        requested: name -> value.
+
+    Raises:
+        ValueError: for an option that the model hasn't, or a value out of its range (`options_lib.OPTIONS`).
+    """
+    unknown = sorted(requested.keys() - interface.options.keys())
+    if unknown:
+        raise ValueError(f"this model has no option {unknown[0]!r}; it has {sorted(interface.options) or 'none'}")
+    values = {name: requested.get(name, sampling.get(name, neutral)) for name, neutral in interface.options.items()}
+    options_lib.check(values)
+    return {name: value for name, value in values.items() if value != interface.options[name]}
+
+
+def make_generate(family: Family, mesh: Mesh) -> Callable[..., ImageSet]:
+    """The function (weights, per-image conditions, shared conditions, key, batch_size, progress) -> Images.
+
+    Per-image conditions are arrays [n, ...] ("index" is added), shared ones scalars (see `options`). `progress`
+    is called with the number of images of each finished batch. It compiles once for a batch size, whatever the
+    seed, labels or guidance scale.
+    """
+
+    def sample(weights, conditions, key):
+        samples = family.interface.sample(weights, conditions, key)
+        trajectory = None if samples.trajectory is None else images_lib.to_uint8(samples.trajectory)
+        return images_lib.to_uint8(samples.images), trajectory
+
+    jitted = jax.jit(sample, out_shardings=sharding.replicated(mesh))
+    place = sharding.batch_sharding(mesh)
+
+    def generate(
+        weights: Weights,
+        each: Mapping[str, np.ndarray],
+        shared: Mapping[str, float],
+        key: Key,
+        batch_size: int,
+        progress: Callable[[int], None] = lambda done: None,
+    ) -> ImageSet:
+        count = len(next(iter(each.values()))) if each else 0
+        each = {"index": np.arange(count, dtype=np.int32), **each}
+        batch_size = fit_batch_size(count, batch_size, mesh)
+        scalars = {name: jnp.asarray(value, jnp.float32) for name, value in shared.items()}
+        parts = []
+        for start in range(0, count, batch_size):
+            chosen = np.minimum(np.arange(start, start + batch_size), count - 1)
+            conditions = {name: _placed(values[chosen], place) for name, values in each.items()}
+            images, trajectory = jax.device_get(jitted(weights, conditions | scalars, key))
+            kept = min(batch_size, count - start)
+            parts.append((images[:kept], None if trajectory is None else trajectory[:, :kept]))
+            progress(kept)
+        images = np.concatenate([part[0] for part in parts])
+        whole = parts[0][1] is not None
+        return ImageSet(images, np.concatenate([part[1] for part in parts], axis=1) if whole else None)
+
+    return generate
+
+
+def make_reconstruct(family: Family, mesh: Mesh) -> Callable[..., np.ndarray]:
+    """The function (weights, uint8 images [n, h, w, c], key, batch_size) -> what the family makes of them, uint8."""
+
+    def reconstruct(weights, images, key):
+        return images_lib.to_uint8(family.reconstruct(weights, images_lib.from_uint8(images), key))
+
+    return make_batched(reconstruct, mesh)
+
+
+def make_batched(function: Callable[[Weights, PyTree, Key], PyTree], mesh: Mesh) -> Callable[..., PyTree]:
+    """The function (weights, arrays [n, ...], key, batch_size) -> what `function` makes of them, [n, ...] on the host.
+
+    The last batch is filled up with the last example and cut, so that there is one compilation for a batch size.
+
+    Args:
+        function: (weights, a batch of the arrays, key) -> arrays with an entry for each example.
+        mesh: devices.
+    """
+    jitted = jax.jit(function, out_shardings=sharding.replicated(mesh))
+    place = sharding.batch_sharding(mesh)
+
+    def run(weights: Weights, arrays: PyTree, key: Key, batch_size: int) -> PyTree:
+        count = len(jax.tree.leaves(arrays)[0])
+        batch_size, parts = fit_batch_size(count, batch_size, mesh), []
+        for start in range(0, count, batch_size):
+            chosen = np.minimum(np.arange(start, start + batch_size), count - 1)
+            batch = jax.tree.map(lambda values, at=chosen: _placed(values[at], place), arrays)
+            parts.append(jax.device_get(jitted(weights, batch, key)))
+        return jax.tree.map(lambda *pieces: np.concatenate(pieces)[:count], *parts)
+
+    return run
+
+
+def _placed(values: np.ndarray, place: NamedSharding) -> jax.Array:
+    """Values that every process has as a global array, cut over the devices."""
+    return jax.make_array_from_callback(values.shape, place, lambda at: values[at])

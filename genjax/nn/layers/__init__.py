@@ -1,0 +1,1 @@
+"""What every network is built of: attention, convolutions, norms, blocks, embeddings, codebooks."""

@@ -1,0 +1,152 @@
+"""Images from a trained stage, with labels, prompts or without, and the files that they are kept in.
+
+`samples.npz` holds `arr_0`, uint8 NHWC, and for class-conditional models `arr_1`, int labels: the format that the
+published evaluators read; for text models also `prompts`. `samples.png` is a grid of the first of them, with their
+prompts, and `trajectory.gif` the way from noise to image.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from tqdm import tqdm
+
+from genjax import generate, sharding
+from genjax.core import images as images_lib
+from genjax.core.ranges import SEED
+from genjax.pipelines import prompts as prompts_lib
+from genjax.stages import Stage
+
+GRID = 100
+"""Images shown in a grid, at most."""
+
+
+class Drawn(NamedTuple):
+    """Generated images.
+
+    Attributes:
+        images: uint8 [n, h, w, c].
+        labels: int32 [n], or None of an unconditional model.
+        trajectory: uint8 [t, n, h, w, c], or None.
+        prompts: the text of each, or None of a model without text.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray | None
+    trajectory: np.ndarray | None
+    prompts: tuple[str, ...] | None = None
+
+
+def draw(
+    stage: Stage,
+    count: int,
+    *,
+    label: int | None = None,
+    prompts: Sequence[str] | None = None,
+    options: Mapping[str, float] | None = None,
+    seed: int = 0,
+    mesh: Mesh | None = None,
+    conditions: Mapping[str, np.ndarray] | None = None,
+    program: Callable[..., generate.ImageSet] | None = None,
+) -> Drawn:
+    """Sample `count` images, in batches of `config.sampling.batch_size`, with a progress bar.
+
+    Args:
+        stage: a stage whose interface is an `ImageSampler`.
+        count: number of images.
+        label: a class; by default all classes in equal shares.
+        prompts: of a text model, one for each image or fewer, which are taken in turn; by default captions of the
+            held-out split.
+        options: scalars that the stage's `ImageSampler.options` names, such as guidance_scale, truncation or
+            temperature; by default the config's.
+        seed: of the noise.
+        mesh: devices; by default all.
+        conditions: what else is requested of the stage's `sample`, arrays [count, ...]; see `pipelines.editing`.
+        program: `generate.make_generate` of the stage's family, kept from before, which compiles once for all calls.
+
+    Raises:
+        ValueError: for a stage that draws no images, a label, an option or a seed that there isn't, or a prompt to a
+            model without text.
+    """
+    SEED.check("seed", seed)
+    interface = generate.require_sampler(stage.family.interface, f"a run of the family {stage.config.family!r}")
+    shared = generate.options(interface, stage.config.sampling.to_dict(), options or {})
+    classes = interface.num_classes
+    if label is not None and not 0 <= label < classes:
+        known = f"0..{classes - 1}" if classes else "none: the model is unconditional"
+        raise ValueError(f"no label {label}; the labels of this model are {known}")
+    if count < 1:
+        raise ValueError(f"num_samples={count} must be at least 1")
+    labels = None
+    if classes:
+        labels = generate.class_labels(count, classes) if label is None else np.full(count, label, np.int32)
+    requested = {} if labels is None else {"label": labels}
+    texts = None if "tokens" in (conditions or {}) else prompts_lib.for_images(stage, count, prompts)
+    if texts is not None:
+        requested["tokens"] = prompts_lib.tokens(stage.tokenizer, texts)
+    program = program or generate.make_generate(stage.family, mesh or sharding.make_mesh())
+    with tqdm(total=count, unit="image", disable=jax.process_index() != 0) as bar:
+        images = program(
+            stage.weights,
+            {"index": np.arange(count, dtype=np.int32), **requested, **(conditions or {})},
+            shared,
+            jax.random.key(seed),
+            stage.config.sampling.batch_size,
+            bar.update,
+        )
+    return Drawn(images.images, labels, images.trajectory, texts)
+
+
+def reconstruct(
+    stage: Stage,
+    images: np.ndarray,
+    seed: int = 0,
+    mesh: Mesh | None = None,
+    program: Callable[..., np.ndarray] | None = None,
+) -> np.ndarray:
+    """What a stage that encodes and decodes makes of images, uint8 [n, h, w, c] in and out.
+
+    Args:
+        stage: one whose family has a `reconstruct`.
+        images: uint8 [n, h, w, c].
+        seed: of random numbers in it.
+        mesh: devices; by default all.
+        program: `generate.make_reconstruct` of the stage's family, kept from before.
+
+    Raises:
+        ValueError: for a stage that doesn't, or images of another shape.
+    """
+    if stage.family.reconstruct is None:
+        raise ValueError(
+            f"a run of the family {stage.config.family!r} encodes no images, so it can't reconstruct any"
+        )
+    if images.shape[1:] != stage.spec.image_shape:
+        raise ValueError(f"images of {images.shape[1:]} are no images of {stage.spec.image_shape}")
+    program = program or generate.make_reconstruct(stage.family, mesh or sharding.make_mesh())
+    return program(stage.weights, images, jax.random.key(seed), stage.config.data.batch_size)
+
+
+def pairs(stage: Stage, images: np.ndarray, seed: int = 0) -> Drawn:
+    """Images, each followed by its reconstruction."""
+    both = np.stack([images, reconstruct(stage, images, seed)], axis=1)
+    return Drawn(both.reshape(-1, *images.shape[1:]), None, None)
+
+
+def save(folder: Path, drawn: Drawn, columns: int | None = None) -> Path:
+    """Write `samples.npz`, `samples.png` and, where there is one, `trajectory.gif`; returns the grid's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = (drawn.images,) if drawn.labels is None else (drawn.images, drawn.labels)
+    shown = drawn.images[:GRID]
+    if drawn.prompts is None:
+        np.savez(folder / "samples.npz", *arrays)
+        grid = images_lib.make_grid(shown, columns)
+    else:
+        np.savez(folder / "samples.npz", *arrays, prompts=np.asarray(drawn.prompts))
+        grid = images_lib.make_captioned_grid(shown, drawn.prompts)
+    images_lib.save_png(folder / "samples.png", grid)
+    if drawn.trajectory is not None:
+        images_lib.save_gif(folder / "trajectory.gif", images_lib.make_film(drawn.trajectory, columns))
+    return folder / "samples.png"
