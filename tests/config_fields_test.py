@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-
-from configs.recipes import common, pipelines
+from genjax.configs.recipes import common, pipelines
 
 ROOT = Path(__file__).parents[1]
 REPLAY, LOADER, OPTIM = "tests/training/replay_test.py", "tests/data/loader_test.py", "tests/training/optim_test.py"

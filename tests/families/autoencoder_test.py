@@ -6,8 +6,8 @@ import numpy as np
 import optax
 import pytest
 
-from configs import ae_digits, dae_digits
 from genjax import generate
+from genjax.configs import ae_digits, dae_digits
 from genjax.families import autoencoder, registry
 from genjax.families.interfaces import FeatureExtractor, Weights
 from genjax.typing import DataSpec

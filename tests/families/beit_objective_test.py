@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.special
 
-from configs import beit_base, beit_finetune_imagenet
+from genjax.configs import beit_base, beit_finetune_imagenet
 from genjax.families import beit, image_classifier, registry
 from genjax.families.interfaces import Tokenizer, Weights
 from genjax.typing import DataSpec

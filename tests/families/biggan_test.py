@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from configs import biggan_cifar10, biggan_digits, biggan_imagenet128
+from genjax.configs import biggan_cifar10, biggan_digits, biggan_imagenet128
 from genjax.core.tree import count_params
 from genjax.families import biggan, registry
 from genjax.families.interfaces import ImageSampler, Weights

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.special
 
-from configs import clip_noisy_shapes
+from genjax.configs import clip_noisy_shapes
 from genjax.diffusion import schedules
 from genjax.families import clip, registry
 from genjax.families.interfaces import Weights

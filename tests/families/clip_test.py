@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding
 
-from configs import clip_noisy_shapes, clip_rn50, clip_shapes
 from genjax import generate, sharding
+from genjax.configs import clip_noisy_shapes, clip_rn50, clip_shapes
 from genjax.families import registry
 from genjax.families.interfaces import ImageTextEncoder, TextEncoder, Weights
 from genjax.typing import DataSpec

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from genjax.configs.recipes import dalles
 
-from configs.recipes import dalles
 from genjax import sharding
 from genjax.autoregressive import sample as autoregressive
 from genjax.families import dalle, registry

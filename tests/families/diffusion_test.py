@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import ddpm_digits
 from genjax import generate, sharding
+from genjax.configs import ddpm_digits
 from genjax.families import registry
 from genjax.families.interfaces import Weights
 from genjax.typing import DataSpec

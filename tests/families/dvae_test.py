@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import dvae_dalle, dvae_digits
 from genjax import generate
+from genjax.configs import dvae_dalle, dvae_digits
 from genjax.core.tree import count_params
 from genjax.families import dvae, registry
 from genjax.families.interfaces import Tokenizer, Weights

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import dcgan_celeba64, dcgan_digits, gan_digits, gan_mnist
+from genjax.configs import dcgan_celeba64, dcgan_digits, gan_digits, gan_mnist
 from genjax.core.tree import count_params
 from genjax.families import gan, registry
 from genjax.families.interfaces import ImageSampler, Weights

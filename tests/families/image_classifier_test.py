@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import beit_finetune_imagenet
 from genjax import generate
+from genjax.configs import beit_finetune_imagenet
 from genjax.core.tree import count_params
 from genjax.families import registry
 from genjax.families.interfaces import ImageClassifier, Weights

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import imagen_shapes_pipeline
+from genjax.configs import imagen_shapes_pipeline
 from genjax.core.tree import count_params
 from genjax.families import registry
 from genjax.families.interfaces import ImageSampler, TextEncoder, TextFeatures, Weights

@@ -5,8 +5,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import pytest
+from genjax.configs.recipes import dalles, priors
 
-from configs import (
+from genjax.configs import (
     ae_digits,
     beit_base,
     beit_finetune_imagenet,
@@ -20,7 +21,6 @@ from configs import (
     vqvae2_digits,
     vqvae_digits,
 )
-from configs.recipes import dalles, priors
 from genjax.families import registry
 from genjax.families.interfaces import Tokenizer, Weights
 from genjax.typing import DataSpec

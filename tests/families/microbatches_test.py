@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from genjax.configs.recipes import dits
 
-from configs import (
+from genjax.configs import (
     adm_classifier_imagenet64,
     ae_digits,
     beit_finetune_shapes,
@@ -26,7 +27,6 @@ from configs import (
     vqvae2_digits,
     vqvae_digits,
 )
-from configs.recipes import dits
 from genjax.families import beit, gan, registry
 from genjax.families.base import LossInputs
 from genjax.training import accumulate

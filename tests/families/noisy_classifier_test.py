@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import classifier_digits
 from genjax import generate
+from genjax.configs import classifier_digits
 from genjax.families import noisy_classifier, registry
 from genjax.families.interfaces import NoisyClassifier, Weights
 from genjax.typing import DataSpec

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from configs import ddpm_digits
+from genjax.configs import ddpm_digits
 from genjax.core import rng
 from genjax.core.images import dequantize
 from genjax.diffusion import process

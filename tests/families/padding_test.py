@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import (
+from genjax.configs import (
     adm_classifier_imagenet64,
     biggan_digits,
     clip_noisy_shapes,

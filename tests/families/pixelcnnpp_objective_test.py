@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.special
 
-from configs import pixelcnnpp_digits
+from genjax.configs import pixelcnnpp_digits
 from genjax.families import pixelcnnpp, registry
 from genjax.families.interfaces import Weights
 from genjax.typing import DataSpec

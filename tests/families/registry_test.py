@@ -2,7 +2,7 @@
 
 import pytest
 
-from configs import ddpm_digits
+from genjax.configs import ddpm_digits
 from genjax.families import registry
 from genjax.typing import DataSpec
 

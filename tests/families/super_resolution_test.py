@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import cascade_digits_pipeline as cascade_digits
+from genjax.configs import cascade_digits_pipeline as cascade_digits
 from genjax.families import registry
 from genjax.families.interfaces import Weights
 from genjax.typing import DataSpec

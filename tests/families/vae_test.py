@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from configs import vae_digits
+from genjax.configs import vae_digits
 from genjax.families import registry, vae
 from genjax.families.interfaces import ImageSampler, Weights
 from genjax.losses import elbo

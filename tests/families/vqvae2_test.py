@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import vqvae2_digits
 from genjax import generate
+from genjax.configs import vqvae2_digits
 from genjax.families import registry
 from genjax.families.interfaces import Tokenizer, Weights
 from genjax.nn import hierarchy

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import vqvae_digits_pipeline, vqvae_prior_digits
 from genjax import stages
+from genjax.configs import vqvae_digits_pipeline, vqvae_prior_digits
 from genjax.data import encoded, loader
 from genjax.pipelines import chain, encoding, vqvae
 from genjax.pipelines import sampling as sampling_lib

@@ -2,8 +2,8 @@
 
 import pytest
 
-from configs import ddpm_digits
 from genjax import stages
+from genjax.configs import ddpm_digits
 from genjax.pipelines import sampling as sampling_lib
 from genjax.training import workdir
 from tests.integration import small

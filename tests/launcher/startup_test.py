@@ -8,7 +8,7 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from configs import ddpm_digits
+from genjax.configs import ddpm_digits
 from genjax.core.ranges import AT_LEAST_0
 from genjax.launcher import parsing, startup
 from genjax.launcher.flags import define_choice, define_numbers, define_path

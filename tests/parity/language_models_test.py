@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import ddpm_cifar10
+from genjax.configs import ddpm_cifar10
 from genjax.families.registry import build as build_family
 from genjax.nn import t5 as t5_lib
 from genjax.nn.bert import BertEncoder

@@ -82,7 +82,7 @@ def test_old_names_are_read():
 
 def test_cifar10_checkpoint_has_the_shapes_of_our_config():
     """The layout of google/ddpm-cifar10-32, without its weights, fits configs/ddpm_cifar10.py."""
-    from configs import ddpm_cifar10
+    from genjax.configs import ddpm_cifar10
 
     with torch.device("meta"):
         theirs = diffusers.UNet2DModel(

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import (
+from genjax.configs import (
     cascade_digits_pipeline as cascade_digits,
 )
-from configs import (
+from genjax.configs import (
     cascade_shapes_pipeline as cascade_shapes,
 )
-from configs import (
+from genjax.configs import (
     ddpm_digits,
 )
 from genjax.core import images as images_lib

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs import classifier_digits, ddpm_digits
 from genjax import generate, sharding
+from genjax.configs import classifier_digits, ddpm_digits
 from genjax.core import images as images_lib
 from genjax.families import registry as families
 from genjax.families.interfaces import Weights

@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from configs import cascade_shapes_pipeline as cascade_shapes
-from configs import clip_noisy_shapes, clip_shapes
 from genjax import stages
+from genjax.configs import cascade_shapes_pipeline as cascade_shapes
+from genjax.configs import clip_noisy_shapes, clip_shapes
 from genjax.pipelines import embedding as clip
 from genjax.pipelines import evaluation
 from genjax.pipelines.guides import registry

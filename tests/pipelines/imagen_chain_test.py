@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import imagen_shapes_pipeline
 from genjax import stages
+from genjax.configs import imagen_shapes_pipeline
 from genjax.data import loader
 from genjax.families.interfaces import TextEncoder
 from genjax.pipelines import cascade, chain

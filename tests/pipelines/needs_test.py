@@ -2,8 +2,8 @@
 
 import pytest
 
-from configs import ddpm_digits, imagen_shapes_pipeline, vqvae_digits_pipeline
 from genjax import stages
+from genjax.configs import ddpm_digits, imagen_shapes_pipeline, vqvae_digits_pipeline
 from genjax.data import sources, vocabularies
 from genjax.pipelines import chain, needs
 

@@ -4,7 +4,7 @@ import importlib
 
 import pytest
 
-from configs import dalle_12b, dvae_dalle, vqvae_imagenet128
+from genjax.configs import dalle_12b, dvae_dalle, vqvae_imagenet128
 from genjax.pipelines import plan
 
 TOKENIZER = {"tokenizer": dvae_dalle.get_config()}

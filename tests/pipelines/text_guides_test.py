@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import clip_shapes
+from genjax.configs import clip_shapes
 from genjax.data import tokenizers
 from genjax.diffusion import schedules
 from genjax.diffusion.denoisers import Prediction

@@ -5,7 +5,7 @@ import math
 import pytest
 from ml_collections import ConfigDict
 
-from configs import ddpm_digits, vqvae_digits_pipeline
+from genjax.configs import ddpm_digits, vqvae_digits_pipeline
 from genjax.training import config_check
 
 
