@@ -28,7 +28,7 @@ from genjax.launcher import config_files
 from genjax.launcher import overrides as overrides_lib
 from genjax.pipelines import chain, encoding, evaluation, folders, requests, sample_files
 from genjax.pipelines import prompts as prompts_lib
-from genjax.pipelines import sampling as images_pipeline
+from genjax.pipelines import sampling as sampling_lib
 from genjax.pipelines.shown import Evaluation, Images
 from genjax.training import config_check
 from genjax.typing import PyTree
@@ -169,7 +169,7 @@ class Run:
     def held_out(self, n: int = COUNT) -> Images:
         """The first images of the held-out split of its data, with their labels."""
         found = evaluation.held_out_arrays(self.stage, n)
-        return Images.of(images_pipeline.Drawn(found["image"], found.get("label"), None))
+        return Images.of(sampling_lib.Drawn(found["image"], found.get("label"), None))
 
     def reconstruct(self, images: Any = None, seed: int = 0) -> Images:
         """What the model makes of images when it encodes and decodes them, or makes them small and large again.
@@ -186,7 +186,7 @@ class Run:
         if "reconstruct" not in self._programs:
             self._programs["reconstruct"] = generate.make_reconstruct(self.stage.family, self._mesh)
         program = self._programs["reconstruct"]
-        found = Images(images_pipeline.reconstruct(self.stage, originals, seed, program=program))
+        found = Images(sampling_lib.reconstruct(self.stage, originals, seed, program=program))
         found.originals = originals
         return found
 
@@ -281,7 +281,7 @@ class Run:
         drawn = None
         if samples is not None:
             pixels = sample_files.to_images(np.asarray(samples))
-            drawn = images_pipeline.Drawn(pixels, getattr(samples, "labels", None), None)
+            drawn = sampling_lib.Drawn(pixels, getattr(samples, "labels", None), None)
         elif generates(stage.family.interface):
             drawn = requests.draw(stage, request, program)
         return Evaluation(evaluation.evaluate(stage, self.folder, drawn, 0, likelihood, probe_data))

@@ -89,7 +89,7 @@ def options(
 
 
 def make_generate(family: Family, mesh: Mesh) -> Callable[..., ImageSet]:
-    """The function (weights, per-image conditions, shared conditions, key, batch_size, progress) -> Images.
+    """The function (weights, per-image conditions, shared conditions, key, batch_size, progress) -> ImageSet.
 
     Per-image conditions are arrays [n, ...] ("index" is added), shared ones scalars (see `options`). `progress`
     is called with the number of images of each finished batch. It compiles once for a batch size, whatever the
@@ -97,12 +97,11 @@ def make_generate(family: Family, mesh: Mesh) -> Callable[..., ImageSet]:
     """
 
     def sample(weights, conditions, key):
-        samples = family.interface.sample(weights, conditions, key)
-        trajectory = None if samples.trajectory is None else images_lib.to_uint8(samples.trajectory)
-        return images_lib.to_uint8(samples.images), trajectory
+        images, trajectory = family.interface.sample(weights, conditions, key)
+        by_image = None if trajectory is None else jnp.swapaxes(images_lib.to_uint8(trajectory), 0, 1)
+        return images_lib.to_uint8(images), by_image
 
-    jitted = jax.jit(sample, out_shardings=sharding.replicated(mesh))
-    place = sharding.batch_sharding(mesh)
+    run = make_batched(sample, mesh)
 
     def generate(
         weights: Weights,
@@ -114,19 +113,8 @@ def make_generate(family: Family, mesh: Mesh) -> Callable[..., ImageSet]:
     ) -> ImageSet:
         count = len(next(iter(each.values()))) if each else 0
         each = {"index": np.arange(count, dtype=np.int32), **each}
-        batch_size = fit_batch_size(count, batch_size, mesh)
-        scalars = {name: jnp.asarray(value, jnp.float32) for name, value in shared.items()}
-        parts = []
-        for start in range(0, count, batch_size):
-            chosen = np.minimum(np.arange(start, start + batch_size), count - 1)
-            conditions = {name: _placed(values[chosen], place) for name, values in each.items()}
-            images, trajectory = jax.device_get(jitted(weights, conditions | scalars, key))
-            kept = min(batch_size, count - start)
-            parts.append((images[:kept], None if trajectory is None else trajectory[:, :kept]))
-            progress(kept)
-        images = np.concatenate([part[0] for part in parts])
-        whole = parts[0][1] is not None
-        return ImageSet(images, np.concatenate([part[1] for part in parts], axis=1) if whole else None)
+        images, by_image = run(weights, each, key, batch_size, shared, progress)
+        return ImageSet(images, None if by_image is None else by_image.swapaxes(0, 1))
 
     return generate
 
@@ -143,7 +131,8 @@ def make_reconstruct(family: Family, mesh: Mesh) -> Callable[..., np.ndarray]:
 def make_batched(function: Callable[[Weights, PyTree, Key], PyTree], mesh: Mesh) -> Callable[..., PyTree]:
     """The function (weights, arrays [n, ...], key, batch_size) -> what `function` makes of them, [n, ...] on the host.
 
-    The last batch is filled up with the last example and cut, so that there is one compilation for a batch size.
+    The last batch is filled up with the last example and cut, so that there is one compilation for a batch size. Where
+    the arrays are a dict, `shared` scalars may join it, and `progress` is called with the size of each finished batch.
 
     Args:
         function: (weights, a batch of the arrays, key) -> arrays with an entry for each example.
@@ -152,13 +141,22 @@ def make_batched(function: Callable[[Weights, PyTree, Key], PyTree], mesh: Mesh)
     jitted = jax.jit(function, out_shardings=sharding.replicated(mesh))
     place = sharding.batch_sharding(mesh)
 
-    def run(weights: Weights, arrays: PyTree, key: Key, batch_size: int) -> PyTree:
+    def run(
+        weights: Weights,
+        arrays: PyTree,
+        key: Key,
+        batch_size: int,
+        shared: Mapping[str, float] | None = None,
+        progress: Callable[[int], None] = lambda done: None,
+    ) -> PyTree:
         count = len(jax.tree.leaves(arrays)[0])
         batch_size, parts = fit_batch_size(count, batch_size, mesh), []
+        scalars = {name: jnp.asarray(value, jnp.float32) for name, value in (shared or {}).items()}
         for start in range(0, count, batch_size):
             chosen = np.minimum(np.arange(start, start + batch_size), count - 1)
             batch = jax.tree.map(lambda values, at=chosen: _placed(values[at], place), arrays)
-            parts.append(jax.device_get(jitted(weights, batch, key)))
+            parts.append(jax.device_get(jitted(weights, {**batch, **scalars} if scalars else batch, key)))
+            progress(min(batch_size, count - start))
         return jax.tree.map(lambda *pieces: np.concatenate(pieces)[:count], *parts)
 
     return run

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 Fields = TypeVar("Fields", bound=tuple)
-
-
 Kind = TypeVar("Kind")
 
 

@@ -9,7 +9,6 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import jax
 from absl import app, flags, logging
@@ -131,10 +130,3 @@ def _start_devices() -> None:
         jax.devices()
     except RuntimeError as error:
         raise ValueError(f"jax can't start: {error}") from error
-
-
-def _fail(error: Exception | str, code: int = 1) -> NoReturn:
-    """Tell what is wrong in one line, and end the program."""
-    text = " ".join(str(error).split())
-    print(f"error: {text}", file=sys.stderr, flush=True)
-    sys.exit(code)

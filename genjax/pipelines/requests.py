@@ -1,8 +1,10 @@
 """Samples as people request them, of a command line or in a notebook: one value, and what serves it.
 
-request = SampleRequest(count=16, label="3", options={"guidance_scale": 2.0}, sampler="ddim", num_steps="25")
-stage = prepare(folders.load("runs/ddpm_digits"), request)
-drawn = draw(stage, request)
+    request = SampleRequest(count=16, label="3", options={"guidance_scale": 2.0}, sampler="ddim", num_steps="25")
+    stage = prepare(folders.load("runs/ddpm_digits"), request)
+    drawn = draw(stage, request)
+
+`prepare` changes what has to be compiled anew; all else of a request is an argument of what is compiled.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,18 +17,8 @@ from ml_collections import ConfigDict
 from genjax import stages
 from genjax.data.labels import label_of
 from genjax.families.options import OPTIONS
-from genjax.pipelines import (
-    dalle2_editing,
-    editing,
-    folders,
-    named_files,
-    prompts,
-    rejection,
-    reranking,
-)
-from genjax.pipelines import (
-    sampling as sampling_lib,
-)
+from genjax.pipelines import dalle2_editing, editing, folders, named_files, prompts, rejection, reranking
+from genjax.pipelines import sampling as sampling_lib
 from genjax.pipelines.guides import registry as guides
 from genjax.stages import Stage
 
