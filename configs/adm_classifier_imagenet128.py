@@ -9,8 +9,9 @@ It guides configs/adm_imagenet128.py:
 With the scale 0.5 and 250 steps the paper's guided model has FID 2.97 (unguided 5.91).
 """
 
-from genjax.configs.recipes import unets
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import unets
 
 
 def get_config(variant: str = "") -> ConfigDict:

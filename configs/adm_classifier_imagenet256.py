@@ -9,8 +9,9 @@ It guides configs/adm_imagenet256.py:
 With the scale 1.0 and 250 steps the paper's guided model has FID 4.59 (unguided 10.94).
 """
 
-from genjax.configs.recipes import unets
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import unets
 
 
 def get_config(variant: str = "") -> ConfigDict:

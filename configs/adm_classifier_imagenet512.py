@@ -9,8 +9,9 @@ It guides configs/adm_imagenet512.py:
 With the scale 4.0 and 250 steps the paper's guided model has FID 7.72 (unguided 23.24).
 """
 
-from genjax.configs.recipes import unets
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import unets
 
 
 def get_config(variant: str = "") -> ConfigDict:

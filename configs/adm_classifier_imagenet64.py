@@ -9,8 +9,9 @@ It guides configs/adm_imagenet64.py:
 1.0 is the release's scale for 250 steps.
 """
 
-from genjax.configs.recipes import unets
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import unets
 
 
 def get_config(variant: str = "") -> ConfigDict:

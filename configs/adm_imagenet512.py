@@ -4,8 +4,9 @@
     python launch/train.py --config=configs/adm_imagenet512.py:tiny --workdir=runs/tiny   # seconds, on a CPU
 """
 
-from genjax.configs.recipes import unets
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import unets
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -7,8 +7,9 @@ Horses and cats have the same setting, with 250K steps (FID 2.57) and 200K (5.57
 `--config.data.name=lsun/cat --config.training.num_steps=200000`.
 """
 
-from genjax.configs.recipes import unets
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import unets
 
 
 def get_config(variant: str = "") -> ConfigDict:

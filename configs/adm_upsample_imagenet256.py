@@ -9,8 +9,9 @@ The two together, from Python:
 `genjax.pipelines.cascade.load(["runs/adm_imagenet64", "runs/adm_upsample_imagenet256"])`.
 """
 
-from genjax.configs.recipes import unets
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import unets
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -8,8 +8,9 @@ After a guided ADM of 128 pixels FID 3.85.
 Attention at 32 and 16 pixels, as in the release; the paper's table adds 8.
 """
 
-from genjax.configs.recipes import unets
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import unets
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -10,8 +10,9 @@ gradients clipped at 3, drop path .1. The tokenizer is DALL-E's dVAE, which sees
 The variant "tiny" trains in seconds on 8x8 digits, for tests, on the tokenizer configs/vqvae_digits.py:tiny.
 """
 
-from genjax.configs.recipes import beits, common
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import beits, common
 
 STEPS_PER_EPOCH = 1_281_167 / 2048
 

@@ -10,8 +10,9 @@ Without mixup, cutmix, erasing and RandAugment, which the paper adds. The varian
 digits, from scratch.
 """
 
-from genjax.configs.recipes import beits, common
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import beits, common
 
 STEPS_PER_EPOCH = 1_281_167 / 1024
 

@@ -8,8 +8,9 @@ Other numbers of labels: `--config.data.split="train[:100]"`. From scratch all b
 variant "tiny" trains in seconds, for tests.
 """
 
-from genjax.configs.recipes import beits, common
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import beits, common
 
 
 def get_config(variant: str = "") -> ConfigDict:

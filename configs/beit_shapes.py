@@ -10,8 +10,9 @@ No labels are used. After 3,000 steps the probe of 500 labels of shapes reads 73
 "tiny" trains in seconds, for tests.
 """
 
-from genjax.configs.recipes import beits
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import beits
 
 
 def get_config(variant: str = "") -> ConfigDict:

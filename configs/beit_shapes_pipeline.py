@@ -8,10 +8,10 @@ The second line tells how often the fine-tuned network is right, the third what 
 pretrained one, from random weights and from pixels. The variant "tiny" trains in seconds, for tests.
 """
 
-from genjax.configs.recipes import common, pipelines
 from ml_collections import ConfigDict
 
 from genjax.configs import beit_finetune_shapes, beit_shapes, vqvae_shapes
+from genjax.configs.recipes import common, pipelines
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -7,8 +7,9 @@ attention, no orthogonal regularisation, 500 epochs of batches of 64 with one di
 IS of 9.22 and an FID of 14.73 in DDPM's table.) The variant "tiny" trains on the 8x8 digits in seconds.
 """
 
-from genjax.configs.recipes import biggans, common
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import biggans, common
 
 
 def get_config(variant: str = "") -> ConfigDict:

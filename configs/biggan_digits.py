@@ -10,8 +10,9 @@ small. Learning rates fall along half cosines.
 The variant "tiny" trains in seconds, for tests.
 """
 
-from genjax.configs.recipes import biggans, common
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import biggans, common
 
 
 def get_config(variant: str = "") -> ConfigDict:

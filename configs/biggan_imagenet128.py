@@ -8,8 +8,9 @@ moving averages of .9999. A step here is one of the discriminator's. The variant
 seconds.
 """
 
-from genjax.configs.recipes import biggans
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import biggans
 
 
 def get_config(variant: str = "") -> ConfigDict:

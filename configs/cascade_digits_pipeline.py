@@ -9,10 +9,10 @@ learn. They don't see the class. Each is trained on images of the right kind but
 is an input; sampling uses .1, a standard deviation of .16.
 """
 
-from genjax.configs.recipes import common, pipelines
 from ml_collections import ConfigDict
 
 from genjax.configs import ddpm_digits
+from genjax.configs.recipes import common, pipelines
 
 
 def get_config(variant: str = "") -> ConfigDict:

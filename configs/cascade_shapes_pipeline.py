@@ -6,10 +6,10 @@
 The scenes have captions and no classes; what is drawn is left to chance here.
 """
 
-from genjax.configs.recipes import common, pipelines, unets
 from ml_collections import ConfigDict
 
 from genjax.configs import cascade_digits_pipeline as cascade_digits
+from genjax.configs.recipes import common, pipelines, unets
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -11,8 +11,9 @@ steps, which begin where the cosine schedule has no signal: see `genjax.pipeline
 The variant "tiny" trains in seconds, for tests.
 """
 
-from genjax.configs.recipes import common
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import common
 
 
 def get_config(variant: str = "") -> ConfigDict:

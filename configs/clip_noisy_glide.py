@@ -8,8 +8,9 @@ whose tables have 65,536 rows though fewer tokens are in use; its recipe isn't p
 "tiny" trains in seconds on drawn scenes, for tests.
 """
 
-from genjax.configs.recipes import clips
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import clips
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -6,10 +6,10 @@
 The variant "16" is for models of 16 pixels, such as GLIDE's base; "tiny" trains in seconds, for tests.
 """
 
-from genjax.configs.recipes import clips, common
 from ml_collections import ConfigDict
 
 from genjax.configs import clip_shapes
+from genjax.configs.recipes import clips, common
 
 
 def get_config(variant: str = "") -> ConfigDict:

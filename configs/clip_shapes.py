@@ -6,8 +6,9 @@
 The variant "tiny" trains in seconds, for tests.
 """
 
-from genjax.configs.recipes import clips, common
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import clips, common
 
 
 def get_config(variant: str = "") -> ConfigDict:

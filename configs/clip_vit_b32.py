@@ -6,8 +6,9 @@
 The variant "tiny" trains in seconds on drawn scenes, for tests.
 """
 
-from genjax.configs.recipes import clips
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import clips
 
 
 def get_config(variant: str = "") -> ConfigDict:

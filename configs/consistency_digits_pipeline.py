@@ -4,10 +4,10 @@ python launch/pipeline.py --config=configs/consistency_digits_pipeline.py --work
 python launch/sample.py --workdir=runs/consistency --num_samples=1000
 """
 
-from genjax.configs.recipes import common, pipelines
 from ml_collections import ConfigDict
 
 from genjax.configs import consistency_digits, edm_digits
+from genjax.configs.recipes import common, pipelines
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -6,8 +6,9 @@ Its width of 1,664 is cut into 128 pieces at most: `--config.mesh.fsdp=128`, not
 seconds, for tests.
 """
 
-from genjax.configs.recipes import common, dalle2s
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import common, dalle2s
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -5,8 +5,9 @@
 The variant "tiny" trains in seconds, for tests.
 """
 
-from genjax.configs.recipes import common, dalle2s
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import common, dalle2s
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -8,11 +8,11 @@ The variant "ar" has the autoregressive prior instead of the diffusion prior; "t
 tests. CLIP's embeddings of all images, at 32 pixels, are written once, for prior and decoder.
 """
 
-from genjax.configs.recipes import common, dalle2s, pipelines
 from ml_collections import ConfigDict
 
 from genjax.configs import cascade_shapes_pipeline as cascade_shapes
 from genjax.configs import clip_shapes
+from genjax.configs.recipes import common, dalle2s, pipelines
 
 
 def get_config(variant: str = "") -> ConfigDict:

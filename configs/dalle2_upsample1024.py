@@ -4,8 +4,9 @@ Low-resolution images are degraded in training as by BSRGAN, and DDIM draws in 1
 seconds, for tests.
 """
 
-from genjax.configs.recipes import common, dalle2s
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import common, dalle2s
 
 
 def get_config(variant: str = "") -> ConfigDict:

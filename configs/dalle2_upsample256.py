@@ -4,8 +4,9 @@ Low-resolution images are blurred in training, x_t has a cosine schedule, and DD
 "tiny" trains in seconds, for tests.
 """
 
-from genjax.configs.recipes import common, dalle2s
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import common, dalle2s
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -12,8 +12,9 @@ shows how it is cut up. 62 heads don't divide by more than 2: `tensor` is 2, all
 in seconds on drawn scenes.
 """
 
-from genjax.configs.recipes import common, dalles
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import common, dalles
 
 
 def get_config(variant: str = "") -> ConfigDict:

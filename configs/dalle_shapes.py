@@ -8,8 +8,9 @@ Words are whole tokens mostly; without BPE dropout, which takes them apart. The 
 (`--config=configs/dalle_shapes.py:tiny`) trains in seconds, for tests.
 """
 
-from genjax.configs.recipes import common, dalles
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import common, dalles
 
 
 def get_config(variant: str = "") -> ConfigDict:

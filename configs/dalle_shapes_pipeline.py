@@ -6,10 +6,10 @@
 The variant "tiny" trains in seconds, for tests.
 """
 
-from genjax.configs.recipes import pipelines
 from ml_collections import ConfigDict
 
 from genjax.configs import dalle_shapes, vqvae_shapes
+from genjax.configs.recipes import pipelines
 
 
 def get_config(variant: str = "") -> ConfigDict:

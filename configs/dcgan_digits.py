@@ -11,8 +11,9 @@ overfit.
 The variant "tiny" trains in seconds, for tests.
 """
 
-from genjax.configs.recipes import common, gans
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import common, gans
 
 
 def get_config(variant: str = "") -> ConfigDict:

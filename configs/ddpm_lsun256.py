@@ -8,8 +8,9 @@ The paper's other sets at this size have the same setting, with flips: CelebA-HQ
 `--config.data.name=lsun/cat --config.data.flip=True --config.training.num_steps=1800000`.
 """
 
-from genjax.configs.recipes import unets
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import unets
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -6,10 +6,10 @@
 As configs/ddpm_digits.py, but for the network. The variant "tiny" trains in seconds, for tests.
 """
 
-from genjax.configs.recipes import dits
 from ml_collections import ConfigDict
 
 from genjax.configs import ddpm_digits
+from genjax.configs.recipes import dits
 
 
 def get_config(variant: str = "") -> ConfigDict:

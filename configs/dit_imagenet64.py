@@ -9,8 +9,9 @@ same. All else is the paper's: linear schedule, learned variance, Adam at 1e-4, 
 the examples, average of .9999. No result at this setting is published.
 """
 
-from genjax.configs.recipes import dits
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import dits
 
 
 def get_config(variant: str = "") -> ConfigDict:

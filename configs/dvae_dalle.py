@@ -7,8 +7,9 @@ million steps, moving average .999; temperature, KL weight and learning rate alo
 The variant "tiny" trains in seconds on 8x8 digits, for tests.
 """
 
-from genjax.configs.recipes import autoencoders, common
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import autoencoders, common
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -6,8 +6,9 @@ It draws no images of its own: a prior over its codes has to be learned. The var
 tests.
 """
 
-from genjax.configs.recipes import autoencoders
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import autoencoders
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -13,8 +13,9 @@ here); the augmentation by geometric transformations, with its conditioning of t
 moving average has a constant decay after its warm-up, .9993 (a half-life of 500,000 images).
 """
 
-from genjax.configs.recipes import common, unets
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import common, unets
 
 
 def get_config(variant: str = "") -> ConfigDict:

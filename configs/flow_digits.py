@@ -11,10 +11,10 @@ The variant "uniform" has even times, as the first papers. The variant "tiny" tr
 with a straighter flow: configs/reflow_digits.py.
 """
 
-from genjax.configs.recipes import common
 from ml_collections import ConfigDict
 
 from genjax.configs import ddpm_digits
+from genjax.configs.recipes import common
 
 
 def get_config(variant: str = "") -> ConfigDict:

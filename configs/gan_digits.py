@@ -10,8 +10,9 @@ distance is 1.6 times the floor, precision .87 and recall .77.
 The variant "tiny" trains in seconds, for tests.
 """
 
-from genjax.configs.recipes import common, gans
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import common, gans
 
 
 def get_config(variant: str = "") -> ConfigDict:

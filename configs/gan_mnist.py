@@ -5,8 +5,9 @@
 The variant "tiny" is for tests.
 """
 
-from genjax.configs.recipes import common, gans
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import common, gans
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -6,8 +6,9 @@
 `base.pt` of the release fits it (`genjax.pretrained.glide`). The variant "tiny" trains in seconds.
 """
 
-from genjax.configs.recipes import glides
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import glides
 
 
 def get_config(variant: str = "") -> ConfigDict:

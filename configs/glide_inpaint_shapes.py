@@ -9,10 +9,10 @@
 Without `init_from` it starts from scratch. The variant "tiny" trains in seconds.
 """
 
-from genjax.configs.recipes import common
 from ml_collections import ConfigDict
 
 from genjax.configs import glide_shapes_pipeline
+from genjax.configs.recipes import common
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -7,8 +7,9 @@ which here is done from the start. The heads of the transformer's attention aren
     python launch/plan.py --config=configs/glide_paper.py --config.data.tokenizer.file=DIR/vocab.json
 """
 
-from genjax.configs.recipes import glides
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import glides
 
 
 def get_config(variant: str = "") -> ConfigDict:

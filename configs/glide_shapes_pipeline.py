@@ -7,10 +7,10 @@ Both are small U-Nets over patches of 2x2 pixels, which takes a quarter of the w
 seconds, for tests. `configs/glide_inpaint_shapes.py` goes on from the base.
 """
 
-from genjax.configs.recipes import common, glides, pipelines, unets
 from ml_collections import ConfigDict
 
 from genjax.configs import cascade_shapes_pipeline as cascade_shapes
+from genjax.configs.recipes import common, glides, pipelines, unets
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -7,10 +7,10 @@ Variants, to see what the learned variance is worth: "fixed_variance" (L_simple)
 their share of the loss. "tiny" trains in seconds, for tests.
 """
 
-from genjax.configs.recipes import common
 from ml_collections import ConfigDict
 
 from genjax.configs import ddpm_digits
+from genjax.configs.recipes import common
 
 
 def get_config(variant: str = ""):

@@ -6,8 +6,9 @@ The paper's 1.5M steps give FID 19.2 and 3.57 bits/dim.
     python launch/train.py --config=configs/iddpm_imagenet64.py:tiny --workdir=runs/tiny  # seconds, on a CPU
 """
 
-from genjax.configs.recipes import unets
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import unets
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -5,8 +5,9 @@
     python launch/train.py --config=configs/iddpm_upsample_imagenet256.py:tiny --workdir=runs/tiny  # seconds, on a CPU
 """
 
-from genjax.configs.recipes import common, unets
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import common, unets
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -9,11 +9,11 @@ once. The base is a U-Net over patches of 2x2 pixels, with text in all of its at
 are Efficient U-Nets, which read the text too: in an image of 16 pixels a small star has four.
 """
 
-from genjax.configs.recipes import common, imagens, pipelines
 from ml_collections import ConfigDict
 
 from genjax.configs import cascade_shapes_pipeline as cascade_shapes
 from genjax.configs import text_minilm
+from genjax.configs.recipes import common, imagens, pipelines
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -7,8 +7,9 @@ The language model is that of `configs/text_t5_xxl.py`; `launch/encode.py` write
 `--config.data.encoded`.
 """
 
-from genjax.configs.recipes import imagens
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import imagens
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -10,10 +10,10 @@ levels. configs/progressive_digits_pipeline.py does them all, one after the othe
 steps of any model of the digits, trains in seconds, for tests.
 """
 
-from genjax.configs.recipes import common, distillations
 from ml_collections import ConfigDict
 
 from genjax.configs import edm_digits
+from genjax.configs.recipes import common, distillations
 
 
 def get_config(variant: str = "") -> ConfigDict:

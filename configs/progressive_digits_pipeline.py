@@ -4,10 +4,10 @@ python launch/pipeline.py --config=configs/progressive_digits_pipeline.py --work
 python launch/sample.py --workdir=runs/progressive --num_samples=1000
 """
 
-from genjax.configs.recipes import common, pipelines
 from ml_collections import ConfigDict
 
 from genjax.configs import edm_digits, progressive_digits
+from genjax.configs.recipes import common, pipelines
 
 
 def get_config(variant: str = "") -> ConfigDict:

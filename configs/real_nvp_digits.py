@@ -10,8 +10,9 @@ of the discrete bits/dim. So is the variational bound of the Improved DDPM, 3.94
 The variant "tiny" trains in seconds, for tests.
 """
 
-from genjax.configs.recipes import common
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import common
 
 
 def get_config(variant: str = "") -> ConfigDict:

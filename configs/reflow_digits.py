@@ -7,8 +7,9 @@
 The teacher draws new pairs of noise and digit for every batch, by 6 Heun steps. The variant "tiny" trains in seconds.
 """
 
-from genjax.configs.recipes import distillations
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import distillations
 
 
 def get_config(variant: str = "") -> ConfigDict:

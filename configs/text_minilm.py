@@ -7,8 +7,9 @@
 The second writes the states of all captions of `captioned_shapes`, which Imagen's stages are trained on.
 """
 
-from genjax.configs.recipes import common, text_encoders
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import common, text_encoders
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -6,8 +6,9 @@
 `configs/text_t5_xxl.py:small`, `:base`, `:large` and `:xl` are the smaller ones; `:tiny` has random weights.
 """
 
-from genjax.configs.recipes import common, text_encoders
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import common, text_encoders
 
 
 def get_config(variant: str = "") -> ConfigDict:

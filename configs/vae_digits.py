@@ -6,8 +6,9 @@
 The variant "tiny" trains in seconds, for tests.
 """
 
-from genjax.configs.recipes import autoencoders
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import autoencoders
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -8,8 +8,9 @@ Deviations: Adam in place of Adagrad, and those of `genjax.families.vae`. The va
 digits, for tests.
 """
 
-from genjax.configs.recipes import autoencoders
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import autoencoders
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -4,9 +4,8 @@ python launch/pipeline.py --config=configs/vqvae2_digits_pipeline.py --workdir=r
 python launch/sample.py --workdir=runs/vqvae2 --num_samples=1000
 """
 
-from genjax.configs.recipes import pipelines
-
 from genjax.configs import vqvae2_digits, vqvae2_prior_digits
+from genjax.configs.recipes import pipelines
 
 
 def get_config(variant: str = ""):

@@ -8,8 +8,9 @@ The top prior has attention (PixelSNAIL), the bottom one has none (Gated PixelCN
 (`--config=configs/vqvae2_prior_digits.py:tiny`) trains in seconds, for tests.
 """
 
-from genjax.configs.recipes import priors
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import priors
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -10,8 +10,9 @@ kernels of the top prior are 2x2, not 5x5; no stack of layers after the last att
 The variant "tiny" trains in seconds on a tiny tokenizer of the 8x8 digits.
 """
 
-from genjax.configs.recipes import priors
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import priors
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -4,9 +4,8 @@ python launch/pipeline.py --config=configs/vqvae_digits_pipeline.py --workdir=ru
 python launch/sample.py --workdir=runs/vqvae --num_samples=1000
 """
 
-from genjax.configs.recipes import pipelines
-
 from genjax.configs import vqvae_digits, vqvae_prior_digits
+from genjax.configs.recipes import pipelines
 
 
 def get_config(variant: str = ""):

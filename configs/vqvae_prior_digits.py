@@ -8,8 +8,9 @@ The variant "pixelcnn" has a Gated PixelCNN in place of the transformer. The var
 (`--config=configs/vqvae_prior_digits.py:tiny`) trains in seconds, for tests.
 """
 
-from genjax.configs.recipes import common, priors
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import common, priors
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -8,8 +8,9 @@ for ImageNet's 32x32 pixels (arXiv:1606.05328, section 3.2): 20 layers of 384 ch
 200,000 steps. The variant "tiny" trains in seconds on a tiny tokenizer of the 8x8 digits.
 """
 
-from genjax.configs.recipes import priors
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import priors
 
 
 def get_config(variant: str = "") -> ConfigDict:

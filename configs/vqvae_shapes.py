@@ -8,8 +8,9 @@ Nine positions in ten are white and share a few codes, so a code starts anew onl
 The variant "tiny" (`--config=configs/vqvae_shapes.py:tiny`) trains in seconds, for tests.
 """
 
-from genjax.configs.recipes import codebooks, common
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import codebooks, common
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+
 from genjax.configs.recipes import common, pipelines
 
 ROOT = Path(__file__).parents[1]

@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 
 import pytest
-from genjax.configs.recipes import common
 
+from genjax.configs.recipes import common
 from genjax.training import config_check
 
 FILES = sorted(path.stem for path in (Path(__file__).parents[1] / "configs").glob("[a-z]*_*.py"))

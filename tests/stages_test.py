@@ -5,9 +5,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from genjax.configs.recipes import common
 
 from genjax import sharding, stages
+from genjax.configs.recipes import common
 from genjax.families import registry
 from genjax.families.base import Family, LossOutputs, Player
 from genjax.families.interfaces import ImageSampler, Samples

@@ -1,8 +1,9 @@
 """What the configs of autoencoders, variational and discrete variational autoencoders share: every field of
 `config.model` with its default and meaning."""
 
-from genjax.configs.recipes import common
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import common
 
 
 def autoencoder() -> ConfigDict:

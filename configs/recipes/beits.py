@@ -1,7 +1,8 @@
 """The fields of BEiT, pretrained and fine-tuned, with their defaults and meaning; nothing is sampled from them."""
 
-from genjax.configs.recipes import common
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import common
 
 
 def network(**settings) -> ConfigDict:

@@ -1,7 +1,8 @@
 """What the configs of BigGAN share: every field with its meaning, the table of sizes, and the `tiny` variant."""
 
-from genjax.configs.recipes import common
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import common
 
 GENERATOR_MULT = {
     32: (4, 4, 4, 4),

@@ -1,7 +1,8 @@
 """What the configs of CLIP share: fields of its family, towers and recipes of the paper, and the `tiny` variant."""
 
-from genjax.configs.recipes import common
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import common
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)

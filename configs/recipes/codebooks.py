@@ -1,7 +1,8 @@
 """The fields of VQ-VAE and VQ-VAE-2 with their defaults and meaning; nothing is sampled from them."""
 
-from genjax.configs.recipes import common
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import common
 
 
 def codebook() -> ConfigDict:

@@ -5,8 +5,9 @@ has to be a CLIP, such as that of configs/clip_vit_l14.py, whose vocabulary `dat
 launch/encode.py its embeddings of all images are written once, for `data.encoded`.
 """
 
-from genjax.configs.recipes import common, unets
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import common, unets
 
 
 def prior() -> ConfigDict:

@@ -1,7 +1,8 @@
 """The fields of DALL-E, with their defaults and meaning."""
 
-from genjax.configs.recipes import common
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import common
 
 
 def dalle() -> ConfigDict:

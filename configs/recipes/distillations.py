@@ -1,7 +1,8 @@
 """What the configs of students share: consistency models, progressive distillation, reflow."""
 
-from genjax.configs.recipes import common
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import common
 
 
 def student(objective: dict, grid: str, num_steps: int) -> ConfigDict:

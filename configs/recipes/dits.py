@@ -1,7 +1,8 @@
 """What the configs of DiT (arXiv:2212.09748) share: the sizes of the network, the recipe, and the `tiny` variant."""
 
-from genjax.configs.recipes import common
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import common
 
 SIZES = {
     "S": {"width": 384, "depth": 12, "num_heads": 6},

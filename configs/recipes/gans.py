@@ -1,7 +1,8 @@
 """What the configs of the gan family share: every field with its meaning, and the recipes of two papers."""
 
-from genjax.configs.recipes import common
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import common
 
 
 def gan() -> ConfigDict:

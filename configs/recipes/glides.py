@@ -6,8 +6,9 @@ data, images with captions from the internet, isn't public either: `data.name` i
 GPT-2's, whose files `data.tokenizer.file` has to name.
 """
 
-from genjax.configs.recipes import common, unets
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import common, unets
 
 MULTIPLIERS = {64: (1, 2, 3, 4), 256: (1, 1, 2, 2, 4, 4)}
 """Channels of each level, by the images' size."""

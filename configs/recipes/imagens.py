@@ -1,7 +1,8 @@
 """What Imagen's stages share (arXiv:2205.11487): the paper's recipe for its base and its super-resolution models."""
 
-from genjax.configs.recipes import common, text_encoders, unets
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import common, text_encoders, unets
 
 
 def imagen() -> ConfigDict:

@@ -1,7 +1,8 @@
 """What the configs of PixelCNN++ share: the family's fields and their defaults, and the `tiny` variant."""
 
-from genjax.configs.recipes import common
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import common
 
 
 def pixelcnnpp() -> ConfigDict:

@@ -1,7 +1,8 @@
 """The fields of priors over codes, and of their networks, with their defaults and meaning."""
 
-from genjax.configs.recipes import common
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import common
 
 
 def code_prior(*networks: ConfigDict) -> ConfigDict:

@@ -4,8 +4,9 @@ A run of these configs makes no steps: it writes a workdir with the weights of t
 names. Its data are the captions that it reads for the stages which build on it.
 """
 
-from genjax.configs.recipes import common
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import common
 
 T5 = {
     "small": {"width": 512, "depth": 8, "num_heads": 6, "mlp_width": 1024},

@@ -1,8 +1,9 @@
 """What the configs of DDPM, Improved DDPM, ADM and its classifiers share: one recipe a paper, and the `tiny` variant
 of all of them."""
 
-from genjax.configs.recipes import common
 from ml_collections import ConfigDict
+
+from genjax.configs.recipes import common
 
 
 def ddpm() -> ConfigDict:

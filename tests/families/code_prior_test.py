@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from genjax.configs.recipes import priors
 
 from genjax import sharding
 from genjax.configs import vqvae2_prior_digits, vqvae2_prior_imagenet256, vqvae_prior_digits, vqvae_prior_imagenet128
+from genjax.configs.recipes import priors
 from genjax.core import tree
 from genjax.families import code_prior, registry
 from genjax.families.interfaces import ImageSampler, Tokenizer, Weights

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
-from genjax.configs.recipes import dalles, priors
 
+from genjax.configs.recipes import dalles, priors
 from genjax.families import code_prior, dalle, registry
 from genjax.families.interfaces import Tokenizer, Weights
 from genjax.typing import DataSpec

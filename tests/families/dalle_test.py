@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from genjax.configs.recipes import dalles
 
 from genjax import sharding
 from genjax.autoregressive import sample as autoregressive
+from genjax.configs.recipes import dalles
 from genjax.families import dalle, registry
 from genjax.families.interfaces import ImageSampler, Tokenizer, Weights
 from genjax.training import optim, step

@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from genjax.configs.recipes import dits
 
 from genjax import stages
 from genjax.configs import consistency_digits_pipeline, progressive_digits_pipeline
+from genjax.configs.recipes import dits
 from genjax.pipelines import chain
 
 

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from genjax.configs.recipes import dits
 
 from genjax.configs import consistency_digits, edm_digits, progressive_digits, reflow_digits
+from genjax.configs.recipes import dits
 from genjax.core import tree as tree_lib
 from genjax.core.numerics import expand_to
 from genjax.diffusion import distillation, grids, process, samplers, schedules

@@ -5,7 +5,6 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import pytest
-from genjax.configs.recipes import dalles, priors
 
 from genjax.configs import (
     ae_digits,
@@ -21,6 +20,7 @@ from genjax.configs import (
     vqvae2_digits,
     vqvae_digits,
 )
+from genjax.configs.recipes import dalles, priors
 from genjax.families import registry
 from genjax.families.interfaces import Tokenizer, Weights
 from genjax.typing import DataSpec

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from genjax.configs.recipes import dits
 
 from genjax.configs import (
     adm_classifier_imagenet64,
@@ -27,6 +26,7 @@ from genjax.configs import (
     vqvae2_digits,
     vqvae_digits,
 )
+from genjax.configs.recipes import dits
 from genjax.families import beit, gan, registry
 from genjax.families.base import LossInputs
 from genjax.training import accumulate

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from genjax.configs.recipes import text_encoders
 
 from genjax import generate, stages
 from genjax.configs import text_minilm, text_t5_xxl
+from genjax.configs.recipes import text_encoders
 from genjax.core.tree import count_params
 from genjax.data import loader
 from genjax.families import registry

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from genjax.configs.recipes import common
 
 from genjax import generate
 from genjax.configs import vqvae_digits
+from genjax.configs.recipes import common
 from genjax.core import numerics
 from genjax.families import registry
 from genjax.families.interfaces import Tokenizer, Weights

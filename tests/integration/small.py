@@ -1,9 +1,9 @@
 """As `configs/ddpm_digits.py:tiny`, but with the smallest network there is: one block of DiT over 16 tokens."""
 
-from genjax.configs.recipes import dits
 from ml_collections import ConfigDict
 
 from genjax.configs import ddpm_digits
+from genjax.configs.recipes import dits
 
 
 def get_config() -> ConfigDict:

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from genjax.configs.recipes import biggans
 
+from genjax.configs.recipes import biggans
 from genjax.core.tree import count_params, map_with_path, param_paths
 from genjax.nn.biggan import LOGICAL_AXES, Discriminator, Generator
 

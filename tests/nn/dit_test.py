@@ -5,8 +5,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from genjax.configs.recipes import dits
 
+from genjax.configs.recipes import dits
 from genjax.core.tree import count_params
 from genjax.nn.dit import DiT, patchify, positions, unpatchify
 from genjax.nn.layers.embeddings import TimeEmbedding

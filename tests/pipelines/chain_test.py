@@ -4,9 +4,9 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from genjax.configs.recipes import common, pipelines
 from ml_collections import ConfigDict
 
+from genjax.configs.recipes import common, pipelines
 from genjax.pipelines import chain
 
 

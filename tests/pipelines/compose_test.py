@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from genjax.configs.recipes import dits
 
 from genjax.configs import ddpm_digits
+from genjax.configs.recipes import dits
 from genjax.diffusion import samplers
 from genjax.pipelines.guides import classifier as classifier_guide
 from genjax.pipelines.guides import energies, features, image, registry, style

@@ -6,9 +6,9 @@ import math
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from genjax.configs.recipes import common
 from PIL import Image
 
+from genjax.configs.recipes import common
 from genjax.core.images import from_uint8
 from genjax.families.base import Family
 from genjax.families.interfaces import (

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from genjax.configs.recipes import dits
 
 from genjax import generate, sharding
 from genjax.configs import classifier_digits, ddpm_digits
+from genjax.configs.recipes import dits
 from genjax.diffusion import schedules
 from genjax.families import registry as families
 from genjax.families.interfaces import NoisyClassifier, Weights

@@ -7,10 +7,10 @@ import shutil
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from genjax.configs.recipes import common
 from PIL import Image
 
 from genjax import stages
+from genjax.configs.recipes import common
 from genjax.core import images as images_lib
 from genjax.data import encoded, loader
 from genjax.families import registry

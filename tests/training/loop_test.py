@@ -7,10 +7,10 @@ import chex
 import jax
 import numpy as np
 import pytest
-from genjax.configs.recipes import common
 
 from genjax import generate, stages
 from genjax.configs import ddpm_digits
+from genjax.configs.recipes import common
 from genjax.families.base import Family
 from genjax.families.interfaces import ImageSampler, Weights
 from genjax.pipelines import sampling as sampling_lib

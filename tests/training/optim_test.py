@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from genjax.configs.recipes import common
 
+from genjax.configs.recipes import common
 from genjax.core import tree
 from genjax.training import optim
 from tests.training import toy

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from genjax.configs.recipes import common
 from PIL import Image
 
+from genjax.configs.recipes import common
 from genjax.core import rng
 from genjax.data import loader
 from genjax.families.base import Family, LossOutputs, Player

@@ -9,8 +9,8 @@ import threading
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from genjax.configs.recipes import common
 
+from genjax.configs.recipes import common
 from genjax.data import loader
 from genjax.training import loop, signals, workdir
 from genjax.training.checkpoint import Checkpoints, NotSavedError

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from genjax.configs.recipes import common
 
+from genjax.configs.recipes import common
 from genjax.core import rng
 from genjax.families.base import Family, LossOutputs, Player
 from genjax.families.terms import mean_of, same

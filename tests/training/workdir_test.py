@@ -6,10 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from genjax.configs.recipes import common
 from ml_collections import ConfigDict
 
 import genjax
+from genjax.configs.recipes import common
 from genjax.training import workdir
 from genjax.typing import DataSpec
 
