@@ -1,5 +1,7 @@
 """ADM on ImageNet at 128 pixels, class-conditional, 422M parameters (arXiv:2105.05233). FID 5.91 unguided.
 
+Train it, or try its small variant:
+
     python launch/train.py --config=configs/adm_imagenet128.py --workdir=runs/adm_imagenet128
     python launch/train.py --config=configs/adm_imagenet128.py:tiny --workdir=runs/tiny   # seconds, on a CPU
 """

@@ -1,5 +1,7 @@
 """ADM on ImageNet at 256 pixels, class-conditional, 554M parameters (arXiv:2105.05233). FID 10.94 unguided.
 
+Train it, or try its small variant:
+
     python launch/train.py --config=configs/adm_imagenet256.py --workdir=runs/adm_imagenet256
     python launch/train.py --config=configs/adm_imagenet256.py:tiny --workdir=runs/tiny   # seconds, on a CPU
 """

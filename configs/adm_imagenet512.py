@@ -1,5 +1,7 @@
 """ADM on ImageNet at 512 pixels, class-conditional, 559M parameters (arXiv:2105.05233). FID 23.24 unguided.
 
+Train it, or try its small variant:
+
     python launch/train.py --config=configs/adm_imagenet512.py --workdir=runs/adm_imagenet512
     python launch/train.py --config=configs/adm_imagenet512.py:tiny --workdir=runs/tiny   # seconds, on a CPU
 """

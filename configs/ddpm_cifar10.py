@@ -1,5 +1,7 @@
 """DDPM on CIFAR-10, 35.7M parameters (arXiv:2006.11239). The paper's 800K steps give FID 3.17.
 
+Train it, or try its small variant:
+
     python launch/train.py --config=configs/ddpm_cifar10.py --workdir=runs/ddpm_cifar10
     python launch/train.py --config=configs/ddpm_cifar10.py:tiny --workdir=runs/tiny      # seconds, on a CPU
 """

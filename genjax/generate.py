@@ -65,9 +65,7 @@ def require_sampler(interface: Interface, who: str) -> ImageSampler:
     return interface
 
 
-def options(
-    interface: ImageSampler, sampling: Mapping[str, Any], requested: Mapping[str, float]
-) -> dict[str, float]:
+def options(interface: ImageSampler, sampling: Mapping[str, Any], requested: Mapping[str, float]) -> dict[str, float]:
     """The scalars to sample with, "guidance_scale" or "truncation": as requested, else as the config says.
 
     Those at their neutral value are dropped, which saves their work.

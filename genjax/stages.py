@@ -231,9 +231,7 @@ def with_sampling(stage: Stage, sampling: Mapping[str, Any]) -> Stage:
     config = ConfigDict(stage.config.to_dict())
     for name, value in sampling.items():
         config.sampling[name] = value
-    family = registry.build(
-        config.family, config.model.to_dict(), config.sampling.to_dict(), stage.spec, stage.parents
-    )
+    family = registry.build(config.family, config.model.to_dict(), config.sampling.to_dict(), stage.spec, stage.parents)
     return stage._replace(family=family, config=config)
 
 

@@ -5,5 +5,6 @@ cd "$(dirname "$0")/.."
 . launch/environment.sh
 environment "test"
 ruff check .
+ruff format --check --quiet .
 # In the order of the folders: files of few but long tests would else come last, on one worker.
 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"

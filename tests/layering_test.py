@@ -118,7 +118,5 @@ def test_launch_mains_are_short(root):
 def test_a_piece_loads_without_the_rest(root, statement):
     heavy = "('flax', 'orbax', 'tensorflow_datasets', 'grain', 'absl', 'optax', 'sklearn')"
     code = f"{statement}\nimport sys\nloaded = [m for m in {heavy} if m in sys.modules]\nassert not loaded, loaded"
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False
-    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

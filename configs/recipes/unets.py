@@ -9,9 +9,7 @@ from genjax.configs.recipes import common
 def ddpm() -> ConfigDict:
     """DDPM (arXiv:2006.11239, appendix B): L_simple, fixed large variance, Adam with warm-up and clipping."""
     config = common.diffusion()
-    config.model.schedule = ConfigDict(
-        {"name": "linear_beta", "num_steps": 1000, "beta_start": 1e-4, "beta_end": 0.02}
-    )
+    config.model.schedule = ConfigDict({"name": "linear_beta", "num_steps": 1000, "beta_start": 1e-4, "beta_end": 0.02})
     network(config, variant="ddpm", width=128, num_res_blocks=2, attention_resolutions=(16,))
     config.optimizer.model = common.adam(2e-4, warmup_steps=5_000, clip_norm=1.0)
     config.training.ema.warmup = False
@@ -25,9 +23,7 @@ def iddpm() -> ConfigDict:
     config = common.diffusion()
     config.model.schedule = ConfigDict({"name": "cosine", "num_steps": 4000})
     config.model.learned_variance = True
-    network(
-        config, width=128, num_res_blocks=3, attention_resolutions=(16, 8), num_heads=4, adaptive_norm=True
-    )
+    network(config, width=128, num_res_blocks=3, attention_resolutions=(16, 8), num_heads=4, adaptive_norm=True)
     config.optimizer.model = common.adam(1e-4)  # the official AdamW with weight decay 0
     config.training.ema.warmup = False
     config.sampling.sampler = ConfigDict({"name": "ancestral", "variance": "learned_range"})
@@ -53,8 +49,13 @@ def adm(image_size: int) -> ConfigDict:
     config.model.conditional = True
     config.model.dtype = "bfloat16"
     network(
-        config, width=256, num_res_blocks=2, attention_resolutions=(32, 16, 8), head_channels=64,
-        adaptive_norm=True, resblock_updown=True,
+        config,
+        width=256,
+        num_res_blocks=2,
+        attention_resolutions=(32, 16, 8),
+        head_channels=64,
+        adaptive_norm=True,
+        resblock_updown=True,
     )
     config.optimizer.model = common.adam(1e-4)  # the official AdamW with weight decay 0
     config.training.ema.warmup = False

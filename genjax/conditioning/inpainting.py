@@ -48,9 +48,7 @@ def check_inpaint(settings: Inpaint) -> None:
 def random_mask(settings: Inpaint, images: Image, key: Key) -> Float[Array, "b h w 1"]:
     """Masks to train with: 0 in a rectangle of each image, or, in a share of them, everywhere; 1 elsewhere."""
     count, *size, _ = images.shape
-    sides = jax.random.uniform(
-        rng.stream(key, "sides"), (count, 2), minval=settings.min_side, maxval=settings.max_side
-    )
+    sides = jax.random.uniform(rng.stream(key, "sides"), (count, 2), minval=settings.min_side, maxval=settings.max_side)
     corners = jax.random.uniform(rng.stream(key, "corners"), (count, 2)) * (1 - sides)
     within = []
     for axis, length in enumerate(size):

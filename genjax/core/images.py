@@ -175,7 +175,5 @@ def save_gif(path: str | os.PathLike, frames: UInt8[np.ndarray, "n H W 3"], fps:
     images = [Image.fromarray(frame) for frame in frames]
     durations = [int(1000 / fps)] * (len(images) - 1) + [1500]
     part = path.with_name(path.name + ".part")
-    images[0].save(
-        part, format="GIF", save_all=True, append_images=images[1:], duration=durations, loop=0
-    )
+    images[0].save(part, format="GIF", save_all=True, append_images=images[1:], duration=durations, loop=0)
     os.replace(part, path)

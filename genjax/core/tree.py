@@ -31,9 +31,7 @@ def lerp(start: PyTree, end: PyTree, weight: float | Float[Array, ""]) -> PyTree
 
 def path_name(path: tuple) -> str:
     """A key path of `jax.tree_util` as `a/b/c`."""
-    return "/".join(
-        str(getattr(entry, "key", getattr(entry, "name", getattr(entry, "idx", entry)))) for entry in path
-    )
+    return "/".join(str(getattr(entry, "key", getattr(entry, "name", getattr(entry, "idx", entry)))) for entry in path)
 
 
 def param_paths(tree: PyTree) -> list[str]:

@@ -237,9 +237,7 @@ def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec
         init=model.init,
         players=(
             Player("discriminator", model.discriminator_loss, batch_coupled=COUPLED),
-            Player(
-                "generator", model.generator_loss, model.settings.discriminator_steps, batch_coupled=COUPLED
-            ),
+            Player("generator", model.generator_loss, model.settings.discriminator_steps, batch_coupled=COUPLED),
         ),
         evaluate=model.evaluate,
         interface=ImageSampler(sample, spec.image_shape, spec.num_classes, {"truncation": NO_TRUNCATION}),

@@ -127,9 +127,7 @@ def make_conditioner(
     def null(raw: ClipInputs) -> ClipInputs:
         return ClipInputs(_no_text(raw.text), raw.image_embed, jnp.zeros_like(raw.has_image))
 
-    shapes = ClipInputs(
-        _text_shapes(clip, text), _shape((1, clip.dim), jnp.float32), _shape((1,), bool)
-    )
+    shapes = ClipInputs(_text_shapes(clip, text), _shape((1, clip.dim), jnp.float32), _shape((1,), bool))
     return Conditioner(
         read=read,
         shapes=shapes,

@@ -162,9 +162,7 @@ def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec
         expect_parent(parents, "teacher", ImageSampler, "distillation"),
     )
     draw = model.sample_images
-    own = Distillable(
-        model.teacher.schedule, model.teacher.init, model._student_params, model.teacher.denoiser
-    )
+    own = Distillable(model.teacher.schedule, model.teacher.init, model._student_params, model.teacher.denoiser)
     teaches = model.distillation.estimate is None
     coupled = "its target is a moving average that moves once a batch" if model.distillation.target_decay else ""
     return Family(

@@ -86,9 +86,7 @@ class Model(NamedTuple):
     def _one_hot(self, codes: Int[Array, "b h w"]) -> Float[Array, "b h w k"]:
         return jax.nn.one_hot(codes, self.settings.num_codes)
 
-    def _log_likelihood(
-        self, params: Params, images: Image, codes: Float[Array, "b h2 w2 k"], key: Key
-    ) -> PerExample:
+    def _log_likelihood(self, params: Params, images: Image, codes: Float[Array, "b h2 w2 k"], key: Key) -> PerExample:
         """log p(x | codes) in nats, of pixels with noise of their bin's width."""
         pixels = elbo.logit_laplace_pixels(images)
         pixels += jax.random.uniform(key, pixels.shape, pixels.dtype, -BIN_WIDTH / 2, BIN_WIDTH / 2)

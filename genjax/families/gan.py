@@ -235,9 +235,7 @@ def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec
         init=model.init,
         players=(
             Player("discriminator", model.discriminator_loss, batch_coupled=coupled),
-            Player(
-                "generator", model.generator_loss, model.settings.discriminator_steps, batch_coupled=coupled
-            ),
+            Player("generator", model.generator_loss, model.settings.discriminator_steps, batch_coupled=coupled),
         ),
         evaluate=model.evaluate,
         interface=ImageSampler(sample, spec.image_shape, 0),

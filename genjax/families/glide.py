@@ -90,9 +90,7 @@ def make_conditioner(text: Text, spec: DataSpec, vector_dim: int, dtype: str) ->
     return Conditioner(
         read=lambda frozen, given: read_tokens(given, spec.text_length),
         shapes=jax.ShapeDtypeStruct((1, spec.text_length), jnp.int32),
-        module=GlideText(
-            spec.vocab_size, spec.text_length, vector_dim, text.width, text.depth, text.num_heads, dtype
-        ),
+        module=GlideText(spec.vocab_size, spec.text_length, vector_dim, text.width, text.depth, text.num_heads, dtype),
         drop=drop,
         null=jnp.zeros_like if text.dropout else None,
         text_length=spec.text_length,

@@ -176,10 +176,7 @@ class ImageSampler(NamedTuple):
     low_res_shape: tuple[int, int, int] | None = None
 
 
-@_kind(
-    "it guides a diffusion model, as in launch/sample.py --workdir=DIFFUSION_RUN "
-    "--guide=classifier:THIS_RUN:1.0"
-)
+@_kind("it guides a diffusion model, as in launch/sample.py --workdir=DIFFUSION_RUN --guide=classifier:THIS_RUN:1.0")
 class NoisyClassifier(NamedTuple):
     """The interface of a classifier of noisy images.
 

@@ -166,9 +166,7 @@ def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec
         init=model.init,
         players=(Player("model", model.loss_fn, batch_coupled=coupled, summarize=summarize_shares),),
         evaluate=model.evaluate,
-        interface=Tokenizer(
-            model.encode, model.decode, codebook.num_codes, (grid,), spec.image_shape
-        ),
+        interface=Tokenizer(model.encode, model.decode, codebook.num_codes, (grid,), spec.image_shape),
         logical_axes=(*quantize.LOGICAL_AXES, *coders.LOGICAL_AXES),
         reconstruct=model.reconstruct,
     )

@@ -67,17 +67,15 @@ def fit_gaussian_mixtures(
         points = coordinates[labels == label]
         if len(points) < 2:
             raise ValueError(f"class {label} has {len(points)} image: a Gaussian needs at least 2")
-        fitted = GaussianMixture(
-            min(num_components, len(points)), reg_covar=regularization, random_state=seed
-        ).fit(points)
+        fitted = GaussianMixture(min(num_components, len(points)), reg_covar=regularization, random_state=seed).fit(
+            points
+        )
         factors = np.linalg.cholesky(fitted.covariances_)
         mixtures[int(label)] = Mixture(fitted.weights_, fitted.means_, factors)
     return ClassMixtures(mixtures, pca.mean_, pca.components_, images.shape[1:])
 
 
-def sample_gaussian_mixtures(
-    mixtures: ClassMixtures, labels: Int[np.ndarray, " n"], seed: int = 0
-) -> ImageUint8:
+def sample_gaussian_mixtures(mixtures: ClassMixtures, labels: Int[np.ndarray, " n"], seed: int = 0) -> ImageUint8:
     """One image for each label, clipped to [0, 1] and rounded to uint8.
 
     Raises:

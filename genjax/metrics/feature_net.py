@@ -138,9 +138,7 @@ def train_feature_net(
             f"in {labels.min()}..{labels.max()}"
         )
     num_steps = max(600, 10 * math.ceil(len(images) / BATCH_SIZE)) if num_steps is None else num_steps
-    params = _train(
-        jax.random.key(seed), jnp.asarray(images), jnp.asarray(labels, jnp.int32), num_classes, num_steps
-    )
+    params = _train(jax.random.key(seed), jnp.asarray(images), jnp.asarray(labels, jnp.int32), num_classes, num_steps)
     params = jax.tree.map(np.asarray, params)
     record = {
         "seed": seed,

@@ -23,9 +23,7 @@ class InceptionScore(NamedTuple):
     std: float
 
 
-def inception_score(
-    probabilities: Float[np.ndarray, "n k"] | Float[Array, "n k"], splits: int = 10
-) -> InceptionScore:
+def inception_score(probabilities: Float[np.ndarray, "n k"] | Float[Array, "n k"], splits: int = 10) -> InceptionScore:
     """The score of class probabilities, arXiv 1606.03498.
 
     Args:

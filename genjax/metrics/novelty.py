@@ -32,7 +32,5 @@ def novelty(
     flat = [np.asarray(images, np.float64).reshape(len(images), -1) for images in (samples, train, held_out)]
     scale = np.median(nearest_distances(flat[2], flat[1], chunk))
     if scale == 0:
-        raise ValueError(
-            "over half the held-out images are copies of training images: split the data anew"
-        )
+        raise ValueError("over half the held-out images are copies of training images: split the data anew")
     return float(np.median(nearest_distances(flat[0], flat[1], chunk)) / scale)

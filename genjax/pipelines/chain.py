@@ -89,8 +89,7 @@ def wire(stage: ConfigDict, config: ConfigDict, folder: Path) -> ConfigDict:
 def _check(config: ConfigDict) -> None:
     if not config_check.is_chain(config):
         raise ValueError(
-            "this config is of one run, not of a chain: train it by genjax-train, with the same --config and "
-            "--workdir"
+            "this config is of one run, not of a chain: train it by genjax-train, with the same --config and --workdir"
         )
     named = (*config.order, *config.encode, *config.cascade)
     missing = [name for name in named if name not in config.stages]

@@ -79,9 +79,7 @@ def encode(
         batches = _encoded(run, stage, settings, split, size, mesh)
         what, count = encoded.write_split(folder, split, batches, here, processes)
         counts[split] = int(np.sum(multihost_utils.process_allgather(np.asarray(count))))
-    manifest = what._replace(
-        counts=counts, images=images, stage=stage.record, processes=processes, batch_size=size
-    )
+    manifest = what._replace(counts=counts, images=images, stage=stage.record, processes=processes, batch_size=size)
     if here == 0:
         encoded.write_manifest(folder, manifest)
     multihost_utils.sync_global_devices("encoded")

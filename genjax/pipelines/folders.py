@@ -17,9 +17,7 @@ KINDS = {cascade.KIND: cascade, dalle2.KIND: dalle2}
 """`config.sampling` of chains that are more than their last stage -> what loads these."""
 
 
-def load(
-    folder: str | Path, mesh: Mesh | None = None, sampling: Mapping[str, Any] = MappingProxyType({})
-) -> Stage:
+def load(folder: str | Path, mesh: Mesh | None = None, sampling: Mapping[str, Any] = MappingProxyType({})) -> Stage:
     """The stage in a folder.
 
     Args:

@@ -120,9 +120,7 @@ def reconstruct(
         ValueError: for a stage that doesn't, or images of another shape.
     """
     if stage.family.reconstruct is None:
-        raise ValueError(
-            f"a run of the family {stage.config.family!r} encodes no images, so it can't reconstruct any"
-        )
+        raise ValueError(f"a run of the family {stage.config.family!r} encodes no images, so it can't reconstruct any")
     if images.shape[1:] != stage.spec.image_shape:
         raise ValueError(f"images of {images.shape[1:]} are no images of {stage.spec.image_shape}")
     program = program or generate.make_reconstruct(stage.family, mesh or sharding.make_mesh())

@@ -222,9 +222,7 @@ class Checkpoints:
         """The newest step that is not among `seen`, -1 if there is none."""
         return next((step for step in self.steps() if step not in seen), -1)
 
-    def restore(
-        self, step: int, shapes: TrainState, shardings: TrainState, fields: tuple[str, ...] = ALL
-    ) -> Restored:
+    def restore(self, step: int, shapes: TrainState, shardings: TrainState, fields: tuple[str, ...] = ALL) -> Restored:
         """The checkpoint of one step, on any mesh; arguments as in `restore_newest`.
 
         Raises:

@@ -40,9 +40,7 @@ class Logger:
         watch: what to do about updates that are not finite; by default the first ends the run.
     """
 
-    def __init__(
-        self, workdir: Path, first_step: int, num_steps: int, batch_size: int, watch: Watch | None = None
-    ):
+    def __init__(self, workdir: Path, first_step: int, num_steps: int, batch_size: int, watch: Watch | None = None):
         self._quiet = jax.process_index() != 0
         self._batch_size = batch_size
         self._workdir = workdir

@@ -125,9 +125,7 @@ def make_optimizer(settings: Mapping[str, Any], num_steps: int) -> optax.Gradien
     return optax.chain(_clip_first(settings["clip_norm"], core), *_layer_decay(settings.get("layer_decay", 1.0)))
 
 
-def _clip_first(
-    norm: float, core: optax.GradientTransformationExtraArgs
-) -> optax.GradientTransformationExtraArgs:
+def _clip_first(norm: float, core: optax.GradientTransformationExtraArgs) -> optax.GradientTransformationExtraArgs:
     """`core` of gradients that are cut to a global norm, 0 = not; its state is the same with and without."""
     clip = optax.clip_by_global_norm(norm) if norm else optax.identity()
 

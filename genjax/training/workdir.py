@@ -306,8 +306,7 @@ def claim(
                 "interface": type(interface).__name__,
                 "stages": {name: dict(record) for name, record in stages.items()},
                 "data": spec._asdict() if spec else None,
-                "versions": {"genjax": genjax.__version__}
-                | {name: metadata.version(name) for name in LIBRARIES},
+                "versions": {"genjax": genjax.__version__} | {name: metadata.version(name) for name in LIBRARIES},
                 "commit": _commit(),
             },
         )

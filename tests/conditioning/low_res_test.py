@@ -52,10 +52,7 @@ def test_the_small_image_of_a_crop_is_the_crop_of_the_small_image():
     corners = set()
     for image, crop, small in zip(x0, crops, low_res_lib.downsample(crops, (2, 2, 1))):
         places = [
-            (y, x)
-            for y in range(0, 5, 2)
-            for x in range(0, 5, 2)
-            if bool((image[y : y + 4, x : x + 4] == crop).all())
+            (y, x) for y in range(0, 5, 2) for x in range(0, 5, 2) if bool((image[y : y + 4, x : x + 4] == crop).all())
         ]
         assert len(places) == 1
         y, x = places[0]

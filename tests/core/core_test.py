@@ -16,12 +16,7 @@ def data(key):
 
 
 def test_streams_differ_by_name_step_and_seed_and_repeat():
-    keys = [
-        rng.stream(jax.random.key(seed), name, step)
-        for seed in (0, 1)
-        for name in ("a", "b")
-        for step in (0, 1)
-    ]
+    keys = [rng.stream(jax.random.key(seed), name, step) for seed in (0, 1) for name in ("a", "b") for step in (0, 1)]
     assert len({tuple(data(key)) for key in keys}) == 8
     assert (data(rng.stream(KEY, "a", 3)) == data(jax.jit(lambda s: rng.stream(KEY, "a", s))(3))).all()
     assert tuple(data(rng.stream(KEY, "noise", 7))) == tuple(data(rng.stream(KEY, "noise", jnp.int32(7))))
@@ -51,9 +46,7 @@ def test_numerics():
     assert numerics.expand_to(2.0, jnp.ones((3, 2))).shape == (1, 1)
     np.testing.assert_allclose(numerics.mean_flat(jnp.arange(8.0).reshape(2, 2, 2)), [1.5, 5.5])
     assert jax.grad(lambda x: numerics.safe_log(x))(0.0) == 0.0
-    np.testing.assert_allclose(
-        numerics.standard_normal_cdf(jnp.array([0.0, 1.959964])), [0.5, 0.975], rtol=1e-6
-    )
+    np.testing.assert_allclose(numerics.standard_normal_cdf(jnp.array([0.0, 1.959964])), [0.5, 0.975], rtol=1e-6)
 
 
 def test_dequantized_images_stay_in_their_bins():
@@ -85,9 +78,7 @@ def test_every_uint8_level_survives_the_round_trip():
 
 def test_resize():
     image = jnp.arange(16.0).reshape(1, 4, 4, 1)
-    np.testing.assert_array_equal(
-        images.resize(image, (2, 2), "area")[0, :, :, 0], [[2.5, 4.5], [10.5, 12.5]]
-    )
+    np.testing.assert_array_equal(images.resize(image, (2, 2), "area")[0, :, :, 0], [[2.5, 4.5], [10.5, 12.5]])
     assert images.resize(image, (8, 6)).shape == (1, 8, 6, 1)
     with pytest.raises(ValueError, match=r"\(4, 4\), not \(3, 3\)"):
         images.resize(image, (3, 3), "area")

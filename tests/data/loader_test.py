@@ -120,9 +120,7 @@ def test_the_seed_decides(photos):
 def test_the_global_batch_is_the_same_for_any_number_of_processes(photos, processes):
     alone = draw(photos, 9)
     parts = [draw(photos, 9, process_index=p, process_count=processes) for p in range(processes)]
-    joined = [
-        {key: np.concatenate([batch[key] for batch in step]) for key in step[0]} for step in zip(*parts)
-    ]
+    joined = [{key: np.concatenate([batch[key] for batch in step]) for key in step[0]} for step in zip(*parts)]
     assert_same(alone, joined)
 
 
@@ -142,9 +140,7 @@ def test_flip_is_off_unless_requested(photos):
     whole = {image.tobytes() for image in transforms.to_float(loader.load_arrays(plain)["image"])}
     for batch in draw(plain, 6):
         assert {image.tobytes() for image in batch["image"]} <= whole
-    flipped = [
-        image.tobytes() in whole for batch in draw(plain | {"flip": True}, 30) for image in batch["image"]
-    ]
+    flipped = [image.tobytes() in whole for batch in draw(plain | {"flip": True}, 30) for image in batch["image"]]
     assert 35 < sum(flipped) < 85
 
 

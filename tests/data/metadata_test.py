@@ -182,8 +182,10 @@ def test_parquet(tmp_path, monkeypatch):
     ("contents", "rows"),
     [
         ({"labels": [["00000/a.png", 6], ["00001/b.png", 2.0]]}, [Row("00000/a.png", "6"), Row("00001/b.png", "2")]),
-        ({"labels": [["a.png", 0], ["b.png", -1], ["c.png", None], ["d.png", float("nan")], ["e.png", -1.0]]},
-         [Row("a.png", "0"), *map(Row, ("b.png", "c.png", "d.png", "e.png"))]),
+        (
+            {"labels": [["a.png", 0], ["b.png", -1], ["c.png", None], ["d.png", float("nan")], ["e.png", -1.0]]},
+            [Row("a.png", "0"), *map(Row, ("b.png", "c.png", "d.png", "e.png"))],
+        ),
         ({"labels": [["a.png", "None"], ["b.png", ""]]}, [Row("a.png"), Row("b.png")]),
         ({"labels": None}, []),
         ({"labels": []}, []),

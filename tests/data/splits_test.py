@@ -48,9 +48,7 @@ def test_hold_out_is_a_tenth_fixed_and_stable_under_growth():
 
 def test_hold_out_ignores_how_accents_are_written():
     names = [f"é{number}.png" for number in range(50)], [f"e\u0301{number}.png" for number in range(50)]
-    held = [
-        [e.name[-6:] for e in hold_out([Entry(n, n) for n in some])["test"]] for some in names
-    ]
+    held = [[e.name[-6:] for e in hold_out([Entry(n, n) for n in some])["test"]] for some in names]
     assert [name.strip("é\u0301e") for name in held[0]] == [name.strip("é\u0301e") for name in held[1]]
 
 

@@ -284,12 +284,8 @@ def test_arrays_of_others():
     assert transforms.from_array(np.full((2, 2, 1), 65535, np.uint16)).max() == 255
     np.testing.assert_array_equal(transforms.from_array(np.full((2, 2, 3), 0.5, np.float32)), 128)
     np.testing.assert_array_equal(transforms.from_array(np.full((2, 2, 1), True)), 255)
-    np.testing.assert_array_equal(
-        transforms.from_array(np.zeros((2, 2, 4), np.uint8)), np.full((2, 2, 3), 255)
-    )
-    np.testing.assert_array_equal(
-        transforms.from_array(np.zeros((2, 2, 2), np.uint8)), np.full((2, 2, 1), 255)
-    )
+    np.testing.assert_array_equal(transforms.from_array(np.zeros((2, 2, 4), np.uint8)), np.full((2, 2, 3), 255))
+    np.testing.assert_array_equal(transforms.from_array(np.zeros((2, 2, 2), np.uint8)), np.full((2, 2, 1), 255))
     for shape, dtype in (((4,), np.uint8), ((0, 4, 3), np.uint8), ((4, 4, 5), np.uint8), ((4, 4, 3), np.int64)):
         with pytest.raises(ValueError, match="an image must be"):
             transforms.from_array(np.zeros(shape, dtype))
@@ -311,9 +307,7 @@ def test_the_right_size_passes_unchanged(shape):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize(
-    ("height", "width"), [(7, 90), (301, 40), (33, 31), (1, 1), (16, 17), (15, 16), (64, 64)]
-)
+@pytest.mark.parametrize(("height", "width"), [(7, 90), (301, 40), (33, 31), (1, 1), (16, 17), (15, 16), (64, 64)])
 def test_any_size_becomes_the_square(height, width, channels):
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, channels), np.uint8)
     rng = np.random.default_rng(1)

@@ -193,4 +193,3 @@ CASES = {
                                                        "model.network.mlp_width": 4}),
 }  # fmt: skip
 """Name -> what makes the case."""
-

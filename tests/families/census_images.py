@@ -209,4 +209,3 @@ ADVERSARIAL = [
     }, {"num_classes", "dtype"}),
 ]  # fmt: skip
 """Adversarial networks."""
-

@@ -67,9 +67,7 @@ def test_files(net, digits, tmp_path):
     assert loaded._replace(params=None) == net._replace(params=None)
     assert feature_net.weights_hash(loaded) == feature_net.weights_hash(net)
     images = digits[1][0][:5]
-    np.testing.assert_array_equal(
-        feature_net.read(loaded, images).features, feature_net.read(net, images).features
-    )
+    np.testing.assert_array_equal(feature_net.read(loaded, images).features, feature_net.read(net, images).features)
 
 
 def test_changed_weights_are_refused(net, tmp_path):

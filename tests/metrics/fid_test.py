@@ -72,9 +72,7 @@ def test_streaming_equals_whole():
     whole = features.astype(np.float64)
     np.testing.assert_allclose(statistics.mean, whole.mean(axis=0), rtol=1e-14)
     np.testing.assert_allclose(fid.covariance(statistics), np.cov(whole, rowvar=False), atol=1e-10)
-    halves = fid.merge_statistics(
-        fid.gaussian_statistics(features[:30]), fid.gaussian_statistics(features[30:])
-    )
+    halves = fid.merge_statistics(fid.gaussian_statistics(features[:30]), fid.gaussian_statistics(features[30:]))
     assert fid.frechet_between(statistics, halves) == pytest.approx(0.0, abs=1e-9)
     empty = fid.empty_statistics(7)
     assert fid.merge_statistics(empty, empty).count == 0

@@ -20,8 +20,7 @@ def test_linear_kernel_is_the_squared_distance_of_means():
     # degree 1: MMD^2 = |E x - E y|^2 / d, exactly unbiased
     rng = np.random.default_rng(1)
     values = [
-        polynomial_mmd(rng.standard_normal((10, 2)) + 1.0, rng.standard_normal((10, 2)), degree=1)
-        for _ in range(1000)
+        polynomial_mmd(rng.standard_normal((10, 2)) + 1.0, rng.standard_normal((10, 2)), degree=1) for _ in range(1000)
     ]
     assert np.mean(values) == pytest.approx(1.0, abs=4 * np.std(values) / np.sqrt(len(values)))
 

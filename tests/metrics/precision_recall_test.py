@@ -42,12 +42,8 @@ def test_equals_the_definition_in_any_chunks(k):
     def radius(points, i):
         return np.sort(np.linalg.norm(points - points[i], axis=1))[k]
 
-    in_real = np.array(
-        [[np.linalg.norm(r - g) <= radius(real, i) for g in generated] for i, r in enumerate(real)]
-    )
-    in_made = np.array(
-        [[np.linalg.norm(r - g) <= radius(generated, j) for j, g in enumerate(generated)] for r in real]
-    )
+    in_real = np.array([[np.linalg.norm(r - g) <= radius(real, i) for g in generated] for i, r in enumerate(real)])
+    in_made = np.array([[np.linalg.norm(r - g) <= radius(generated, j) for j, g in enumerate(generated)] for r in real])
     expected = (
         in_real.any(0).mean(),
         in_made.any(1).mean(),

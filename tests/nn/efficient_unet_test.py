@@ -13,8 +13,16 @@ from genjax.nn import denoising
 from genjax.nn.efficient_unet import EfficientUNet
 from genjax.nn.text_conditioning import ReadStates, TextStates
 
-TINY = {"out_channels": 3, "width": 8, "num_groups": 4, "channel_mult": (1, 2), "num_res_blocks": (1, 2),
-        "attention_resolutions": (4,), "head_channels": 8, "adaptive_norm": True}
+TINY = {
+    "out_channels": 3,
+    "width": 8,
+    "num_groups": 4,
+    "channel_mult": (1, 2),
+    "num_res_blocks": (1, 2),
+    "attention_resolutions": (4,),
+    "head_channels": 8,
+    "adaptive_norm": True,
+}
 X = jax.random.normal(jax.random.key(5), (2, 16, 16, 3))
 T = jnp.array([0.2, 0.7])
 MASK = jnp.array([[True, True, False], [False, False, False]])

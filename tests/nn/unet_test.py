@@ -14,11 +14,16 @@ from genjax.nn.layers.conv import Conv3x3
 from genjax.nn.layers.embeddings import TimeEmbedding
 from genjax.nn.unet import LOGICAL_AXES, UNet
 
-TINY = {"out_channels": 3, "width": 8, "num_groups": 4, "channel_mult": (1, 2), "num_res_blocks": 1,
-        "attention_resolutions": (4,)}
+TINY = {
+    "out_channels": 3,
+    "width": 8,
+    "num_groups": 4,
+    "channel_mult": (1, 2),
+    "num_res_blocks": 1,
+    "attention_resolutions": (4,),
+}
 DDPM = {**TINY, "variant": "ddpm"}
-ADM = {**TINY, "adaptive_norm": True, "resblock_updown": True, "head_channels": 8, "num_classes": 3,
-       "null_class": True}
+ADM = {**TINY, "adaptive_norm": True, "resblock_updown": True, "head_channels": 8, "num_classes": 3, "null_class": True}
 VARIANTS = {"ddpm": DDPM, "adm": ADM}
 
 
@@ -34,7 +39,7 @@ def random_params(variant):
     init = UNet(**VARIANTS[variant]).init
     leaves, tree = jax.tree.flatten(jax.eval_shape(init, jax.random.key(0), *inputs(VARIANTS[variant])))
     rng = np.random.default_rng(0)
-    scales = [leaf.size ** -0.5 * leaf.shape[-1] ** 0.5 if leaf.ndim > 1 else 0.5 for leaf in leaves]
+    scales = [leaf.size**-0.5 * leaf.shape[-1] ** 0.5 if leaf.ndim > 1 else 0.5 for leaf in leaves]
     return tree.unflatten(
         [jnp.asarray(scale * rng.normal(size=leaf.shape), jnp.float32) for scale, leaf in zip(scales, leaves)]
     )

@@ -24,18 +24,37 @@ TIMES = np.array([3.0, 741.5], np.float32)
 LABELS = np.array([4, 1])
 
 # The arguments of the official UNetModel; attention_resolutions are strides there.
-_BASE = dict(in_channels=3, out_channels=6, model_channels=32, num_res_blocks=1, channel_mult=(1, 2),
-             attention_resolutions=(2,), image_size=8)
+_BASE = dict(
+    in_channels=3,
+    out_channels=6,
+    model_channels=32,
+    num_res_blocks=1,
+    channel_mult=(1, 2),
+    attention_resolutions=(2,),
+    image_size=8,
+)
 CASES = {
     "iddpm": _BASE | dict(num_heads=4, use_scale_shift_norm=True, num_res_blocks=2),
     "iddpm_lsun": _BASE | dict(num_heads=1, out_channels=3),
-    "adm_64": _BASE | dict(num_head_channels=16, use_scale_shift_norm=True, resblock_updown=True,
-                           use_new_attention_order=True, num_classes=NUM_CLASSES),
-    "adm_128": _BASE | dict(num_heads=4, use_scale_shift_norm=True, resblock_updown=True,
-                            num_classes=NUM_CLASSES),
-    "adm_512": _BASE | dict(num_head_channels=32, use_scale_shift_norm=True, resblock_updown=True,
-                            num_classes=NUM_CLASSES, model_channels=64, channel_mult=(0.5, 1, 1),
-                            attention_resolutions=(2, 4)),
+    "adm_64": _BASE
+    | dict(
+        num_head_channels=16,
+        use_scale_shift_norm=True,
+        resblock_updown=True,
+        use_new_attention_order=True,
+        num_classes=NUM_CLASSES,
+    ),
+    "adm_128": _BASE | dict(num_heads=4, use_scale_shift_norm=True, resblock_updown=True, num_classes=NUM_CLASSES),
+    "adm_512": _BASE
+    | dict(
+        num_head_channels=32,
+        use_scale_shift_norm=True,
+        resblock_updown=True,
+        num_classes=NUM_CLASSES,
+        model_channels=64,
+        channel_mult=(0.5, 1, 1),
+        attention_resolutions=(2, 4),
+    ),
     "updown_without_adaptive_norm": _BASE | dict(num_heads=2, resblock_updown=True),
     "new_order_without_updown": _BASE | dict(num_heads=2, use_new_attention_order=True),
 }

@@ -18,10 +18,18 @@ def reference(head_dim=None, num_classes=None):
     """A small network of the kind of google/ddpm-cifar10-32: three levels, attention at the second."""
     torch.manual_seed(0)
     network = diffusers.UNet2DModel(
-        sample_size=8, block_out_channels=(16, 32, 32), layers_per_block=2, norm_num_groups=8, norm_eps=1e-6,
-        freq_shift=1, flip_sin_to_cos=False, downsample_padding=0, attention_head_dim=head_dim,
+        sample_size=8,
+        block_out_channels=(16, 32, 32),
+        layers_per_block=2,
+        norm_num_groups=8,
+        norm_eps=1e-6,
+        freq_shift=1,
+        flip_sin_to_cos=False,
+        downsample_padding=0,
+        attention_head_dim=head_dim,
         down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "AttnUpBlock2D", "UpBlock2D"), num_class_embeds=num_classes,
+        up_block_types=("UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
+        num_class_embeds=num_classes,
     ).eval()
     for value in network.parameters():
         if value.ndim == 1:  # PyTorch's zeros and ones would hide mistakes
@@ -30,8 +38,14 @@ def reference(head_dim=None, num_classes=None):
 
 
 def ours(**changes):
-    fields = {"out_channels": 3, "width": 16, "channel_mult": (1, 2, 2), "attention_resolutions": (4,),
-              "num_groups": 8, "variant": "ddpm"}
+    fields = {
+        "out_channels": 3,
+        "width": 16,
+        "channel_mult": (1, 2, 2),
+        "attention_resolutions": (4,),
+        "num_groups": 8,
+        "variant": "ddpm",
+    }
     return UNet(**{**fields, **changes})
 
 
@@ -86,7 +100,9 @@ def test_cifar10_checkpoint_has_the_shapes_of_our_config():
 
     with torch.device("meta"):
         theirs = diffusers.UNet2DModel(
-            sample_size=32, block_out_channels=(128, 256, 256, 256), attention_head_dim=None,
+            sample_size=32,
+            block_out_channels=(128, 256, 256, 256),
+            attention_head_dim=None,
             down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"),
             up_block_types=("UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
         )

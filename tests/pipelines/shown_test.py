@@ -37,9 +37,7 @@ def test_what_is_computed_is_a_plain_array():
 
 def test_grids_with_captions_in_columns_or_beside_originals():
     batch = drawn()
-    np.testing.assert_array_equal(
-        shown(Images.of(batch)), images_lib.make_captioned_grid(batch.images, batch.prompts)
-    )
+    np.testing.assert_array_equal(shown(Images.of(batch)), images_lib.make_captioned_grid(batch.images, batch.prompts))
     plain = batch._replace(prompts=None)
     np.testing.assert_array_equal(shown(Images.of(plain, 5)), images_lib.make_grid(batch.images, 5))
     np.testing.assert_array_equal(shown(Images.of(plain)[2]), images_lib.make_grid(batch.images[2:3]))

@@ -81,9 +81,7 @@ def test_damaged_newest_is_warned_of_skipped_and_kept(tmp_path, state, caplog, d
             continue
         if damage == "flipped":
             content[len(content) // 2] ^= 0x10
-        path.write_bytes(
-            {"truncated": content[: len(content) // 2], "flipped": content, "emptied": b""}[damage]
-        )
+        path.write_bytes({"truncated": content[: len(content) // 2], "flipped": content, "emptied": b""}[damage])
     checkpoints = Checkpoints(tmp_path / "c")
     restored, loader, _ = checkpoints.restore_newest(*targets(state))
     assert int(restored.step) == 1 and loader == {"next_index": 1}

@@ -136,9 +136,7 @@ def test_sgd_by_hand_with_momentum():
 
 
 def test_adafactor_learns_at_the_rate_of_its_schedule():
-    slow, fast = (
-        first_update(3.0, name="adafactor", warmup_steps=steps)["kernel"] for steps in (10, 2)
-    )
+    slow, fast = (first_update(3.0, name="adafactor", warmup_steps=steps)["kernel"] for steps in (10, 2))
     np.testing.assert_allclose(fast / slow, 5.0, rtol=1e-4)
 
 
@@ -156,11 +154,14 @@ def test_each_player_has_the_optimizer_of_its_name():
         optim.make_optimizers({"first": each["first"]}, family, 4)
 
 
-@pytest.mark.parametrize(("changes", "words"), [
-    ({"name": "lion"}, "unknown optimizer 'lion'"),
-    ({"schedule": "steps"}, "unknown learning-rate schedule 'steps'"),
-    ({"weight_decay": 0.1}, "needs the optimizer 'adamw', not 'adam'"),
-])
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"name": "lion"}, "unknown optimizer 'lion'"),
+        ({"schedule": "steps"}, "unknown learning-rate schedule 'steps'"),
+        ({"weight_decay": 0.1}, "needs the optimizer 'adamw', not 'adam'"),
+    ],
+)
 def test_refusals(changes, words):
     with pytest.raises(ValueError, match=words):
         optim.make_optimizer(settings(**changes), 100)

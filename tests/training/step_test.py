@@ -28,9 +28,7 @@ def start(family, optimizers, keep_ema=True):
 def test_one_player_takes_the_gradient_step():
     family, optimizers = toy.family(), {"model": optax.sgd(0.1)}
     state = start(family, optimizers)
-    new, metrics = make_train_step(family, optimizers, Ema(0.9, warmup=False))(
-        state, toy.batch([1.0, 3.0]), (), KEY
-    )
+    new, metrics = make_train_step(family, optimizers, Ema(0.9, warmup=False))(state, toy.batch([1.0, 3.0]), (), KEY)
     w = state.params["model"]["w"]
     expected = w - 0.1 * 2 * (w - 2.0) / 3
     np.testing.assert_allclose(new.params["model"]["w"], expected, rtol=1e-6)

@@ -25,9 +25,7 @@ def family(players=("model",), every=1, size=3) -> Family:
 
     def init(key, batch):
         keys = jax.random.split(key, len(players))
-        return {name: {"w": jax.random.normal(k, (size,))} for name, k in zip(players, keys)}, jnp.zeros(
-            (), jnp.int32
-        )
+        return {name: {"w": jax.random.normal(k, (size,))} for name, k in zip(players, keys)}, jnp.zeros((), jnp.int32)
 
     made = [Player(players[0], _loss(players[0]))]
     made += [Player(name, _loss(name, players[0]), every) for name in players[1:]]

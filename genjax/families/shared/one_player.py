@@ -14,9 +14,7 @@ EMPTY: Mapping[str, Term] = MappingProxyType({})
 LogicalAxes = Sequence[tuple[str, tuple[str | None, ...]]]
 
 
-def one_player(
-    model: Any, interface: Any, logical_axes: LogicalAxes, batch_coupled: str = "", **others: Any
-) -> Family:
+def one_player(model: Any, interface: Any, logical_axes: LogicalAxes, batch_coupled: str = "", **others: Any) -> Family:
     """The family of one player whose functions are the methods of `model`.
 
     Args:

@@ -83,8 +83,16 @@ class Downsample(nn.Module):
         """x at half its size."""
         pad = (0, 1) if self.pad_end_only else (1, 1)
         features = self.features or x.shape[-1]
-        conv = nn.Conv(features, (3, 3), strides=(2, 2), padding=(pad, pad), kernel_init=self.kernel_init,
-                       name="conv", dtype=self.dtype, param_dtype=self.param_dtype)
+        conv = nn.Conv(
+            features,
+            (3, 3),
+            strides=(2, 2),
+            padding=(pad, pad),
+            kernel_init=self.kernel_init,
+            name="conv",
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+        )
         return conv(x)
 
 
@@ -116,9 +124,7 @@ class ResBlock(nn.Module):
     param_dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "b h w c"], embedding: Float[Array, "b d"]
-    ) -> Float[Array, "b h2 w2 c2"]:
+    def __call__(self, x: Float[Array, "b h w c"], embedding: Float[Array, "b d"]) -> Float[Array, "b h2 w2 c2"]:
         """Transform x, given the embedding of time and condition."""
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         norm = {"num_groups": self.num_groups, "eps": self.eps, "silu": True, **dtypes}

@@ -23,9 +23,7 @@ def test_low_precision_time_is_raised_to_float32():
     assert sinusoids(jnp.zeros((2,), jnp.bfloat16), 8).dtype == jnp.float32
 
 
-@pytest.mark.parametrize(
-    ("dim", "variant", "message"), [(7, "adm", "even width"), (8, "vdm", "unknown variant 'vdm'")]
-)
+@pytest.mark.parametrize(("dim", "variant", "message"), [(7, "adm", "even width"), (8, "vdm", "unknown variant 'vdm'")])
 def test_wrong_settings_are_refused(dim, variant, message):
     with pytest.raises(ValueError, match=message):
         sinusoids(jnp.zeros((1,)), dim, variant)
