@@ -3,7 +3,6 @@
 import functools
 from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
 
 from genjax.typing import Array, Float, Shaped
@@ -18,11 +17,6 @@ def expand_to(values: Shaped[Array, "*b"] | float, like: Shaped[Array, "..."]) -
 def safe_log(x: Float[Array, "..."], floor: float = 1e-12) -> Float[Array, "..."]:
     """`log(max(x, floor))`; the gradient below the floor is zero, never NaN."""
     return jnp.log(jnp.maximum(x, floor))
-
-
-def standard_normal_cdf(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Cumulative distribution function of N(0, 1), exact to the dtype."""
-    return jax.scipy.stats.norm.cdf(x)
 
 
 def largest(parts: Sequence[Float[Array, "*s"]]) -> Float[Array, "*s"]:

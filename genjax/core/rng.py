@@ -9,7 +9,7 @@ import zlib
 
 import jax
 
-from genjax.typing import Array, Float, Int, Key, PyTree
+from genjax.typing import Array, Float, Int, Key
 
 
 def stream(key: Key, name: str, step: int | Int[Array, ""] = 0) -> Key:
@@ -31,9 +31,3 @@ def of_samples(key: Key, index: Int[Array, " b"]) -> Key:
 def normal_of_samples(key: Key, index: Int[Array, " b"], shape: tuple[int, ...]) -> Float[Array, "b ..."]:
     """Standard normal noise [b, *shape] by the number of each sample, as of `of_samples`."""
     return jax.vmap(lambda own: jax.random.normal(own, shape))(of_samples(key, index))
-
-
-def split_like(key: Key, tree: PyTree) -> PyTree:
-    """One key for each leaf of `tree`, in a tree of the same structure."""
-    leaves, treedef = jax.tree.flatten(tree)
-    return jax.tree.unflatten(treedef, list(jax.random.split(key, max(len(leaves), 1)))[: len(leaves)])

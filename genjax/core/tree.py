@@ -15,15 +15,6 @@ def count_params(tree: PyTree) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
 
 
-def cast(tree: PyTree, dtype: jnp.dtype | type | str) -> PyTree:
-    """The tree with its floating-point leaves in `dtype`; integers and keys stay as they are."""
-
-    def convert(leaf):
-        return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
-
-    return jax.tree.map(convert, tree)
-
-
 def lerp(start: PyTree, end: PyTree, weight: float | Float[Array, ""]) -> PyTree:
     """`start + weight * (end - start)`, leaf by leaf, in each leaf's own dtype."""
     return jax.tree.map(lambda a, b: (a + weight * (b - a)).astype(a.dtype), start, end)
@@ -71,3 +62,14 @@ def all_finite(tree: PyTree) -> Bool[Array, ""]:
     """Whether no floating-point number in the tree is NaN or infinite; True of a tree without any."""
     kinds = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in kinds], bool))
+
+
+def checksum(tree: PyTree) -> Array:
+    """Sum modulo 2^32, uint32 [], of the words of all leaves, each leaf's multiplied by its odd place number."""
+    total = jnp.zeros((), jnp.uint32)
+    for place, leaf in enumerate(jax.tree.leaves(tree)):
+        width = leaf.dtype.itemsize
+        bits = leaf.astype(jnp.uint8) if leaf.dtype == bool else leaf
+        words = jax.lax.bitcast_convert_type(bits, {1: jnp.uint8, 2: jnp.uint16}.get(width, jnp.uint32))
+        total += jnp.uint32(2 * place + 1) * jnp.sum(words, dtype=jnp.uint32)
+    return total

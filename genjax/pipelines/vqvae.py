@@ -4,9 +4,13 @@
     codes = encode(stage, images)                       # int32, coarse to fine
     sampling_lib.draw(stage, 100)                               # samples, as of any stage
     complete(stage, images, labels, rows=3)             # the upper 3 / 8 of each image are kept, the rest is drawn
+    complete(stage, images, prompts=texts, rows=16)     # DALL-E's, which reads texts
 
 Samples come from the prior alone; codes at random decode to nothing.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +45,7 @@ def complete(
     images: UInt8[np.ndarray, "n h w c"],
     labels: Int[np.ndarray, " n"] | None = None,
     *,
+    prompts: Sequence[str] | None = None,
     rows: int,
     seed: int = 0,
     **options: float,
@@ -53,20 +58,22 @@ def complete(
         stage: a prior.
         images: uint8.
         labels: classes, of a class-conditional prior; None for its classes in turn.
+        prompts: one for each image, of a prior that reads texts; None for captions of its data.
         rows: of pixels that are kept; rounded down to whole codes on each level.
         seed: of what is drawn.
         options: guidance_scale, temperature, top_k, top_p.
 
     Raises:
-        ValueError: for a stage that is no prior over codes, or more rows than there are.
+        ValueError: for a stage that is no prior over codes, more rows than there are, or not one prompt an image.
     """
+    if prompts is not None and len(prompts) != len(images):
+        raise ValueError(f"{len(images)} images need as many prompts, not {len(prompts)}")
     interface, conditions = stage.family.interface, rows_to_keep(stage, images, rows)
     if interface.num_classes:
         labels = generate.class_labels(len(images), interface.num_classes) if labels is None else labels
         conditions["label"] = labels.astype(np.int32)
-    return sampling_lib.draw(stage, len(images), options=options, seed=seed, conditions=conditions)._replace(
-        labels=labels
-    )
+    settings: dict[str, Any] = {"options": options, "seed": seed, "conditions": conditions}
+    return sampling_lib.draw(stage, len(images), prompts=prompts, **settings)._replace(labels=labels)
 
 
 def rows_to_keep(stage: Stage, images: UInt8[np.ndarray, "n h w c"], rows: int) -> dict[str, np.ndarray]:

@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from absl import logging
 from orbax.checkpoint import checkpoint_managers
@@ -39,7 +38,7 @@ from genjax.training.damage import DamagedError, GoneError, OtherStateError, Unr
 from genjax.training.finite import NotFiniteError
 from genjax.training.processes import lead, worst
 from genjax.training.state import TrainState
-from genjax.typing import Array, PyTree
+from genjax.typing import PyTree
 
 # Of orbax's log errors alone are for people: it warns of what it is set to do.
 logging.get_absl_logger().addFilter(lambda record: record.levelno > WARNING or "orbax" not in record.pathname)
@@ -69,17 +68,6 @@ class Restored(NamedTuple):
     state: TrainState
     loader: Any
     checksums: dict[str, int]
-
-
-def checksum(tree: PyTree) -> Array:
-    """Sum modulo 2^32, uint32 [], of the words of all leaves, each leaf's multiplied by its odd place number."""
-    total = jnp.zeros((), jnp.uint32)
-    for place, leaf in enumerate(jax.tree.leaves(tree)):
-        width = leaf.dtype.itemsize
-        bits = leaf.astype(jnp.uint8) if leaf.dtype == bool else leaf
-        words = jax.lax.bitcast_convert_type(bits, {1: jnp.uint8, 2: jnp.uint16}.get(width, jnp.uint32))
-        total += jnp.uint32(2 * place + 1) * jnp.sum(words, dtype=jnp.uint32)
-    return total
 
 
 def _digest(record: dict[str, Any]) -> str:
@@ -117,7 +105,9 @@ class Checkpoints:
         self._manager: ocp.CheckpointManager | None = None
         self._reader: ocp.CheckpointManager | None = None
         self._saving: int | None = None
-        self._checksums = jax.jit(lambda state: {name: checksum(tree) for name, tree in state._asdict().items()})
+        self._checksums = jax.jit(
+            lambda state: {name: tree_lib.checksum(tree) for name, tree in state._asdict().items()}
+        )
         self._finite = jax.jit(lambda state: tree_lib.all_finite((state.params, state.ema)))
 
     @property

@@ -22,19 +22,11 @@ def test_streams_differ_by_name_step_and_seed_and_repeat():
     assert tuple(data(rng.stream(KEY, "noise", 7))) == tuple(data(rng.stream(KEY, "noise", jnp.int32(7))))
 
 
-def test_split_like_gives_each_leaf_its_own_key():
-    keys = rng.split_like(KEY, {"a": 0, "b": (0, 0)})
-    assert len({tuple(data(key)) for key in jax.tree.leaves(keys)}) == 3
-    assert rng.split_like(KEY, {}) == {}
-
-
 def test_tree_operations():
     params = {"layer": {"kernel": jnp.ones((2, 3)), "count": jnp.ones((), jnp.int32)}, "b": (jnp.zeros(4),)}
     assert tree.count_params(params) == 11
     assert tree.count_params(jax.eval_shape(lambda: params)) == 11
     assert tree.param_paths(params) == ["b/0", "layer/count", "layer/kernel"]
-    half = tree.cast(params, jnp.bfloat16)
-    assert half["layer"]["kernel"].dtype == jnp.bfloat16 and half["layer"]["count"].dtype == jnp.int32
     middle = tree.lerp({"w": jnp.zeros(2)}, {"w": jnp.full(2, 4.0)}, 0.25)
     np.testing.assert_array_equal(middle["w"], [1.0, 1.0])
     named = tree.map_with_path(lambda name, leaf: name, params)
@@ -46,7 +38,6 @@ def test_numerics():
     assert numerics.expand_to(2.0, jnp.ones((3, 2))).shape == (1, 1)
     np.testing.assert_allclose(numerics.mean_flat(jnp.arange(8.0).reshape(2, 2, 2)), [1.5, 5.5])
     assert jax.grad(lambda x: numerics.safe_log(x))(0.0) == 0.0
-    np.testing.assert_allclose(numerics.standard_normal_cdf(jnp.array([0.0, 1.959964])), [0.5, 0.975], rtol=1e-6)
 
 
 def test_dequantized_images_stay_in_their_bins():

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from genjax.data import tokenizers, vocabularies, words
+from genjax.data import byte_pairs, tokenizers, vocabularies, words
 from genjax.data.builders import scenes
 
 CAPTIONS = [scenes.make_scene("train", index).caption for index in range(2000)]
@@ -150,21 +150,21 @@ def test_dropout_at_its_ends_and_in_between(bpe):
 def test_dropout_leaves_out_the_share_of_merges_that_it_says():
     """The word "ab" has one merge, which is left out with the probability p."""
     rng, ranks = RNG(0), {("a", "b"): 0}
-    cut = sum(len(vocabularies.merge(["a", "b"], ranks, 0.1, rng)) == 2 for _ in range(20_000))
+    cut = sum(len(byte_pairs.merge(["a", "b"], ranks, 0.1, rng)) == 2 for _ in range(20_000))
     assert 0.1 * 20_000 == pytest.approx(cut, abs=4 * np.sqrt(20_000 * 0.09))
 
 
 def test_every_merge_is_drawn_anew():
     """Of "abc" both merges are done with (1 - p)^2 (BPE-dropout, algorithm 1); one draw a word would give 1 - p."""
     rng, ranks = RNG(0), {("a", "b"): 0, ("ab", "c"): 1}
-    whole = sum(vocabularies.merge([*"abc"], ranks, 0.5, rng) == ["abc"] for _ in range(4000))
+    whole = sum(byte_pairs.merge([*"abc"], ranks, 0.5, rng) == ["abc"] for _ in range(4000))
     assert whole == pytest.approx(1000, abs=4 * np.sqrt(4000 * 0.25 * 0.75))
 
 
 def test_of_equal_merges_the_first_is_done_first():
     ranks = {("a", "a"): 0, ("b", "a"): 1}
-    assert vocabularies.merge([*"aaa"], ranks, 0.0, RNG(0)) == ["aa", "a"]
-    assert vocabularies.merge([*"baaa"], ranks, 0.0, RNG(0)) == ["b", "aa", "a"], "the least rank, not the first pair"
+    assert byte_pairs.merge([*"aaa"], ranks, 0.0, RNG(0)) == ["aa", "a"]
+    assert byte_pairs.merge([*"baaa"], ranks, 0.0, RNG(0)) == ["b", "aa", "a"], "the least rank, not the first pair"
 
 
 def test_captions_are_normalized_before_they_are_cut(bpe):

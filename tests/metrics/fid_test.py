@@ -67,7 +67,7 @@ def test_streaming_equals_whole():
     features = np.random.default_rng(2).standard_normal((101, 7)).astype(np.float32) + 1000.0
     statistics = fid.empty_statistics(7)
     for start in range(0, 101, 10):
-        statistics = fid.update_statistics(statistics, features[start : start + 10])
+        statistics = fid.merge_statistics(statistics, fid.gaussian_statistics(features[start : start + 10]))
     assert statistics.count == 101
     whole = features.astype(np.float64)
     np.testing.assert_allclose(statistics.mean, whole.mean(axis=0), rtol=1e-14)

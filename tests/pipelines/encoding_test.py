@@ -15,22 +15,13 @@ from genjax.stages import Stage
 def test_codes_are_kept_of_the_same_weights_data_and_splits_alone(tmp_path):
     data = {"name": "digits", "image_size": 8, "channels": 1}
     stage = Stage(None, None, SimpleNamespace(), None, 4, 77)
-    assert not encoding._is_there(tmp_path, ("train",), data, stage, "float16")
+    assert not encoding._is_there(tmp_path, ("train",), data, stage)
     encoded.write_manifest(tmp_path, encoded.Manifest({}, {"train": 3, "test": 2}, data, stage.record, dtypes={}))
-    assert encoding._is_there(tmp_path, ("train", "test"), data, stage, "float16")
-    assert not encoding._is_there(tmp_path, ("train", "other"), data, stage, "float16")
-    assert not encoding._is_there(tmp_path, ("train",), data | {"image_size": 16}, stage, "float16")
+    assert encoding._is_there(tmp_path, ("train", "test"), data, stage)
+    assert not encoding._is_there(tmp_path, ("train", "other"), data, stage)
+    assert not encoding._is_there(tmp_path, ("train",), data | {"image_size": 16}, stage)
     for other in (stage._replace(step=5), stage._replace(checksum=78)):
-        assert not encoding._is_there(tmp_path, ("train",), data, other, "float16")
-
-
-def test_states_of_texts_are_kept_in_the_precision_that_is_requested_for_alone(tmp_path):
-    data = {"name": "digits", "image_size": 8, "channels": 1}
-    stage = Stage(None, None, SimpleNamespace(), None, 4, 77)
-    made = encoded.Manifest({}, {"train": 3}, data, stage.record, dtypes={"text_states": "float16"})
-    encoded.write_manifest(tmp_path, made)
-    found = {dtype: encoding._is_there(tmp_path, ("train",), data, stage, dtype) for dtype in encoding.DTYPES}
-    assert found == {"float32": False, "float16": True, "bfloat16": False}
+        assert not encoding._is_there(tmp_path, ("train",), data, other)
 
 
 @pytest.mark.parametrize(("field", "several"), [("codes_0", True), ("text_embed", False)])

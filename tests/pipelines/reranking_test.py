@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from genjax.families.interfaces import ImageSampler, ImageTextEncoder, TextEncoder
-from genjax.pipelines import dalle, reranking
 from genjax.pipelines import embedding as clip
+from genjax.pipelines import reranking, vqvae
 from genjax.pipelines import sampling as sampling_lib
 from genjax.pipelines.sampling import Drawn
 from genjax.stages import Stage
@@ -48,14 +48,6 @@ def test_the_closest_of_each_prompt_is_kept(drawn):
     assert drawn == [(12, ["2"] * 4 + ["99"] * 4 + ["0"] * 4, {"seed": 3})]
 
 
-def test_dalle_draws_with_a_judge_and_without(drawn):
-    assert len(dalle.generate(GENERATOR, ["1", "2"], 3, top_k=4.0).images) == 6
-    assert drawn[0][1] == ["1", "1", "1", "2", "2", "2"] and drawn[0][2]["options"] == {"top_k": 4.0}
-    best = dalle.generate(GENERATOR, ["1", "9"], ranker=JUDGE, candidates=5, seed=6, top_p=0.5)
-    assert drawn[1][2] == {"options": {"top_p": 0.5}, "seed": 6}
-    np.testing.assert_array_equal(best.images[:, 0, 0, 0], [1, 9])
-
-
 def test_a_command_line_is_read():
     assert reranking.parse("runs/a:b/clip:8") == ("runs/a:b/clip", 8)
     for wrong in ("runs/clip", ":8", "runs/clip:0", "runs/clip:many"):
@@ -69,4 +61,4 @@ def test_refuses():
     with pytest.raises(ValueError, match="candidates=0"):
         reranking.draw_best(GENERATOR, JUDGE, ["a"], 0)
     with pytest.raises(ValueError, match="2 images need as many prompts, not 1"):
-        dalle.complete(GENERATOR, np.zeros((2, 4, 4, 3), np.uint8), ["a"], rows=2)
+        vqvae.complete(GENERATOR, np.zeros((2, 4, 4, 3), np.uint8), prompts=["a"], rows=2)

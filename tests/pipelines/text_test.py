@@ -134,7 +134,7 @@ def test_what_is_cached_is_what_is_made_live(folder, tmp_path, kind):
     manifest = encoding.encode(stage, tmp_path / "encoded")
     assert manifest.counts == {"train": 16, "test": 2} and manifest.texts
     settings = stage.config.data.to_dict()
-    run = encoding.encoder(stage.family.interface, "toy", "float16")
+    run = encoding.encoder(stage.family.interface, "toy")
     cached = loader.eval_batches(settings | {"encoded": str(tmp_path / "encoded")}, "train")
     for live, batch in zip(loader.eval_batches(settings, "train"), cached, strict=True):
         for name, array in run(stage.weights, {"image": live["image"], "tokens": live["tokens"]}).items():

@@ -55,5 +55,19 @@ def test_a_completion_is_drawn_by_the_labels_the_seed_and_the_options(stage, mon
     found = vqvae.complete(stage, make_images(), labels, rows=2, seed=5, temperature=0.5, top_k=3.0)
     ((count, settings),) = notes
     assert (count, settings["seed"], settings["options"]) == (2, 5, {"temperature": 0.5, "top_k": 3.0})
+    assert settings["prompts"] is None
     assert settings["conditions"]["label"].tolist() == found.labels.tolist() == drawn
     assert settings["conditions"]["mask_0"][0].tolist() == [[True, True], [False, False]]
+
+
+def test_a_completion_of_a_prior_that_reads_is_drawn_by_its_prompts(stage, monkeypatch):
+    notes = []
+
+    def draw(stage, count, **settings):
+        notes.append(settings)
+        return Drawn(make_images(), None, None)
+
+    monkeypatch.setattr(sampling_lib, "draw", draw)
+    reads = stage._replace(family=SimpleNamespace(interface=stage.family.interface._replace(num_classes=0)))
+    assert vqvae.complete(reads, make_images(), prompts=["a", "b"], rows=2).labels is None
+    assert notes[0]["prompts"] == ["a", "b"] and "label" not in notes[0]["conditions"]

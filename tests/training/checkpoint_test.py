@@ -13,9 +13,10 @@ import optax
 import pytest
 
 from genjax import sharding
+from genjax.core.tree import checksum
 from genjax.training import checkpoint, workdir
 from genjax.training import state as state_lib
-from genjax.training.checkpoint import Checkpoints, NotSavedError, OtherStateError, UnreadableError, checksum
+from genjax.training.checkpoint import Checkpoints, NotSavedError, OtherStateError, UnreadableError
 from genjax.training.finite import NotFiniteError
 from tests.training import toy
 
