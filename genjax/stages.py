@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 
 from genjax import sharding
 from genjax.core import paths
-from genjax.data import encoded, loader, tokenizers
+from genjax.data import loader, tokenizers
 from genjax.data.tokenizers import TextTokenizer
 from genjax.families import registry
 from genjax.families.base import Family
@@ -28,6 +28,7 @@ from genjax.pretrained import registry as pretrained
 from genjax.training import config_check, loop, pins, places, workdir
 from genjax.training import state as state_lib
 from genjax.training.checkpoint import Checkpoints, Restored
+from genjax.training.lock import Lock
 from genjax.typing import DataSpec, Params, PyTree
 
 
@@ -64,23 +65,18 @@ class Stage(NamedTuple):
         return {"step": self.step, "checksum": self.checksum}
 
 
-def build(
-    config: ConfigDict, parents: Mapping[str, Stage] = MappingProxyType({}), spec: DataSpec | None = None
-) -> tuple[Family, DataSpec]:
-    """The family that a config describes, and what its data is.
+def build(config: ConfigDict, spec: DataSpec, interfaces: Mapping[str, Any] = MappingProxyType({})) -> Family:
+    """The family that a config describes.
 
     Args:
         config: of the run.
-        parents: the upstream stages that `config.stages` names.
-        spec: what the data is; by default the data is requested.
+        spec: what its data is.
+        interfaces: of the upstream stages that `config.stages` names.
 
     Raises:
-        ValueError: for an unknown family or settings that it refuses, or data that isn't there.
+        ValueError: for an unknown family or settings that it refuses.
     """
-    spec = spec or loader.describe(config.data.to_dict())
-    interfaces = {name: stage.family.interface for name, stage in parents.items()}
-    family = registry.build(config.family, config.model.to_dict(), config.sampling.to_dict(), spec, interfaces)
-    return family, spec
+    return registry.build(config.family, config.model.to_dict(), config.sampling.to_dict(), spec, interfaces)
 
 
 def train(config: ConfigDict, folder: Path, accept_changed_data: bool = False) -> None:
@@ -92,32 +88,37 @@ def train(config: ConfigDict, folder: Path, accept_changed_data: bool = False) -
         accept_changed_data: go on also if images or captions are others than when the run began.
 
     Raises:
-        ValueError: as `config_check.check`, `load_parents`, `build` and `training.loop.train`, for codes of another
-            tokenizer, or for a parent that reads captions otherwise.
+        ValueError: as `config_check.check`, `load_parents`, `build` and `training.loop.train`, for a workdir of another
+            config or that another run is at work in, for codes of another tokenizer, or for a parent that reads
+            captions otherwise.
     """
     config = config_check.check(config)
-    parents = load_parents(config, folder, sharding.make_mesh(**config.mesh))
-    data = workdir.data_settings(folder, config)
-    family, spec = build(config, parents, loader.describe(data))
-    if config.log.eval_every > 0 or config.log.sample_every > 0:
-        loader.check_eval_split(data)
-    _check_vocabulary(loader.text_tokenizer(data), parents)
-    if data["encoded"]:
-        _check_encoded(data["encoded"], parents)
-    for name, parent in parents.items():
-        if jax.process_index() == 0:
-            pins.pin(parent.folder, parent.step, folder)
-        config.stages[name].workdir = str(parent.folder)
-    loop.train(
-        config,
-        family,
-        folder,
-        frozen={name: stage.weights for name, stage in parents.items()},
-        stages={name: stage.record for name, stage in parents.items()},
-        load_initial=partial(_initial, config) if config.init_from else None,
-        spec=spec,
-        accept_changed_data=accept_changed_data,
-    )
+    with Lock(folder) as lock:
+        notes = workdir.read(folder)
+        workdir.check_config(notes, config)
+        mesh = sharding.make_mesh(**config.mesh)
+        parents = load_parents(config, notes, mesh)
+        data = loader.Data(workdir.data_settings(folder, config))
+        family = build(config, data.spec, _interfaces(parents))
+        if config.log.eval_every > 0 or config.log.sample_every > 0:
+            data.check_eval_split()
+        _check_parents(data, parents)
+        for name, parent in parents.items():
+            if jax.process_index() == 0:
+                pins.pin(parent.folder, parent.step, folder)
+            config.stages[name].workdir = str(parent.folder)
+        loop.train(
+            config,
+            family,
+            data,
+            mesh,
+            notes,
+            lock,
+            frozen={name: stage.weights for name, stage in parents.items()},
+            stages={name: stage.record for name, stage in parents.items()},
+            load_initial=partial(_initial, config) if config.init_from else None,
+            accept_changed_data=accept_changed_data,
+        )
 
 
 def _initial(config: ConfigDict, fresh: PyTree) -> dict[str, Params]:
@@ -127,8 +128,17 @@ def _initial(config: ConfigDict, fresh: PyTree) -> dict[str, Params]:
     return dict(load(config.init_from).weights.params)
 
 
-def _check_vocabulary(tokenizer: TextTokenizer | None, parents: Mapping[str, Stage]) -> None:
-    """The tokens of a batch have to mean to the parents what they mean to the run."""
+def _interfaces(stages: Mapping[str, Stage]) -> dict[str, Any]:
+    return {name: stage.family.interface for name, stage in stages.items()}
+
+
+def _check_parents(data: loader.Data, parents: Mapping[str, Stage]) -> None:
+    """The tokens of a batch have to mean to the parents what they mean to the run, and its codes to be of one of them.
+
+    Raises:
+        ValueError: if they aren't.
+    """
+    tokenizer = data.tokenizer
     for name, parent in parents.items():
         if tokenizer and parent.tokenizer and parent.tokenizer.checksum != tokenizer.checksum:
             settings = {field: value for field, value in parent.config.data.tokenizer.items() if field != "file"}
@@ -136,33 +146,29 @@ def _check_vocabulary(tokenizer: TextTokenizer | None, parents: Mapping[str, Sta
                 f"config.stages.{name}.workdir makes other tokens of captions than config.data.tokenizer: set it to "
                 f"the parent's, {settings}, of the same captions"
             )
-
-
-def _check_encoded(folder: str, parents: Mapping[str, Stage]) -> None:
-    """The codes in a folder have to be those of one of the parents."""
-    made_by = encoded.read_manifest(folder).stage
-    if made_by not in [stage.record for stage in parents.values()]:
+    made_by = data.manifest.stage if data.manifest else None
+    if made_by is not None and made_by not in [stage.record for stage in parents.values()]:
+        known = ", ".join(f"{name}: step {stage.step}" for name, stage in parents.items())
         raise ValueError(
-            f"config.data.encoded={folder} was written by another stage (its step {made_by['step']}) than those in "
-            f"config.stages ({', '.join(f'{name}: step {stage.step}' for name, stage in parents.items()) or 'none'}); "
-            "run genjax-encode again"
+            f"config.data.encoded={data.fields.encoded} was written by another stage (its step {made_by['step']}) than "
+            f"those in config.stages ({known or 'none'}); run genjax-encode again"
         )
 
 
-def load_parents(config: ConfigDict, folder: Path, mesh: Mesh) -> dict[str, Stage]:
+def load_parents(config: ConfigDict, notes: workdir.Notes, mesh: Mesh) -> dict[str, Stage]:
     """The upstream stages of a run, by name: at the checkpoint that it was trained on, the newest of a fresh run.
 
     Args:
-        config: of the run; `config.stages.NAME.workdir` is relative to `folder` or to the current one.
-        folder: its workdir.
+        config: of the run; `config.stages.NAME.workdir` is relative to its workdir or to the current folder.
+        notes: of its workdir.
         mesh: where the weights go.
 
     Raises:
         ValueError: if one isn't there, or if it is not the one that the run was trained on.
     """
-    parents = {}
+    parents, folder, noted = {}, notes.folder, notes.stages
     for name, settings in config.get("stages", {}).items():
-        where, before = f"config.stages.{name}.workdir", workdir.read_stages(folder).get(name)
+        where, before = f"config.stages.{name}.workdir", noted.get(name)
         elsewhere = places.overridden(name)
         if not (elsewhere or settings.workdir):
             raise ValueError(f"{where} is empty: name the run that this one builds on, --{where}=DIR")
@@ -194,14 +200,16 @@ def load(
         ValueError: if it is no workdir, or holds no checkpoint yet, or not that of `step`.
     """
     folder = workdir.locate(paths.local(folder))
-    config = workdir.read_config(folder)
+    notes = workdir.read(folder)
+    config = notes.config
     for name, value in (sampling or {}).items():
         config.sampling[name] = value
     mesh = mesh or sharding.make_mesh()
     with places.entered(folder):
-        parents = load_parents(config, folder, mesh)
+        parents = load_parents(config, notes, mesh)
     config.data.update(workdir.data_settings(folder, config))
-    family, spec = build(config, parents, workdir.read_spec(folder))
+    spec, interfaces = notes.spec or loader.Data(config.data.to_dict()).spec, _interfaces(parents)
+    family = build(config, spec, interfaces)
     init = state_lib.make_init(family, {}, keep_ema=config.training.ema.decay > 0)
     shapes = jax.eval_shape(init, jax.random.key(config.seed), example_batch(spec))
     shardings = state_lib.state_shardings(shapes, mesh, family)
@@ -214,7 +222,6 @@ def load(
     frozen = {name: stage.weights for name, stage in parents.items()}
     weights = Weights(dict(state.ema or state.params), state.extra, frozen)
     checksum = sum(sums[name] for name in fields[1:]) % 2**32
-    interfaces = {name: stage.family.interface for name, stage in parents.items()}
     return Stage(family, weights, config, spec, int(state.step), checksum, interfaces, _tokenizer(config), folder)
 
 
@@ -231,8 +238,7 @@ def with_sampling(stage: Stage, sampling: Mapping[str, Any]) -> Stage:
     config = ConfigDict(stage.config.to_dict())
     for name, value in sampling.items():
         config.sampling[name] = value
-    family = registry.build(config.family, config.model.to_dict(), config.sampling.to_dict(), stage.spec, stage.parents)
-    return stage._replace(family=family, config=config)
+    return stage._replace(family=build(config, stage.spec, stage.parents), config=config)
 
 
 def _tokenizer(config: ConfigDict) -> TextTokenizer | None:
@@ -240,7 +246,7 @@ def _tokenizer(config: ConfigDict) -> TextTokenizer | None:
     settings = config.data.get("tokenizer")
     if not settings:
         return None
-    return tokenizers.make(settings.to_dict()) if settings.file else loader.text_tokenizer(config.data.to_dict())
+    return tokenizers.make(settings.to_dict()) if settings.file else loader.Data(config.data.to_dict()).tokenizer
 
 
 def _restore(checkpoints: Checkpoints, folder: Path, config: ConfigDict, wanted: tuple, step: int | None) -> Restored:

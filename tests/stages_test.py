@@ -12,6 +12,7 @@ from genjax.families import registry
 from genjax.families.base import Family, LossOutputs, Player
 from genjax.families.interfaces import ImageSampler, Samples
 from genjax.families.terms import same
+from genjax.training import workdir
 from genjax.training.checkpoint import Checkpoints
 
 
@@ -121,7 +122,7 @@ def test_parents_that_are_missing_or_others_are_named(data_dir, tmp_path):
 def test_held_out_data_has_to_be_there_where_it_is_shown_or_measured(data_dir, tmp_path, monkeypatch, due, looked):
     config, requested = settings(data_dir, start=2.0, num_steps=0), []
     config.log.update(due)
-    monkeypatch.setattr(stages.loader, "check_eval_split", requested.append)
+    monkeypatch.setattr(stages.loader.Data, "check_eval_split", lambda data: requested.append(data))
     stages.train(config, tmp_path / "w")
     assert len(requested) == looked
 
@@ -139,12 +140,12 @@ def test_all_that_a_run_is_trained_with_reaches_the_loop(data_dir, tmp_path, mon
     stages.train(settings(data_dir, start=6.0, num_steps=0), tmp_path / "one")
     config, notes = settings(data_dir, 0.0, first=str(tmp_path / "one")), {}
     config.init_from = str(tmp_path / "one")
-    monkeypatch.setattr(stages.loop, "train", lambda *found, **named: notes.update(zip("cfw", found), **named))
+    monkeypatch.setattr(stages.loop, "train", lambda *found, **named: notes.update(zip("cfdmn", found), **named))
     stages.train(config, tmp_path / "w", accepts)
     parent = stages.load(tmp_path / "one")
-    assert notes["c"].model == config.model and notes["w"] == tmp_path / "w"
+    assert notes["c"].model == config.model and notes["n"] == workdir.read(tmp_path / "w")
     assert notes["stages"] == {"first": parent.record} and notes["accept_changed_data"] is accepts
-    assert float(notes["frozen"]["first"].params["model"]["w"]) == 6.0 and notes["spec"] == parent.spec
+    assert float(notes["frozen"]["first"].params["model"]["w"]) == 6.0 and notes["d"].spec == parent.spec
     assert float(notes["load_initial"](None)["model"]["w"]) == 6.0
 
 

@@ -5,9 +5,9 @@ import re
 import sys
 from collections.abc import Sequence
 
-from genjax.data import sources
 from genjax.data.encoded import Manifest
 from genjax.data.records import About, Source, SplitNotFound
+from genjax.data.sources import Dataset
 from genjax.data.splits import split_of
 from genjax.data.texts import shown
 from genjax.typing import DataSpec
@@ -19,32 +19,31 @@ _SAID: set[tuple] = set()
 """What was said already: a program opens its data several times."""
 
 
-def open_data(name: str, split: str, data_dir: str = "", eval_split: str = "", image_size: int = 0) -> Source:
+def open_split(dataset: Dataset, split: str, eval_split: str = "", image_size: int = 0) -> Source:
     """Open a split of a dataset, and say in one line what there is, the first time.
 
     Args:
-        name: as in `sources.open_source`.
+        dataset: as `sources.find` gives it.
         split: the split.
-        data_dir: where prepared data lies.
         eval_split: `config.data.eval_split`. If this is the split, and there is none of that name, the validation split
             or the test split is taken, with a word.
         image_size: to which images are brought, 0 where they aren't.
 
     Raises:
-        ValueError: as `sources.open_source`.
+        ValueError: as `sources.Dataset`.
     """
     try:
-        source = sources.open_source(name, split, data_dir)
+        source = dataset(split)
     except SplitNotFound as error:
         instead = _instead(split, error.splits) if split == eval_split else ""
         if not instead:
             raise
-        source = sources.open_source(name, instead, data_dir)
+        source = dataset(instead)
         _once(
-            (name, data_dir, split, instead),
+            (source.about.title, source.spec.fingerprint, split, instead),
             f"{source.about.title}: there is no split {split!r} (config.data.eval_split), so {instead!r} is held out",
         )
-    key = (name, data_dir, image_size, source.spec.fingerprint)
+    key = (source.about.title, image_size, source.spec.fingerprint)
     if key not in _SAID:
         _SAID.add(key)
         print(summary(source.about, source.spec, image_size), file=sys.stderr, flush=True)

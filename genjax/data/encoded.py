@@ -179,16 +179,17 @@ class Records:
         split: one of its splits.
         settings: `config.data`: has to name the images that were encoded. What was made of captions alone, only
             their number and their words have to fit, which is for the reader to check.
+        manifest: of the folder, where it was read already.
 
     Raises:
         DatasetNotFound: if there are none.
         ValueError: for other images, a split that wasn't encoded, or files that are damaged.
     """
 
-    def __init__(self, folder: str | Path, split: str, settings: Mapping[str, Any]):
+    def __init__(self, folder: str | Path, split: str, settings: Mapping[str, Any], manifest: Manifest | None = None):
         from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-        self.manifest = manifest = read_manifest(folder)
+        self.manifest = manifest = manifest or read_manifest(folder)
         if split not in manifest.counts:
             raise ValueError(f"{folder} has the splits {sorted(manifest.counts)}, not {split!r}")
         wanted, found = images_of(settings), dict(manifest.images)

@@ -3,18 +3,15 @@
 The loader makes batches of them; its head says what the fields of `config.data` are.
 """
 
-import functools
-import json
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from genjax.data import encoded, sources, tokenizers, transforms
-from genjax.data.announce import open_data, say_encoded
+from genjax.data import encoded, transforms
 from genjax.data.broken import Skipping
+from genjax.data.records import Source
 from genjax.data.tokenizers import TextTokenizer
 
 _CACHE_BYTES = 256 * 2**20
@@ -74,38 +71,6 @@ def read_fields(settings: Settings) -> Fields:
     return read
 
 
-def tokenizer_of(read: Fields) -> TextTokenizer | None:
-    """What makes tokens of captions, None where nothing does. Of the same settings it is made once.
-
-    Raises:
-        ValueError: as `tokenizers.make`, or for data without captions.
-    """
-    if not read.tokenizer:
-        return None
-    fields = dict(read.tokenizer)
-    path = fields.get("file", "")
-    stamp = os.stat(path).st_mtime_ns if path and os.path.exists(path) else 0
-    return _made_tokenizer(json.dumps(fields, sort_keys=True), read.name, read.split, read.data_dir, stamp)
-
-
-@functools.lru_cache(maxsize=8)
-def _made_tokenizer(fields: str, name: str, split: str, data_dir: str, stamp: int) -> TextTokenizer:
-    source = sources.open_source(name, split, data_dir)
-    if not source.spec.has_text:
-        raise ValueError(f"config.data.tokenizer is for captions, and {name!r} has none; leave it empty")
-
-    def every_caption() -> Iterator[str]:
-        for texts in source.records.captions(range(len(source.records))):
-            yield from texts
-
-    return tokenizers.make(json.loads(fields), every_caption)
-
-
-def open_source(read: Fields, split: str) -> sources.Source:
-    """A split of the data that `config.data` names; for a held-out split that isn't there, the one in its place."""
-    return open_data(read.name, split, read.data_dir, read.eval_split, read.image_size)
-
-
 class Prepared:
     """Records after everything that isn't random: channels, and centre crop unless a random one follows.
 
@@ -113,7 +78,7 @@ class Prepared:
     decoded twice.
     """
 
-    def __init__(self, source: sources.Source, read: Fields, training: bool):
+    def __init__(self, source: Source, read: Fields, training: bool):
         self._records = Skipping(source.records, source.about.title, read.max_broken)
         self._spec = source.spec
         self._size, self._channels = read.image_size, read.channels
@@ -196,33 +161,27 @@ Examples = Prepared | encoded.Records | Beside
 """Random access to the examples of a split, and `blank()`, one that stands for nothing."""
 
 
-def open_split(read: Fields, split: str, training: bool) -> Examples:
-    """The examples of a split, from images or as they were encoded, or both.
+def check_encoded(read: Fields, manifest: encoded.Manifest, training: bool) -> None:
+    """Refuse encoded data that doesn't go with the other settings.
 
     Raises:
-        ValueError: for a split that there isn't, or encoded data that fits neither the images nor the settings.
+        ValueError: for random tokens or images where those that were encoded aren't, or captions that are missing.
     """
-    if not read.encoded:
-        return Prepared(open_source(read, split), read, training)
-    records = encoded.Records(read.encoded, split, read._asdict())
-    say_encoded(read.encoded, records.manifest)
-    if records.manifest.of_texts and read.tokenizer.get("dropout"):
+    if manifest.of_texts and read.tokenizer.get("dropout"):
         raise ValueError(
             f"config.data.tokenizer.dropout={read.tokenizer['dropout']} gives other tokens than those that "
             "config.data.encoded was made of; set one of the two to nothing"
         )
-    if records.manifest.has_codes and not read.keep_images:
-        if read.tokenizer and not records.manifest.texts:
+    if manifest.has_codes and not read.keep_images:
+        if read.tokenizer and not manifest.texts:
             raise ValueError(
                 f"config.data.encoded={read.encoded} was written without captions; run genjax-encode again"
             )
-        return records
-    if training and records.manifest.of_images and (read.flip or read.crop == "random"):
+    elif training and manifest.of_images and (read.flip or read.crop == "random"):
         raise ValueError(
             f"config.data.encoded={read.encoded} was made of images without flips and random crops; set "
             "config.data.flip=False and crop='center'"
         )
-    return Beside(Prepared(open_source(read, split), read, training), records, read)
 
 
 class Augment:

@@ -42,15 +42,23 @@ from genjax.typing import DataSpec
 
 log = logging.getLogger(__name__)
 
-_HELD: dict[str, Listing] = {}
-"""Folders that this program sees as they once were."""
-
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 
 
-class _Folder(NamedTuple):
-    """A folder that was understood and looked at."""
+class Folder(NamedTuple):
+    """A folder that was understood and looked at; whatever happens to it, its splits and classes are as it was then.
 
+    Attributes:
+        name: to call it by.
+        entries: its images.
+        splits: name -> the images of each.
+        classes: their names in order.
+        has_text: whether images have captions.
+        fingerprint: as of `DataSpec`.
+        about: what to say of it.
+    """
+
+    name: str
     entries: list[Entry]
     splits: dict[str, list[Entry]]
     classes: tuple[str, ...]
@@ -58,48 +66,41 @@ class _Folder(NamedTuple):
     fingerprint: tuple[str, ...]
     about: About
 
+    def open(self, split: str) -> Source:
+        """The examples of a split: "train", "test", "validation" or "all", as the module's docstring says.
 
-def hold(path: str) -> None:
-    """From now on, and until this is called again, this program sees a folder as it is now.
-
-    So a run has the same images, splits and classes from its start to its end, whatever happens to the folder.
-    """
-    root = _root(path)
-    _HELD[root] = _walk(root)
-
-
-def _walk(root: str) -> Listing:
-    try:
-        return walk(root)
-    except OSError as error:
-        raise DatasetNotFound(
-            f"folder {shown(root)} can't be read: {(error.strerror or str(error)).lower()}"
-        ) from error
+        Raises:
+            SplitNotFound: no such split.
+        """
+        chosen = self.entries if split == "all" else self.splits.get(split, [])
+        if not chosen:
+            filled = [name for name, entries in self.splits.items() if entries]
+            raise SplitNotFound(f"{self.name} has the splits {[*filled, 'all']}, not {split!r}", filled)
+        spec = DataSpec(
+            (0, 0, 0), len(self.classes), self.classes, len(chosen), self.has_text, fingerprint=self.fingerprint
+        )
+        return Source(FolderRecords(chosen, self.classes, self.has_text), spec, self.about)
 
 
-def open_folder(path: str, split: str) -> Source:
-    """Open a folder of images.
+def look(path: str) -> Folder:
+    """Look at a folder of images as it is now.
 
     Args:
         path: the folder; `~` is understood.
-        split: "train", "test", "validation" or "all", as the module's docstring says.
 
     Raises:
         DatasetNotFound: no such folder, or no image in it that can be read.
-        SplitNotFound: no such split.
         ValueError: metadata or captions that can't be understood, images both beside and in subfolders, a class
             without images that can be read.
     """
     root = _root(path)
-    found = _look(root, _HELD.get(root) or _walk(root))
-    chosen = found.entries if split == "all" else found.splits.get(split, [])
-    if not chosen:
-        filled = [name for name, entries in found.splits.items() if entries]
-        raise SplitNotFound(f"folder {shown(root)} has the splits {[*filled, 'all']}, not {split!r}", filled)
-    spec = DataSpec(
-        (0, 0, 0), len(found.classes), found.classes, len(chosen), found.has_text, fingerprint=found.fingerprint
-    )
-    return Source(FolderRecords(chosen, found.classes, found.has_text), spec, found.about)
+    try:
+        listing = walk(root)
+    except OSError as error:
+        raise DatasetNotFound(
+            f"folder {shown(root)} can't be read: {(error.strerror or str(error)).lower()}"
+        ) from error
+    return _look(root, listing)
 
 
 def _root(path: str) -> str:
@@ -126,7 +127,7 @@ def _root(path: str) -> str:
 
 
 @functools.lru_cache(maxsize=8)
-def _look(root: str, listing: Listing) -> _Folder:
+def _look(root: str, listing: Listing) -> Folder:
     """Understand a folder and look at its images; a line for everything that a person should know."""
     title = f"folder {shown(root)}"
     found = layout.understand(root, listing)
@@ -167,7 +168,7 @@ def _look(root: str, listing: Listing) -> _Folder:
         log.warning("%s: %d of %d images have no caption; theirs is empty", title, without, len(good))
     name = f"folder {shown(os.path.basename(os.path.abspath(root)))}"
     about = About(name, counts, total, len(skipped), found.unlabelled, without if has_text else 0, sizes)
-    return _Folder(usable, parts, classes, has_text, _fingerprint(parts), about)
+    return Folder(title, usable, parts, classes, has_text, _fingerprint(parts), about)
 
 
 def _warn_skipped(title: str, skipped: dict[str, str], total: int) -> None:

@@ -35,7 +35,7 @@ def compare(noted: DataSpec, found: DataSpec, contents: bool = True) -> str | No
 
     Args:
         noted: what `stage.json` keeps.
-        found: what `loader.describe` says now.
+        found: what `loader.Data.spec` says now.
         contents: also compare number, names, sizes and captions of the images. Without it only what the network
             depends on is compared: shapes, classes, tokens.
 

@@ -1,6 +1,6 @@
 """One name, one source: embedded datasets, any TFDS dataset, or a folder of a person's own images.
 
-`open_source(name, split)` understands
+`find(name)` understands
 
     "digits", "captioned_shapes/32", "captioned_shapes/64"     built on first use, in seconds, with no network
     "mnist", "imagenet_resized/64x64", "coco_captions:1.1.0"   any TFDS dataset, prepared in the data folder
@@ -19,7 +19,8 @@ import contextlib
 import io
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,22 +34,28 @@ from genjax.typing import DataSpec
 _READ_AT_ONCE = 256
 
 
-def open_source(name: str, split: str, data_dir: str = "", download: bool = False) -> Source:
-    """Open a dataset by name.
+Dataset = Callable[[str], Source]
+"""A dataset that was found: split -> its examples.
+
+The split is one of the dataset's, or of TFDS a slice in its notation such as "train[:90%]". One that there isn't raises
+`SplitNotFound`, a data format that can't be read a ValueError.
+"""
+
+
+def find(name: str, data_dir: str = "", download: bool = False) -> Dataset:
+    """Find a dataset by name; a folder is looked at once, and all its splits are as it was then.
 
     Args:
         name: see the module's docstring.
-        split: one of the dataset's splits, or a slice in the TFDS notation such as "train[:90%]".
         data_dir: where prepared data lies; "" for TFDS's own default.
         download: let TFDS download and prepare a dataset that is missing, for which most need TensorFlow.
 
     Raises:
         DatasetNotFound: nothing under that name (both a FileNotFoundError and a ValueError).
-        SplitNotFound: no such split.
         ValueError: a configuration or data format that can't be read.
     """
     if name.startswith("folder:"):
-        return folder.open_folder(name.removeprefix("folder:"), split)
+        return folder.look(name.removeprefix("folder:")).open
     wanted = preparation.parse(name)
     root = data_folder(data_dir)
     found = preparation.find(wanted, root)
@@ -57,8 +64,13 @@ def open_source(name: str, split: str, data_dir: str = "", download: bool = Fals
     if found is None and (download or os.environ.get("GENJAX_DOWNLOAD", "") not in ("", "0")):
         found = preparation.download(wanted, root)
     if found is None:
-        return _from_registry(wanted, split, root)
-    return _open_prepared(name, found, split)
+        return partial(_from_registry, wanted, root)
+    return _prepared(name, found)
+
+
+def open_source(name: str, split: str, data_dir: str = "", download: bool = False) -> Source:
+    """Find a dataset and open one split of it; see `find`."""
+    return find(name, data_dir, download)(split)
 
 
 def data_folder(data_dir: str = "") -> str:
@@ -74,7 +86,7 @@ def data_folder(data_dir: str = "") -> str:
         raise ValueError(f"set config.data.data_dir or TFDS_DATA_DIR to another folder: {error}") from error
 
 
-def _from_registry(wanted: preparation.Name, split: str, root: str) -> Source:
+def _from_registry(wanted: preparation.Name, root: str, split: str) -> Source:
     """A dataset outside the data folder, through TFDS's registry, which `tfds.testing.mock_data` patches.
 
     Outside such a test it can't be read, and the error says whether the name is unknown or only the data
@@ -110,15 +122,23 @@ def _from_registry(wanted: preparation.Name, split: str, root: str) -> Source:
     return _source(str(wanted), split, builder.info, data)
 
 
-def _open_prepared(name: str, place, split: str) -> Source:
-    """Read one split of a dataset that lies prepared in `place`."""
+def _prepared(name: str, place) -> Dataset:
+    """A dataset that lies prepared in `place`."""
     import tensorflow_datasets as tfds
 
     try:
         builder = tfds.builder_from_directory(place)
-        features = builder.info.features
+        builder.info.features  # noqa: B018  read now, so that what is wrong is said here
     except Exception as error:  # of several kinds, for files that are cut, altered or missing
         raise _damaged(name, place, error) from error
+    return partial(_open_prepared, name, place, builder)
+
+
+def _open_prepared(name: str, place, builder, split: str) -> Source:
+    """Read one split of a dataset that lies prepared in `place`."""
+    import tensorflow_datasets as tfds
+
+    features = builder.info.features
     base = re.split(r"[\[+]", split)[0]
     if base != "all" and base not in builder.info.splits:
         splits = sorted(builder.info.splits)

@@ -103,5 +103,5 @@ def _check(config: ConfigDict) -> None:
 
 def _is_finished(stage: ConfigDict, folder: Path) -> bool:
     """Whether nothing is left to do; another config in the same folder is announced."""
-    workdir.check_config(folder, stage)
+    workdir.check_config(workdir.read(folder), stage)
     return due.is_finished(stage, folder)

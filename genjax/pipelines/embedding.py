@@ -84,7 +84,7 @@ def retrieve(stage: Stage, name: str = "", seed: int = 0) -> Retrieval:
     """
     check(stage)
     settings = stage.config.data.to_dict() | ({"name": name} if name else {})
-    arrays = loader.load_arrays(settings, settings["eval_split"])
+    arrays = loader.Data(settings).load_arrays()
     if "text" not in arrays:
         raise ValueError(f"{settings['name']!r} has no captions to find images by")
     captions = [str(text) for text in arrays["text"]]

@@ -64,9 +64,9 @@ def encode(stage: Stage, folder: Path, splits: Sequence[str] = ()) -> encoded.Ma
     mesh, here, processes = sharding.make_mesh(), jax.process_index(), jax.process_count()
     size = generate.fit_batch_size(settings["batch_size"], settings["batch_size"], mesh)
     run = jax.jit(function, out_shardings=sharding.batch_sharding(mesh))
-    counts, what = {}, encoded.Manifest({}, {}, {}, {})
+    data, counts, what = loader.Data(settings), {}, encoded.Manifest({}, {}, {}, {})
     for split in splits:
-        batches = _encoded(run, stage, settings, split, size, mesh)
+        batches = _encoded(run, stage, data, split, size, mesh)
         what, count = encoded.write_split(folder, split, batches, here, processes)
         counts[split] = int(np.sum(multihost_utils.process_allgather(np.asarray(count))))
     manifest = what._replace(counts=counts, images=images, stage=stage.record, processes=processes, batch_size=size)
@@ -157,11 +157,11 @@ def _is_there(folder: Path, splits: Sequence[str], images: Mapping[str, Any], st
     return there.images == images and there.stage == stage.record and set(splits) <= set(there.counts)
 
 
-def _encoded(run, stage: Stage, settings, split: str, size: int, mesh: Mesh) -> Iterator[dict[str, Any]]:
+def _encoded(run, stage: Stage, data: loader.Data, split: str, size: int, mesh: Mesh) -> Iterator[dict[str, Any]]:
     """What becomes of each batch on this process, with labels and captions, without what filled up the last batch."""
     here, processes = jax.process_index(), jax.process_count()
-    captions = loader.captions(settings, split) if loader.describe(settings).has_text else None
-    batches = loader.eval_batches(settings, split, size, here, processes)
+    captions = data.captions(split) if data.spec.has_text else None
+    batches = data.eval_batches(split, size, here, processes)
     for number, batch in enumerate(tqdm(batches, desc=split, unit="batch", disable=here != 0)):
         real = batch["mask"] > 0
         arrays = run(stage.weights, evaluators.to_device(batch, mesh))

@@ -128,7 +128,7 @@ def check(stage: Stage, likelihood: str = "", probe_data: Sequence[str] = ()) ->
         raise ValueError(f"a run of the family {stage.config.family!r} gives no features to probe")
     for data in probe_data:
         name, _, split = data.partition("@")
-        spec = loader.describe(_images(stage) | {"name": name, "tokenizer": {}} | ({"split": split} if split else {}))
+        spec = loader.Data(_images(stage) | {"name": name, "tokenizer": {}} | ({"split": split} if split else {})).spec
         if interface.encode_image is not None and not spec.has_text:
             raise ValueError(f"--probe_data={data} has no captions to find images by")
         if interface.features is not None and not spec.num_classes:
@@ -147,10 +147,8 @@ def held_out(stage: Stage, seed: int = 0, likelihood: str = "") -> dict[str, flo
         ValueError: for a likelihood that the family hasn't.
     """
     family = with_likelihood(stage, likelihood)
-    mesh, settings = sharding.make_mesh(), _images(stage)
-    batches = loader.eval_batches(
-        settings, settings["eval_split"], settings["batch_size"], jax.process_index(), jax.process_count()
-    )
+    mesh, data = sharding.make_mesh(), loader.Data(_images(stage))
+    batches = data.eval_batches(process_index=jax.process_index(), process_count=jax.process_count())
     return evaluators.make_evaluate(family, mesh)(stage.weights, batches, jax.random.key(seed))
 
 
@@ -190,8 +188,8 @@ def held_out_images(stage: Stage) -> np.ndarray:
 
 
 def held_out_arrays(stage: Stage, count: int = 0) -> dict[str, np.ndarray]:
-    """The first so many examples of the held-out split, or all; see `loader.load_arrays`."""
-    return loader.load_arrays(_images(stage), stage.config.data.eval_split, count)
+    """The first so many examples of the held-out split, or all; see `loader.Data.load_arrays`."""
+    return loader.Data(_images(stage)).load_arrays(count=count)
 
 
 def _images(stage: Stage) -> dict[str, Any]:
@@ -217,8 +215,7 @@ def _compare(stage: Stage, folder: Path, drawn: Drawn | None, seed: int) -> dict
             f"the data {stage.config.data.name!r} has no classes, by which the net is trained in whose features images "
             "are compared"
         )
-    settings = _images(stage)
-    train, test = (loader.load_arrays(settings, settings[split]) for split in ("split", "eval_split"))
+    train, test = _both_splits(stage)
     if drawn is None:
         chosen = np.random.default_rng(seed).permutation(len(train["image"]))[:COUNT]
         drawn = Drawn(sampling_lib.reconstruct(stage, train["image"][chosen], seed), None, None)
@@ -230,9 +227,14 @@ def _compare(stage: Stage, folder: Path, drawn: Drawn | None, seed: int) -> dict
 
 
 def _novelty(stage: Stage, drawn: Drawn) -> float:
-    settings = _images(stage)
-    train, test = (loader.load_arrays(settings, settings[split])["image"] for split in ("split", "eval_split"))
-    return novelty.novelty(drawn.images, train, test)
+    train, test = _both_splits(stage)
+    return novelty.novelty(drawn.images, train["image"], test["image"])
+
+
+def _both_splits(stage: Stage) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The arrays of the training split and of the held-out one."""
+    data = loader.Data(_images(stage))
+    return data.load_arrays(data.fields.split), data.load_arrays()
 
 
 def _without_nan(result: dict[str, Any]) -> dict[str, Any]:

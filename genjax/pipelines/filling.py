@@ -88,7 +88,7 @@ def make_holes(stage: Stage, count: int) -> Holes:
     """
     if count < 1:
         raise ValueError(f"num_samples={count} must be at least 1")
-    arrays = loader.load_arrays(stage.config.data.to_dict(), stage.config.data.eval_split)
+    arrays = loader.Data(stage.config.data.to_dict()).load_arrays()
     if "text" not in arrays:
         raise ValueError(f"{stage.config.data.name!r} has no captions to fill holes by; name a text model's workdir")
     rows: list[tuple] = []

@@ -98,7 +98,7 @@ def _score(read: linear_probe.Features, splits: list[tuple], sigma: float, seed:
 
 def _labelled(settings: Mapping[str, Any], split: str) -> tuple[np.ndarray, np.ndarray]:
     """(images, labels) of a split."""
-    arrays = loader.load_arrays(settings, split)
+    arrays = loader.Data(settings).load_arrays(split)
     if "label" not in arrays:
         raise ValueError(f"the dataset {settings['name']!r} has no labels to probe features with")
     return arrays["image"], arrays["label"]

@@ -47,7 +47,7 @@ def for_images(
         return None
     if prompts is None:
         try:
-            found = loader.captions(stage.config.data.to_dict(), split or stage.config.data.eval_split, count)
+            found = loader.Data(stage.config.data.to_dict()).captions(split, count)
         except ValueError as error:
             raise ValueError(f"give a prompt: there are no captions of these images to draw: {error}") from error
         prompts = [" ".join(captions[:1]) for captions in found]

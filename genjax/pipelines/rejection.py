@@ -37,7 +37,7 @@ def train_classifier(stage: Stage, seed: int = CLASSIFIER_SEED) -> FeatureNet:
         ValueError: for data without labels.
     """
     settings = stage.config.data.to_dict()
-    train = loader.load_arrays(settings, settings["split"])
+    train = loader.Data(settings).load_arrays(settings["split"])
     return feature_net.train_feature_net(train["image"], train.get("label"), stage.spec.num_classes, seed)
 
 

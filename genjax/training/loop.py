@@ -8,10 +8,10 @@ Where a run starts:
 
 A run of no steps saves what it starts from: so public checkpoints become workdirs.
 
-One run at a time holds a workdir (`lock`). SIGTERM and Ctrl-C save a checkpoint first and then end the program
-(`signals`), and so does a dead worker of the loader. An update that is not finite is never kept (`finite`); what the
-disk doesn't take is skipped or ends the run (`log`, `checkpoint`). What was due at the step of a checkpoint, and was
-not made because the run was killed in between, is made when it is resumed.
+One run at a time holds a workdir (`lock`, taken by `genjax.stages.train`). SIGTERM and Ctrl-C save a checkpoint first
+and then end the program (`signals`), and so does a dead worker of the loader. An update that is not finite is never
+kept (`finite`); what the disk doesn't take is skipped or ends the run (`log`, `checkpoint`). What was due at the step
+of a checkpoint, and was not made because the run was killed in between, is made when it is resumed.
 """
 
 import contextlib
@@ -42,20 +42,19 @@ from genjax.training.processes import lead
 from genjax.training.signals import Interrupted, Signals
 from genjax.training.state import TrainState
 from genjax.training.step import Ema, make_train_step
-from genjax.typing import Batch, DataSpec, Params, PyTree
+from genjax.training.workdir import Notes
+from genjax.typing import Batch, Params, PyTree
 
 
 class Run:
     """Everything that a run needs beside its state, made from the config once."""
 
-    def __init__(self, config: ConfigDict, family: Family, folder: Path, frozen: PyTree):
+    def __init__(self, config: ConfigDict, family: Family, folder: Path, data: loader.Data, mesh: Mesh, frozen: PyTree):
         self.config, self.family, self.folder, self.frozen = config, family, folder, frozen
-        self.mesh = sharding.make_mesh(**config.mesh)
+        self.data, self.mesh = data, mesh
         self.key = jax.random.key(config.seed)
-        self.data = workdir.data_settings(folder, config)
-        self.tokenizer = loader.text_tokenizer(self.data)
         _check_batch_size(config, self.mesh)
-        self.batches = loader.train_iterator(self.data, config.seed, jax.process_index(), jax.process_count())
+        self.batches = data.train_iterator(config.seed, jax.process_index(), jax.process_count())
         keep = config.checkpoint.keep
         self.checkpoints = Checkpoints(folder / "checkpoints", keep, pinned=lambda: pins.steps(folder))
         self.optimizers = optim.make_optimizers(config.optimizer.to_dict(), family, config.training.num_steps)
@@ -82,8 +81,12 @@ class Run:
         self.batches.set_state(start)
         return batch
 
-    def start(self, load_initial: Callable[[PyTree], dict[str, Params]] | None) -> TrainState:
+    def start(self, notes: Notes, load_initial: Callable[[PyTree], dict[str, Params]] | None) -> TrainState:
         """The state to go on from, by the order of precedence above.
+
+        Args:
+            notes: what the workdir says of the run so far.
+            load_initial: as of `train`.
 
         Raises:
             ValueError: if the run is past its last step already, or its learning rate would jump.
@@ -93,7 +96,7 @@ class Run:
         if restored is not None:
             state = restored.state
             step = int(state.step)
-            workdir.check_resumed(self.folder, self.config, step)
+            workdir.check_resumed(notes, self.config, step)
             self.batches.set_state(restored.loader)
             print(f"resuming at step {step}", flush=True)
         else:
@@ -130,13 +133,7 @@ class Run:
 
     def evaluate_held_out(self, state: TrainState) -> dict[str, float]:
         """Metrics of the family on the held-out split, under `eval/`."""
-        batches = loader.eval_batches(
-            self.data,
-            self.config.data.eval_split,
-            self.config.data.batch_size,
-            jax.process_index(),
-            jax.process_count(),
-        )
+        batches = self.data.eval_batches(process_index=jax.process_index(), process_count=jax.process_count())
         values = self.evaluate(state_lib.weights(state, self.frozen), batches, self.key)
         return {f"eval/{name}": value for name, value in values.items()}
 
@@ -147,16 +144,16 @@ class Run:
         """
         count, weights = self.config.log.num_samples, state_lib.weights(state, self.frozen)
         if self.reconstruct and not generates(self.family.interface):
-            images = loader.load_arrays(self.data, self.config.data.eval_split)["image"][: count // 2]
+            images = self.data.load_arrays()["image"][: count // 2]
             both = np.stack([images, self.reconstruct(weights, images, self.key, len(images))], axis=1)
             return generate.ImageSet(both.reshape(-1, *images.shape[1:]), None)
         interface = self.family.interface
         each = {"label": generate.class_labels(count, interface.num_classes)} if interface.num_classes else {}
         captions = None
         if interface.text_length:
-            found = loader.captions(self.data, self.config.data.eval_split, count)
+            found = self.data.captions(count=count)
             captions = tuple(" ".join(found[number % len(found)][:1]) for number in range(count))
-            each["tokens"] = np.stack([self.tokenizer.encode(caption) for caption in captions])
+            each["tokens"] = np.stack([self.data.tokenizer.encode(caption) for caption in captions])
         each = each or {"index": np.arange(count)}
         shared = generate.options(interface, self.config.sampling.to_dict(), {})
         drawn = self.generate(weights, each, shared, self.key, self.config.sampling.get("batch_size", count))
@@ -166,46 +163,46 @@ class Run:
 def train(
     config: ConfigDict,
     family: Family,
-    folder: Path,
+    data: loader.Data,
+    mesh: Mesh,
+    notes: Notes,
+    lock: Lock,
     frozen: Mapping[str, Weights] = MappingProxyType({}),
     stages: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
     load_initial: Callable[[PyTree], dict[str, Params]] | None = None,
-    spec: DataSpec | None = None,
     accept_changed_data: bool = False,
 ) -> TrainState:
-    """Train `family` to `config.training.num_steps` in the workdir `folder`; returns the final state.
+    """Train `family` to `config.training.num_steps` in a workdir; returns the final state.
 
     Args:
         config: the resolved config (fields as in `configs/recipes/common.py`).
         family: what `families.registry.build` made of it.
-        folder: the workdir; a run that is there is resumed.
+        data: what it is trained on.
+        mesh: the devices.
+        notes: what the workdir says of the run so far; a run that is there is resumed.
+        lock: that holds the workdir.
         frozen: stage name -> weights of upstream stages.
         stages: stage name -> which checkpoint they are of, to be kept in `stage.json`.
         load_initial: (fresh parameters) -> those that `config.init_from` names; called by a fresh run only.
-        spec: what the data is; by default the data is requested.
         accept_changed_data: go on also if images or captions are others than when the run began.
 
     Raises:
-        ValueError: for a workdir of another config, that another run is at work in, of other data, or settings that
-            don't fit together.
+        ValueError: for a workdir of other data, or settings that don't fit together.
         NotFiniteError: when an update is not finite; the last good checkpoint is kept.
         NotSavedError: when a checkpoint can't be written; the last whole one is kept.
         WorkerDied: when a worker of the loader died, and the state is saved.
         Interrupted: after SIGTERM or Ctrl-C, when the state is saved.
+        LockedError: when another run has taken the workdir over.
     """
-    watch = Watch(config.training.on_nonfinite, config.training.max_nonfinite)
-    with Lock(folder) as lock:
-        workdir.check_config(folder, config)
-        run = Run(config, family, folder, dict(frozen))
-        with contextlib.closing(run):
-            spec = spec or loader.describe(run.data)
-            workdir.check_data(folder, spec, accept_changed_data)
-            workdir.clean(folder)
-            state = run.start(load_initial)
-            workdir.claim(folder, config, family.interface, stages, spec, run.tokenizer)
-            logger = Logger(folder, int(state.step), config.training.num_steps, config.data.batch_size, watch)
-            with contextlib.closing(logger):
-                return run_steps(run, state, logger, lock)
+    folder, watch = notes.folder, Watch(config.training.on_nonfinite, config.training.max_nonfinite)
+    with contextlib.closing(Run(config, family, folder, data, mesh, dict(frozen))) as run:
+        workdir.check_data(notes, data.spec, accept_changed_data)
+        workdir.clean(folder)
+        state = run.start(notes, load_initial)
+        workdir.claim(folder, config, family.interface, stages, data.spec, data.tokenizer)
+        logger = Logger(folder, int(state.step), config.training.num_steps, config.data.batch_size, watch)
+        with contextlib.closing(logger):
+            return run_steps(run, state, logger, lock)
 
 
 def run_steps(run: Run, state: TrainState, logger: Logger, lock: Lock) -> TrainState:

@@ -5,14 +5,11 @@ Of a run that reads texts also `vocabulary/`, how they become tokens.
 
 import fnmatch
 import json
-import os
 import shutil
-import subprocess
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from ml_collections import ConfigDict
@@ -22,7 +19,7 @@ from genjax.core import files
 from genjax.core.files import write_json
 from genjax.data import identity, tokenizers
 from genjax.data.tokenizers import TextTokenizer
-from genjax.training import checkpoint, noted, optim, places
+from genjax.training import checkpoint, noted, optim, places, versions
 from genjax.typing import DataSpec
 
 CHANGEABLE = (
@@ -58,8 +55,6 @@ PIPELINE = "pipeline.json"
 FORMAT = 1
 """The number of the format of a workdir. It goes up by one whenever workdirs that exist can no longer be read: a field
 of the config, an interface or a parameter has another name."""
-
-LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -128,7 +123,67 @@ def find(name: str, child: Path) -> Path:
     raise ValueError(f"{name or repr(name)} is not a workdir of genjax: there is no config.json in it")
 
 
-def read_stage(workdir: Path) -> dict[str, Any]:
+class Notes(NamedTuple):
+    """What a workdir says of its run; nothing of a fresh one.
+
+    Attributes:
+        folder: the workdir.
+        settings: what `config.json` says.
+        stage: what `stage.json` says, see `claim`.
+    """
+
+    folder: Path
+    settings: dict[str, Any] | None = None
+    stage: Mapping[str, Any] = MappingProxyType({})
+
+    @property
+    def stages(self) -> dict[str, dict[str, Any]]:
+        """The upstream stages that a run was trained on: name -> which checkpoint."""
+        return noted.upstream(self.folder / "stage.json", self.stage.get("stages", {}))
+
+    @property
+    def spec(self) -> DataSpec | None:
+        """What the data of a run is."""
+        return noted.data_spec(self.folder / "stage.json", self.stage.get("data"))
+
+    @property
+    def config(self) -> ConfigDict:
+        """The config that a workdir was trained with.
+
+        Raises:
+            ValueError: if there is none, or another program's.
+        """
+        path, content = self.folder / "config.json", self.settings
+        if content is None:
+            inside = sorted(inner.parent.name for inner in self.folder.glob("*/config.json"))[:5]
+            way = f"name one of those in it ({', '.join(inside)})" if inside else "train one with genjax-train"
+            raise ValueError(f"{self.folder} is not a workdir of genjax: it has no config.json; {way}")
+        if not isinstance(content.get("family"), str) or not all(isinstance(content.get(part), dict) for part in PARTS):
+            raise ValueError(
+                f"{path} is not the config of a run of genjax: it lacks family or one of {', '.join(PARTS)}"
+            )
+        config = ConfigDict(content)
+        if config.data.get("encoded"):
+            config.data.encoded = _find_codes(self.folder, config.data.encoded)
+        return config
+
+
+def read(workdir: Path) -> Notes:
+    """What the files of a workdir say, each read once.
+
+    Raises:
+        ValueError: for a file that is cut or altered, or a workdir of another format.
+    """
+    stage, path = _read_stage(workdir), workdir / "config.json"
+    return Notes(workdir, read_json(path) if path.is_file() else None, stage)
+
+
+def read_config(workdir: Path) -> ConfigDict:
+    """The config that a workdir was trained with; raises as `read` and `Notes.config`."""
+    return read(workdir).config
+
+
+def _read_stage(workdir: Path) -> dict[str, Any]:
     """What `stage.json` says, see `claim`; nothing of a fresh workdir.
 
     Raises:
@@ -140,8 +195,8 @@ def read_stage(workdir: Path) -> dict[str, Any]:
     content = read_json(path)
     found = content.get("format")
     if type(found) is not int or found != FORMAT:
-        versions, commit = content.get("versions"), content.get("commit")
-        version = versions.get("genjax") if isinstance(versions, dict) else None
+        written, commit = content.get("versions"), content.get("commit")
+        version = written.get("genjax") if isinstance(written, dict) else None
         named = f"genjax {version}{f' (commit {commit})' if commit else ''}" if version else ""
         raise ValueError(
             f"{workdir} is of format {'none' if found is None else found}, and genjax {genjax.__version__} reads "
@@ -149,37 +204,6 @@ def read_stage(workdir: Path) -> dict[str, Any]:
             "another folder"
         )
     return content
-
-
-def read_stages(workdir: Path) -> dict[str, dict[str, Any]]:
-    """The upstream stages that a run was trained on: name -> which checkpoint; none of a fresh workdir."""
-    return noted.upstream(workdir / "stage.json", read_stage(workdir).get("stages", {}))
-
-
-def read_config(workdir: Path) -> ConfigDict:
-    """The config that a workdir was trained with.
-
-    Raises:
-        ValueError: if there is none, or another program's, or of another format.
-    """
-    read_stage(workdir)
-    path = workdir / "config.json"
-    if not path.is_file():
-        inside = sorted(inner.parent.name for inner in workdir.glob("*/config.json"))[:5]
-        way = f"name one of those in it ({', '.join(inside)})" if inside else "train one with genjax-train"
-        raise ValueError(f"{workdir} is not a workdir of genjax: it has no config.json; {way}")
-    content = read_json(path)
-    if not isinstance(content.get("family"), str) or not all(isinstance(content.get(part), dict) for part in PARTS):
-        raise ValueError(f"{path} is not the config of a run of genjax: it lacks family or one of {', '.join(PARTS)}")
-    config = ConfigDict(content)
-    if config.get("data", {}).get("encoded"):
-        config.data.encoded = _find_codes(workdir, config.data.encoded)
-    return config
-
-
-def read_spec(workdir: Path) -> DataSpec | None:
-    """What the data of a run is, as `claim` noted it; None of a fresh workdir."""
-    return noted.data_spec(workdir / "stage.json", read_stage(workdir).get("data"))
 
 
 def _find_codes(workdir: Path, encoded: str) -> str:
@@ -198,17 +222,15 @@ def data_settings(workdir: Path, config: ConfigDict) -> dict[str, Any]:
     return settings
 
 
-def check_config(workdir: Path, config: ConfigDict) -> None:
+def check_config(notes: Notes, config: ConfigDict) -> None:
     """Nothing, if the workdir is fresh or was trained with this config so far.
 
     Raises:
-        ValueError: if a field that matters differs; names each with both values. Or if it is of another format.
+        ValueError: if a field that matters differs; names each with both values.
     """
-    path = workdir / "config.json"
-    if not path.is_file():
+    if notes.settings is None:
         return
-    read_stage(workdir)
-    there, here = flatten(read_json(path)), flatten(json.loads(config.to_json()))
+    there, here = flatten(notes.settings), flatten(json.loads(config.to_json()))
     differing = [
         f"{name}: {there.get(name, 'absent')} there, {here.get(name, 'absent')} here"
         for name in sorted(there.keys() | here.keys())
@@ -217,10 +239,10 @@ def check_config(workdir: Path, config: ConfigDict) -> None:
         and not (name == "data.name" and _are_folders(there.get(name), here.get(name)))
     ]
     if differing:
-        raise ValueError(f"{workdir} belongs to another config ({'; '.join(differing)}); choose another --workdir")
+        raise ValueError(f"{notes.folder} belongs to another config ({'; '.join(differing)}); choose another --workdir")
 
 
-def check_resumed(workdir: Path, config: ConfigDict, step: int) -> None:
+def check_resumed(notes: Notes, config: ConfigDict, step: int) -> None:
     """Nothing, if the run in the workdir may go on to `config.training.num_steps` from the checkpoint of `step`.
 
     Raises:
@@ -229,32 +251,32 @@ def check_resumed(workdir: Path, config: ConfigDict, step: int) -> None:
     last = config.training.num_steps
     if step > last:
         raise ValueError(
-            f"config.training.num_steps={last}, but the run in {workdir} is at step {step} already: set it to more "
-            f"than {step} to go on. Nothing was changed"
+            f"config.training.num_steps={last}, but the run in {notes.folder} is at step {step} already: set it to "
+            f"more than {step} to go on. Nothing was changed"
         )
-    if (workdir / "config.json").is_file():
-        optim.check_decays(read_json(workdir / "config.json"), json.loads(config.to_json()), step)
+    if notes.settings is not None:
+        optim.check_decays(notes.settings, json.loads(config.to_json()), step)
 
 
-def check_data(workdir: Path, found: DataSpec, accept_changed: bool = False) -> None:
+def check_data(notes: Notes, found: DataSpec, accept_changed: bool = False) -> None:
     """Nothing, if the workdir is fresh or was trained on this data so far.
 
     Args:
-        workdir: the folder.
+        notes: of the workdir.
         found: what the data is now.
         accept_changed: whether images and captions may be others, as long as shape, classes and tokens are the same.
 
     Raises:
         ValueError: naming the first difference.
     """
-    before = read_spec(workdir)
+    before = notes.spec
     if before is None:
         return
     if difference := identity.compare(before, found, contents=False):
-        raise ValueError(f"the data is not what {workdir} was trained on: {difference}; choose another --workdir")
+        raise ValueError(f"the data is not what {notes.folder} was trained on: {difference}; choose another --workdir")
     if (difference := identity.compare(before, found)) and not accept_changed:
         raise ValueError(
-            f"the data is not what {workdir} was trained on: {difference}. "
+            f"the data is not what {notes.folder} was trained on: {difference}. "
             "Train on with it by --accept_changed_data, or choose another --workdir"
         )
 
@@ -306,8 +328,8 @@ def claim(
                 "interface": type(interface).__name__,
                 "stages": {name: dict(record) for name, record in stages.items()},
                 "data": spec._asdict() if spec else None,
-                "versions": {"genjax": genjax.__version__} | {name: metadata.version(name) for name in LIBRARIES},
-                "commit": _commit(),
+                "versions": versions.found(),
+                "commit": versions.commit(),
             },
         )
 
@@ -322,20 +344,3 @@ def _with_places(workdir: Path, config: dict[str, Any]) -> dict[str, Any]:
         found = Path(_find_codes(workdir, encoded))
         config["data"]["encoded"] = places.note(found, workdir) if found.is_dir() else encoded
     return config
-
-
-def _commit() -> str | None:
-    """The git commit of the checkout of genjax that this code is run from; None where it is none, but installed (in
-    another project's checkout, it may be), or where git isn't.
-    """
-    root = Path(__file__).parents[2]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    command = ["git", "rev-parse", "--show-toplevel", "HEAD"]
-    try:
-        found = subprocess.run(
-            command, cwd=root, env=environment, capture_output=True, text=True, check=True, errors="replace"
-        )
-        top, commit = found.stdout.strip().rsplit("\n", 1)
-        return commit if os.path.samefile(top, root) else None
-    except (OSError, subprocess.SubprocessError, ValueError):
-        return None

@@ -20,11 +20,11 @@ def pets(tmp_path):
 
 
 def test_one_line_however_often_a_program_opens_its_data(pets, capsys, caplog):
-    loader.describe(pets)
-    loader.load_arrays(pets, "test")
-    next(iter(loader.eval_batches(pets)))
-    loader.check_eval_split(pets)
-    with loader.train_iterator(pets, 0) as batches:
+    assert loader.Data(pets).spec
+    loader.Data(pets).load_arrays("test")
+    next(iter(loader.Data(pets).eval_batches()))
+    loader.Data(pets).check_eval_split()
+    with loader.Data(pets).train_iterator(0) as batches:
         next(batches)
     assert capsys.readouterr().err == (
         "folder pets: 3 classes (cat, dog, owl); train 29, test 1; 1 of 31 files skipped, named above; "
@@ -35,16 +35,16 @@ def test_one_line_however_often_a_program_opens_its_data(pets, capsys, caplog):
 
 
 def test_another_folder_or_a_changed_one_is_another_line(pets, tmp_path, capsys):
-    loader.describe(pets)
+    assert loader.Data(pets).spec
     paint(tmp_path / "pets/ape/1.png", size=(30, 30))
-    loader.describe(pets)
+    assert loader.Data(pets).spec
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2 and lines[1].startswith("folder pets: 4 classes (ape, cat, dog, owl); train 30, test 1;")
 
 
 def test_a_prepared_dataset_says_the_same(data_dir, capsys):
-    loader.describe({"name": "digits", "image_size": 16, "data_dir": data_dir})
-    loader.load_arrays({"name": "digits", "image_size": 16, "data_dir": data_dir}, "test[:3]")
+    assert loader.Data({"name": "digits", "image_size": 16, "data_dir": data_dir}).spec
+    loader.Data({"name": "digits", "image_size": 16, "data_dir": data_dir}).load_arrays("test[:3]")
     assert capsys.readouterr().err == (
         "dataset digits: 10 classes (0, 1, 2, 3, 4, 5, 6, 7, 8, 9); train 1352, test 445; "
         "images 8x8, upsampled to 16x16\n"
@@ -54,7 +54,7 @@ def test_a_prepared_dataset_says_the_same(data_dir, capsys):
 def test_prepared_images_that_are_shrunk_are_warned_of(tmp_path, capsys, caplog):
     for number in range(4):
         paint(tmp_path / f"{number}.png", size=(28, 28))
-    loader.describe({"name": f"folder:{tmp_path}", "image_size": 8})
+    assert loader.Data({"name": f"folder:{tmp_path}", "image_size": 8}).spec
     assert "images 28x28, shrunk to 8x8" in capsys.readouterr().err
     assert "all 4 images are 28x28, and are shrunk to config.data.image_size=8" in warned(caplog)
 
@@ -100,9 +100,9 @@ def test_a_held_out_split_of_another_name_is_taken_with_a_word(tmp_path, caplog,
         paint(tmp_path / folder / f"{folder}.png")
         (tmp_path / folder / f"{folder}.txt").write_text(folder)
     settings = {"name": f"folder:{tmp_path}", "image_size": 8, "batch_size": 1, "eval_split": requested}
-    loader.check_eval_split(settings)
+    loader.Data(settings).check_eval_split()
     for _ in range(2):
-        assert loader.captions(settings) == loader.captions(settings, requested) == [(taken,)]
+        assert loader.Data(settings).captions() == loader.Data(settings).captions(requested) == [(taken,)]
     name = {"val": "validation", "testing": "test"}.get(taken, taken)
     word = f"there is no split {requested!r} (config.data.eval_split), so {name!r} is held out"
     assert warned(caplog).count(word) == (name != requested)
@@ -111,10 +111,10 @@ def test_a_held_out_split_of_another_name_is_taken_with_a_word(tmp_path, caplog,
 def test_no_held_out_split_is_known_at_the_start(tmp_path):
     paint(tmp_path / "only.png")
     settings = {"name": f"folder:{tmp_path}", "image_size": 8, "batch_size": 1}
-    loader.describe(settings)
+    assert loader.Data(settings).spec
     with pytest.raises(ValueError, match=r"eval_split='test': .* has the splits \['train', 'all'\], not 'test'; set"):
-        loader.check_eval_split(settings)
-    loader.check_eval_split(settings | {"eval_split": "train"})
+        loader.Data(settings).check_eval_split()
+    loader.Data(settings | {"eval_split": "train"}).check_eval_split()
 
 
 def test_another_split_than_the_held_out_one_is_not_replaced(tmp_path):
@@ -122,7 +122,7 @@ def test_another_split_than_the_held_out_one_is_not_replaced(tmp_path):
         paint(tmp_path / folder / "1.png")
     settings = {"name": f"folder:{tmp_path}", "image_size": 8, "eval_split": "val"}
     with pytest.raises(ValueError, match="not 'test'"):
-        loader.load_arrays(settings, "test")
+        loader.Data(settings).load_arrays("test")
 
 
 def test_what_was_encoded_is_said_too(capsys):

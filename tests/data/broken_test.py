@@ -84,7 +84,6 @@ def breaking(tmp_path):
     for number in range(12):
         paint(tmp_path / f"{number}/a.png", (number, 0, 0), size=(8, 8))
     settings = {"name": f"folder:{tmp_path}", "split": "all", "eval_split": "all", "image_size": 8, "batch_size": 4}
-    loader.describe(settings)
 
     def later():
         for number in (2, 7):
@@ -101,8 +100,8 @@ def red(batch):
 @pytest.mark.parametrize("crop", ["center", "random"])
 def test_training_goes_on_and_resumes_exactly(breaking, caplog, crop):
     settings, later = breaking
-    settings |= {"max_broken": 0.5, "crop": crop}
-    with loader.train_iterator(settings, 0) as batches:
+    data = loader.Data(settings | {"max_broken": 0.5, "crop": crop})
+    with data.train_iterator(0) as batches:
         later()
         drawn = [next(batches) for _ in range(9)]
     for batch in drawn:
@@ -110,7 +109,7 @@ def test_training_goes_on_and_resumes_exactly(breaking, caplog, crop):
     assert {label for batch in drawn for label in batch["label"]} == set(range(12)) - {2, 7}
     assert "2/a.png" in caplog.text and "7/a.png" in caplog.text and "2 of 12 images so far" in caplog.text
     # A fresh iterator that starts where the other one stood.
-    with loader.train_iterator(settings, 0) as batches:
+    with data.train_iterator(0) as batches:
         for state in (0, 5):
             batches.set_state({"next_index": state})
             np.testing.assert_array_equal(next(batches)["label"], drawn[state]["label"])
@@ -118,7 +117,7 @@ def test_training_goes_on_and_resumes_exactly(breaking, caplog, crop):
 
 def test_training_ends_with_one_line_past_the_share(breaking):
     settings, later = breaking
-    with loader.train_iterator(settings | {"max_broken": 0.05}, 0) as batches:
+    with loader.Data(settings | {"max_broken": 0.05}).train_iterator(0) as batches:
         later()
         with pytest.raises(ValueError, match="2 of 12 images are broken, and config.data.max_broken=0.05 allows 1"):
             for _ in range(9):
@@ -127,7 +126,7 @@ def test_training_ends_with_one_line_past_the_share(breaking):
 
 def test_evaluation_skips_them_too(breaking, caplog):
     settings, later = breaking
-    batches = loader.eval_batches(settings | {"max_broken": 0.5})
+    batches = loader.Data(settings | {"max_broken": 0.5}).eval_batches()
     later()
     with caplog.at_level(logging.WARNING):
         labels = [label for batch in batches for label in batch["label"]]
@@ -137,17 +136,19 @@ def test_evaluation_skips_them_too(breaking, caplog):
 @pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
 def test_the_share_is_one(share):
     with pytest.raises(ValueError, match="config.data.max_broken is a share, 0 to 1, not "):
-        loader.describe({"name": "digits", "image_size": 8, "max_broken": share})
+        loader.Data({"name": "digits", "image_size": 8, "max_broken": share})
 
 
 def test_a_run_sees_its_folder_as_it_was_at_the_start(tmp_path):
     for name in ("cat/1.png", "cat/2.png", "dog/3.png"):
         paint(tmp_path / name)
     settings = {"name": f"folder:{tmp_path}", "eval_split": "all", "image_size": 8, "max_broken": 0.5}
-    loader.describe(settings)
+    data = loader.Data(settings)
+    assert data.spec.class_names == ("cat", "dog")
     (tmp_path / "dog/3.png").write_bytes(b"broken")
     paint(tmp_path / "ape/4.png")
-    assert loader.load_arrays(settings)["label"].tolist() == [0, 0, 0]  # the dog's place is taken by a cat
+    assert data.load_arrays()["label"].tolist() == [0, 0, 0]  # the dog's place is taken by a cat
     (tmp_path / "dog/3.png").unlink()
-    assert loader.describe(settings).class_names == ("ape", "cat")
-    assert loader.load_arrays(settings)["label"].tolist() == [0, 1, 1]
+    data = loader.Data(settings)
+    assert data.spec.class_names == ("ape", "cat")
+    assert data.load_arrays()["label"].tolist() == [0, 1, 1]

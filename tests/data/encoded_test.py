@@ -46,9 +46,9 @@ def test_records_come_back(codes):
 def test_the_loader_gives_codes_instead_of_images(codes):
     folder, everything = codes
     settings = SETTINGS | {"encoded": str(folder), "eval_split": "train"}
-    seen = np.concatenate([batch["label"][batch["mask"] > 0] for batch in loader.eval_batches(settings)])
+    seen = np.concatenate([batch["label"][batch["mask"] > 0] for batch in loader.Data(settings).eval_batches()])
     np.testing.assert_array_equal(seen, everything["label"])
-    with loader.train_iterator(settings, seed=0) as batches:
+    with loader.Data(settings).train_iterator(seed=0) as batches:
         batch = next(batches)
     assert "image" not in batch and batch["codes_1"].shape == (4, 4, 4) and batch["codes_0"].dtype == np.int32
     rows = [list(row.ravel()) for row in everything["codes_1"]]
@@ -129,19 +129,19 @@ def with_dropout(settings, share):
 def test_texts_are_kept_beside_codes_and_become_tokens(captioned):
     settings, captions = captioned
     write(settings["encoded"], settings, {"codes_0": np.arange(12, dtype=np.int32)[:, None]}, "all", captions)
-    tokenizer = loader.text_tokenizer(settings)
-    with loader.train_iterator(with_dropout(settings, 0.5), 0) as batches:
+    tokenizer = loader.Data(settings).tokenizer
+    with loader.Data(with_dropout(settings, 0.5)).train_iterator(0) as batches:
         seen = [next(batches) for _ in range(36)]
     assert set(seen[0]) == {"codes_0", "text", "tokens"}
     for batch in seen:
         for code, text, tokens in zip(batch["codes_0"][:, 0], batch["text"], batch["tokens"]):
             assert text in captions[code] and tokenizer.decode(tokens) == text
     assert len({text for batch in seen for text in batch["text"]}) == 13, "of two captions both are drawn"
-    (first, *_) = loader.eval_batches(settings, batch_size=12)
+    (first, *_) = loader.Data(settings).eval_batches(batch_size=12)
     assert first["text"].tolist() == [texts[0] for texts in captions]
     write(settings["encoded"], settings, {"codes_0": np.arange(12, dtype=np.int32)[:, None]}, "all")
     with pytest.raises(ValueError, match="was written without captions; run genjax-encode again"):
-        loader.train_iterator(settings, 0)
+        loader.Data(settings).train_iterator(0)
 
 
 def test_embeddings_come_beside_the_images(captioned):
@@ -150,20 +150,20 @@ def test_embeddings_come_beside_the_images(captioned):
     states = np.random.default_rng(0).normal(size=(12, 3)).astype(np.float16)
     first = [texts[:1] for texts in captions]
     write(settings["encoded"], settings, {"text_states": states}, "all", first)
-    with loader.train_iterator(settings | {"image_size": 4}, 0) as batches:
+    with loader.Data(settings | {"image_size": 4}).train_iterator(0) as batches:
         batch = next(batches)
     assert batch["image"].shape == (4, 4, 4, 3) and batch["text_states"].dtype == np.float32
     numbers = np.round((batch["image"][:, 0, 0, 0] + 1) * 127.5).astype(int)
     assert batch["text"].tolist() == [captions[n][0] for n in numbers], "the caption that was read"
     np.testing.assert_array_equal(batch["text_states"], states[numbers])
     with pytest.raises(ValueError, match="dropout=0.1 gives other tokens than those that config.data.encoded"):
-        loader.train_iterator(with_dropout(settings, 0.1), 0)
+        loader.Data(with_dropout(settings, 0.1)).train_iterator(0)
     with pytest.raises(ValueError, match="example 0 has 'a red 0', not 'a lie'"):
         write(settings["encoded"], settings, {"text_states": states}, "all", [("a lie",)] * 12)
-        list(loader.eval_batches(settings))
+        list(loader.Data(settings).eval_batches())
     with pytest.raises(ValueError, match="holds 11 examples, and .* has 12"):
         write(settings["encoded"], settings, {"text_states": states[:11]}, "all", first)
-        loader.eval_batches(settings)
+        loader.Data(settings).eval_batches()
 
 
 def test_beside_an_image_that_stands_in_for_a_broken_one_lies_what_was_made_of_that_image(captioned, monkeypatch):
@@ -178,7 +178,7 @@ def test_beside_an_image_that_stands_in_for_a_broken_one_lies_what_was_made_of_t
         return decode(decoder, path, name)
 
     monkeypatch.setattr(folder_lib, "decoded", broken)
-    batches = list(loader.eval_batches(settings))
+    batches = list(loader.Data(settings).eval_batches())
     numbers = np.concatenate([np.round((batch["image"][:, 0, 0, 0] + 1) * 127.5) for batch in batches])
     assert numbers.tolist() == [0, 1, 2, 4, 4, *range(5, 12)]
     np.testing.assert_array_equal(np.concatenate([batch["text_states"][:, 0] for batch in batches]), numbers)
@@ -188,10 +188,10 @@ def test_beside_an_image_that_stands_in_for_a_broken_one_lies_what_was_made_of_t
 def test_images_can_be_kept_with_their_codes(captioned):
     settings, captions = captioned
     write(settings["encoded"], settings, {"codes_0": np.arange(12, dtype=np.int32)[:, None]}, "all", captions)
-    (first, *_) = loader.eval_batches(settings | {"keep_images": True})
+    (first, *_) = loader.Data(settings | {"keep_images": True}).eval_batches()
     assert first["image"].shape == (4, 8, 8, 3) and first["codes_0"][:, 0].tolist() == [0, 1, 2, 3]
     with pytest.raises(ValueError, match="made of images without flips"):
-        loader.train_iterator(settings | {"keep_images": True, "flip": True}, 0)
+        loader.Data(settings | {"keep_images": True, "flip": True}).train_iterator(0)
 
 
 @pytest.mark.parametrize(

@@ -82,13 +82,13 @@ def test_modes_and_sizes_come_out_as_one_batch(tmp_path):
     Image.fromarray(deep).save(tmp_path / "sixteen.png")
     Image.fromarray(deep).save(tmp_path / "sixteen.tif")
     settings = {"name": f"folder:{tmp_path}", "image_size": 16, "channels": 3}
-    images = loader.load_arrays(settings, "all")["image"]
+    images = loader.Data(settings).load_arrays("all")["image"]
     assert images.shape == (8, 16, 16, 3)
     by_name = dict(zip(sorted(path.name for path in tmp_path.iterdir()), images))
     for name in ("CMYK.jpg", "P.png", "RGBA.png"):
         assert by_name[name][8, 8, 0] > 150 and by_name[name][8, 8, 1] < 80, name
     assert (by_name["sixteen.png"] == 40000 >> 8).all() and (by_name["sixteen.tif"] == 40000 >> 8).all()
-    assert loader.load_arrays(settings | {"channels": 1}, "all")["image"].shape == (8, 16, 16, 1)
+    assert loader.Data(settings | {"channels": 1}).load_arrays("all")["image"].shape == (8, 16, 16, 1)
 
 
 def test_broken_files_are_counted_named_and_skipped_in_one_line(tmp_path, caplog):

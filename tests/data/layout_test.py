@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from genjax.data import announce, layout
+from genjax.data import announce, layout, sources
 from genjax.data.walk import File, Listing
 from tests.data.own_images import paint, read, warned
 
@@ -330,7 +330,7 @@ def test_names_with_line_ends_are_told_on_one_line(tmp_path, caplog, capsys):
     for name in ("a\nb/1.png", "c/2.png", "c/3.png"):
         paint(tmp_path / name)
     (tmp_path / "c/4\r.png").write_bytes(b"")
-    announce.open_data(f"folder:{tmp_path}", "all")
+    announce.open_split(sources.find(f"folder:{tmp_path}"), "all")
     said = capsys.readouterr().err
     said_once = "2 classes (a\\nb, c)" in said and said.count("\n") == 1
     assert said_once and "4\\r.png (it is an empty file" in warned(caplog)
@@ -340,7 +340,7 @@ def test_images_without_a_label_are_skipped_counted_and_named(tmp_path, caplog, 
     for name in ("1.png", "2.png", "3.png", "4.png"):
         paint(tmp_path / name)
     (tmp_path / "metadata.csv").write_text("file_name,label,text\n1.png,cat,x\n2.png,None,y\n3.png,dog,null\n4.png,,\n")
-    source = announce.open_data(f"folder:{tmp_path}", "all")
+    source = announce.open_split(sources.find(f"folder:{tmp_path}"), "all")
     assert source.spec.class_names == ("cat", "dog") and len(source.records) == 2
     said = capsys.readouterr().err
     assert "2 of 4 files skipped, 2 of them without a label, named above" in said
@@ -362,7 +362,7 @@ def test_stylegan_s_images_without_a_label_are_skipped(tmp_path, capsys):
     for image in ("a/1.png", "a/2.png", "b/3.png"):
         paint(tmp_path / image)
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": [["a/1.png", 5], ["a/2.png", -1], ["b/3.png", 7]]}))
-    source = announce.open_data(f"folder:{tmp_path}", "all")
+    source = announce.open_split(sources.find(f"folder:{tmp_path}"), "all")
     assert source.spec.class_names == ("5", "7") and len(source.records) == 2
     assert "1 of 3 files skipped, 1 of them without a label" in capsys.readouterr().err
 

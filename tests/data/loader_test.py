@@ -49,7 +49,7 @@ def photos(tmp_path_factory) -> dict:
 
 
 def draw(settings: dict, count: int, seed: int = 0, **options) -> list[dict]:
-    with loader.train_iterator(settings, seed, **options) as batches:
+    with loader.Data(settings).train_iterator(seed, **options) as batches:
         return [next(batches) for _ in range(count)]
 
 
@@ -71,16 +71,16 @@ def assert_same(first: list[dict], second: list[dict]) -> None:
 
 
 def test_describe(digits, photos):
-    spec = loader.describe(digits | {"image_size": 16, "channels": 3})
+    spec = loader.Data(digits | {"image_size": 16, "channels": 3}).spec
     assert spec.image_shape == (16, 16, 3) and spec.num_classes == 10 and spec.num_examples == 1352
-    spec = loader.describe(photos)
+    spec = loader.Data(photos).spec
     assert spec.image_shape == (8, 8, 3) and spec.class_names == ("a", "b") and spec.has_text
     assert spec.num_examples == 12
 
 
 def test_settings_may_be_a_config(digits):
     config = ml_collections.ConfigDict(digits | {"flip": False, "num_workers": 0, "split": "train"})
-    assert loader.describe(config) == loader.describe(digits)
+    assert loader.Data(config).spec == loader.Data(digits).spec
     assert_same(draw(config, 1), draw(digits, 1))
 
 
@@ -97,7 +97,7 @@ def test_batches_hold_what_they_should(digits, photos):
 
 
 def test_an_epoch_is_every_example_once_unchanged_and_in_a_new_order(digits):
-    arrays = loader.load_arrays(digits, "train")
+    arrays = loader.Data(digits).load_arrays("train")
     known = sorted(image.tobytes() + bytes([label]) for image, label in zip(arrays["image"], arrays["label"]))
     epochs = [draw(digits, 52)[:26], draw(digits, 52)[26:]]
     orders = []
@@ -137,7 +137,7 @@ def test_crops_flips_and_captions_change_from_epoch_to_epoch(photos):
 
 def test_flip_is_off_unless_requested(photos):
     plain = photos | {"flip": False, "crop": "center"}
-    whole = {image.tobytes() for image in transforms.to_float(loader.load_arrays(plain)["image"])}
+    whole = {image.tobytes() for image in transforms.to_float(loader.Data(plain).load_arrays()["image"])}
     for batch in draw(plain, 6):
         assert {image.tobytes() for image in batch["image"]} <= whole
     flipped = [image.tobytes() in whole for batch in draw(plain | {"flip": True}, 30) for image in batch["image"]]
@@ -146,7 +146,7 @@ def test_flip_is_off_unless_requested(photos):
 
 @pytest.mark.parametrize("position", [0, 1, 7])
 def test_state_is_restored_exactly(photos, position):
-    with loader.train_iterator(photos, 0) as batches:
+    with loader.Data(photos).train_iterator(0) as batches:
         for _ in range(position):
             next(batches)
         state = json.loads(json.dumps(batches.get_state()))
@@ -154,7 +154,7 @@ def test_state_is_restored_exactly(photos, position):
         expected = [next(batches) for _ in range(5)]
         batches.set_state(state)
         assert_same(expected, [next(batches) for _ in range(5)])
-    with loader.train_iterator(photos, 0) as fresh:
+    with loader.Data(photos).train_iterator(0) as fresh:
         fresh.set_state(state)
         assert fresh.get_state() == state
         assert_same(expected, [next(fresh) for _ in range(5)])
@@ -166,7 +166,7 @@ def test_a_fresh_process_goes_on_exactly(photos):
     code = (
         "import json, sys; sys.path.insert(0, sys.argv[1]); from tests.data import loader_test as t\n"
         "from genjax.data import loader\n"
-        "with loader.train_iterator(json.loads(sys.argv[2]), 5) as batches:\n"
+        "with loader.Data(json.loads(sys.argv[2])).train_iterator(5) as batches:\n"
         "    batches.set_state({'next_index': 6})\n"
         "    print(t.digest([next(batches) for _ in range(4)]))"
     )
@@ -177,11 +177,11 @@ def test_a_fresh_process_goes_on_exactly(photos):
 
 
 def test_grain_checkpoints_take_the_iterator(photos, tmp_path):
-    with loader.train_iterator(photos, 0) as batches:
+    with loader.Data(photos).train_iterator(0) as batches:
         next(batches)
         grain.checkpoint.CheckpointHandler().save(_epath(tmp_path), batches)
         expected = next(batches)
-    with loader.train_iterator(photos, 0) as fresh:
+    with loader.Data(photos).train_iterator(0) as fresh:
         grain.checkpoint.CheckpointHandler().restore(_epath(tmp_path), fresh)
         assert_same([expected], [next(fresh)])
 
@@ -207,7 +207,7 @@ def wait_for(condition, seconds: float = 5.0) -> bool:
 def test_closing_ends_all_threads(photos):
     before = threads_and_children()
     for _ in range(5):
-        batches = loader.train_iterator(photos, 0)
+        batches = loader.Data(photos).train_iterator(0)
         next(batches)
         batches.set_state({"next_index": 3})
         next(batches)
@@ -221,13 +221,13 @@ def test_closing_ends_all_threads(photos):
 def test_reading_ahead_is_by_as_many_threads_as_the_settings_say(photos, monkeypatch):
     made = []
     monkeypatch.setattr(loader.grain, "ReadOptions", lambda **how: made.append(how))
-    loader.train_iterator(photos | {"read_threads": 3}, 0)
+    loader.Data(photos | {"read_threads": 3}).train_iterator(0)
     assert made == [{"num_threads": 3, "prefetch_buffer_size": 6}]
 
 
 def test_an_iterator_that_is_never_used_starts_nothing(photos):
     before = threads_and_children()
-    loader.train_iterator(photos, 0).close()
+    loader.Data(photos).train_iterator(0).close()
     assert threads_and_children() <= before
 
 
@@ -235,7 +235,7 @@ def test_an_iterator_that_is_never_used_starts_nothing(photos):
 def test_worker_processes_give_the_same_batches_and_end(photos):
     photos = photos | {"tokenizer": BPE | {"dropout": 0.5}}
     expected = draw(photos, 12)
-    with loader.train_iterator(photos | {"num_workers": 2}, 0) as batches:
+    with loader.Data(photos | {"num_workers": 2}).train_iterator(0) as batches:
         assert_same(expected[:5], [next(batches) for _ in range(5)])
         assert batches.get_state() == {"next_index": 5}
         batches.set_state({"next_index": 8})
@@ -244,7 +244,7 @@ def test_worker_processes_give_the_same_batches_and_end(photos):
         state = batches.get_state()
     assert wait_for(lambda: not multiprocessing.active_children())
     for workers, threads in ((0, 1), (3, 2)):
-        with loader.train_iterator(photos | {"num_workers": workers, "read_threads": threads}, 0) as batches:
+        with loader.Data(photos | {"num_workers": workers, "read_threads": threads}).train_iterator(0) as batches:
             batches.set_state(state)
             assert_same(expected[10:], [next(batches) for _ in range(2)])
     halves = [draw(photos | {"num_workers": 1}, 3, process_index=p, process_count=2) for p in (0, 1)]
@@ -254,7 +254,7 @@ def test_worker_processes_give_the_same_batches_and_end(photos):
 
 def test_a_killed_worker_is_one_line_at_once_and_the_place_is_kept(photos):
     expected = draw(photos, 8)
-    with loader.train_iterator(photos | {"num_workers": 1}, 0) as batches:
+    with loader.Data(photos | {"num_workers": 1}).train_iterator(0) as batches:
         next(batches)
         for worker in multiprocessing.active_children():
             worker.kill()
@@ -274,7 +274,7 @@ def test_workers_end_when_their_parent_is_killed(photos):
         "import json, multiprocessing, os, signal, sys\n"
         "from genjax.data import loader\n"
         "if __name__ == '__main__':\n"
-        "    batches = loader.train_iterator(json.loads(sys.argv[1]), 0)\n"
+        "    batches = loader.Data(json.loads(sys.argv[1])).train_iterator(0)\n"
         "    next(batches)\n"
         "    print(*(child.pid for child in multiprocessing.active_children()), flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -299,52 +299,54 @@ BPE = {"name": "bpe", "length": 12, "vocab_size": 300}
 
 def test_captions_become_tokens_in_every_way_of_reading(photos):
     settings = photos | {"tokenizer": BPE}
-    tokenizer = loader.text_tokenizer(settings)
-    spec = loader.describe(settings)
-    assert (spec.text_length, spec.vocab_size) == (12, tokenizer.vocab_size) and loader.text_tokenizer(photos) is None
-    evaluated = [{key: batch[key] for key in ("text", "tokens")} for batch in loader.eval_batches(settings, "all", 5)]
-    arrays = loader.load_arrays(settings, "all")
+    tokenizer = loader.Data(settings).tokenizer
+    spec = loader.Data(settings).spec
+    assert (spec.text_length, spec.vocab_size) == (12, tokenizer.vocab_size) and loader.Data(photos).tokenizer is None
+    evaluated = [
+        {key: batch[key] for key in ("text", "tokens")} for batch in loader.Data(settings).eval_batches("all", 5)
+    ]
+    arrays = loader.Data(settings).load_arrays("all")
     for batch in [*draw(settings, 4), *evaluated, arrays]:
         assert batch["tokens"].dtype == np.int32
         np.testing.assert_array_equal(batch["tokens"], [tokenizer.encode(text) for text in batch["text"]])
     assert not evaluated[-1]["tokens"][2:].any(), "padding has no text"
-    captions = loader.captions(settings, "all", 5)
-    assert len(loader.captions(settings, "all", 10**6)) == len(loader.captions(settings, "all"))
+    captions = loader.Data(settings).captions("all", 5)
+    assert len(loader.Data(settings).captions("all", 10**6)) == len(loader.Data(settings).captions("all"))
     assert [texts[0] for texts in captions] == arrays["text"][:5].tolist() and len(captions[2]) == 3
     assert tokenizer.decode(arrays["tokens"][3]) == arrays["text"][3]
 
 
 def test_a_vocabulary_whose_file_is_written_anew_is_read_anew(photos, tmp_path):
     file = tmp_path / "tokenizer.json"
-    settings, found = photos | {"tokenizer": BPE | {"file": str(file)}}, []
+    settings = photos | {"tokenizer": BPE | {"file": str(file)}}
     for time_, size in ((1, 300), (1, 300), (2, 262)):
-        trained = loader.text_tokenizer(photos | {"tokenizer": BPE | {"vocab_size": size}})
+        trained = loader.Data(photos | {"tokenizer": BPE | {"vocab_size": size}}).tokenizer
         trained.save(tmp_path)
         os.utime(file, (time_, time_))
-        found.append(loader.text_tokenizer(settings))
-        assert found[-1].checksum == trained.checksum
-    assert found[0] is found[1], "an unchanged one is made once"
-    assert found[0].vocab_size > found[2].vocab_size == 262
+        data = loader.Data(settings)
+        assert data.tokenizer.checksum == trained.checksum and data.tokenizer is data.tokenizer, "it is made once"
+        assert data.tokenizer.vocab_size == trained.vocab_size
+    assert trained.vocab_size == 262
 
 
 def test_dropout_of_merges_is_of_training_alone_and_by_the_seed(photos):
     settings = photos | {"tokenizer": BPE | {"dropout": 0.5}}
-    plain, tokenizer = draw(settings, 6), loader.text_tokenizer(settings)
+    plain, tokenizer = draw(settings, 6), loader.Data(settings).tokenizer
     assert_same(plain, draw(settings, 6))
     parts = [draw(settings, 6, process_index=p, process_count=2) for p in range(2)]
     joined = [{key: np.concatenate([batch[key] for batch in step]) for key in step[0]} for step in zip(*parts)]
     assert_same(plain, joined)
     texts, tokens = ([row for batch in plain for row in batch[key]] for key in ("text", "tokens"))
     assert np.mean([(row != tokenizer.encode(text)).any() for text, row in zip(texts, tokens)]) > 0.5
-    for batch in loader.eval_batches(settings, "all", 12):
+    for batch in loader.Data(settings).eval_batches("all", 12):
         np.testing.assert_array_equal(batch["tokens"], [tokenizer.encode(text) for text in batch["text"]])
 
 
 def test_a_tokenizer_needs_captions(digits):
     with pytest.raises(ValueError, match="config.data.tokenizer is for captions, and 'digits' has none"):
-        loader.describe(digits | {"tokenizer": BPE})
+        assert loader.Data(digits | {"tokenizer": BPE}).spec
     with pytest.raises(ValueError, match="'digits' has no captions"):
-        loader.captions(digits)
+        loader.Data(digits).captions()
 
 
 @pytest.mark.parametrize(
@@ -365,19 +367,19 @@ def test_a_tokenizer_needs_captions(digits):
 )
 def test_wrong_settings_are_one_clear_line(digits, change, message):
     with pytest.raises(ValueError, match=message) as error:
-        loader.train_iterator(digits | change, 0)
+        loader.Data(digits | change).train_iterator(0)
     assert "\n" not in str(error.value)
 
 
 def test_wrong_arguments_are_one_clear_line(digits):
     with pytest.raises(ValueError, match="batch_size 52 must be a positive multiple of the 3 processes"):
-        loader.train_iterator(digits, 0, process_index=0, process_count=3)
+        loader.Data(digits).train_iterator(0, process_index=0, process_count=3)
     with pytest.raises(ValueError, match=r"process_index 2 must be in 0..1"):
-        loader.train_iterator(digits, 0, process_index=2, process_count=2)
+        loader.Data(digits).train_iterator(0, process_index=2, process_count=2)
     with pytest.raises(ValueError, match="config.seed must be 0 or more, not -1"):
-        loader.train_iterator(digits, -1)
+        loader.Data(digits).train_iterator(-1)
     with pytest.raises(ValueError, match=r"config.data lacks \['name'\]"):
-        loader.describe({"image_size": 8})
+        loader.Data({"image_size": 8})
 
 
 def test_a_batch_may_be_the_whole_dataset(photos):
@@ -386,23 +388,23 @@ def test_a_batch_may_be_the_whole_dataset(photos):
 
 
 def test_evaluation_is_one_pass_in_order(digits, photos):
-    arrays = loader.load_arrays(digits, "test")
-    batches = list(loader.eval_batches(digits, batch_size=100))
+    arrays = loader.Data(digits).load_arrays("test")
+    batches = list(loader.Data(digits).eval_batches(batch_size=100))
     assert [batch["mask"].sum() for batch in batches] == [100, 100, 100, 100, 45]
     joined = {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
     assert joined["mask"].dtype == np.float32 and joined["image"].shape == (500, 8, 8, 1)
     np.testing.assert_array_equal(joined["image"][:445], transforms.to_float(arrays["image"]))
     np.testing.assert_array_equal(joined["label"][:445], arrays["label"])
     np.testing.assert_array_equal(joined["image"][445:], -1)
-    texts = [text for batch in loader.eval_batches(photos, "all", 8) for text in batch["text"]]
+    texts = [text for batch in loader.Data(photos).eval_batches("all", 8) for text in batch["text"]]
     assert sorted(texts[:12]) == sorted(f"{number} line 0" for number in range(12)) and texts[12:] == [""] * 4
 
 
 @pytest.mark.parametrize("size", [5, 6, 12, 100])
 def test_evaluation_is_shared_by_processes(photos, size):
     """All of them see the same number of batches, and side by side the batches of one process."""
-    alone = list(loader.eval_batches(photos, "all", 2 * size))
-    parts = [list(loader.eval_batches(photos, "all", 2 * size, p, 2)) for p in (0, 1)]
+    alone = list(loader.Data(photos).eval_batches("all", 2 * size))
+    parts = [list(loader.Data(photos).eval_batches("all", 2 * size, p, 2)) for p in (0, 1)]
     joined = [{key: np.concatenate([one[key], other[key]]) for key in one} for one, other in zip(*parts)]
     assert len(parts[0]) == len(parts[1])
     assert_same(alone, joined)
@@ -411,20 +413,20 @@ def test_evaluation_is_shared_by_processes(photos, size):
 
 def test_evaluation_says_at_once_what_is_wrong(digits):
     with pytest.raises(ValueError, match="batch_size 7 must be a positive multiple of the 2 processes"):
-        loader.eval_batches(digits, "test", 7, 0, 2)
+        loader.Data(digits).eval_batches("test", 7, 0, 2)
     with pytest.raises(ValueError, match="not 'nowhere'"):
-        loader.eval_batches(digits, "nowhere")
+        loader.Data(digits).eval_batches("nowhere")
 
 
 def test_arrays_of_a_whole_split(digits, photos):
-    arrays = loader.load_arrays(digits)
+    arrays = loader.Data(digits).load_arrays()
     assert arrays["image"].shape == (445, 8, 8, 1) and arrays["image"].dtype == np.uint8
     assert arrays["label"].dtype == np.int32 and "text" not in arrays
     records = sources.open_source("digits", "test", digits["data_dir"]).records
     np.testing.assert_array_equal(arrays["image"], [records[index]["image"] for index in range(445)])
-    arrays = loader.load_arrays(photos | {"channels": 1})
+    arrays = loader.Data(photos | {"channels": 1}).load_arrays()
     assert arrays["image"].shape == (12, 8, 8, 1) and arrays["text"].dtype == object
-    small = loader.load_arrays(digits | {"image_size": 4, "channels": 3}, "test")["image"]
+    small = loader.Data(digits | {"image_size": 4, "channels": 3}).load_arrays("test")["image"]
     assert small.shape == (445, 4, 4, 3)
 
 

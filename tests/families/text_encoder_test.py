@@ -118,7 +118,7 @@ def test_a_checkpoint_of_another_network_or_none_is_told(drawn_folder, tmp_path)
 def test_minilm_of_the_package_knows_what_is_alike(drawn_folder):
     config = quick(text_minilm.get_config(), drawn_folder)
     texts = ["a small red circle", "a little scarlet disc", "the stock market fell on tuesday", ""]
-    tokenizer = loader.text_tokenizer(config.data.to_dict())
+    tokenizer = loader.Data(config.data.to_dict()).tokenizer
     tokens = np.stack([tokenizer.encode(text) for text in texts])
     family = build(config, SPEC._replace(text_length=tokenizer.length, vocab_size=tokenizer.vocab_size))
     parts = Weights(pretrained.convert(config.init_from, config.model.network.to_dict()), (), {})

@@ -105,7 +105,7 @@ def test_cached_codes_are_the_live_ones(whole, data_dir):
     tokenizer = stages.load(whole / "tokenizer")
     settings = workdir.read_config(whole / "prior").data.to_dict()
     for live, cached in zip(
-        loader.eval_batches(settings | {"encoded": ""}), loader.eval_batches(settings), strict=True
+        loader.Data(settings | {"encoded": ""}).eval_batches(), loader.Data(settings).eval_batches(), strict=True
     ):
         real = live["mask"] > 0
         for level, codes in enumerate(tokenizer.family.interface.encode(tokenizer.weights, jnp.asarray(live["image"]))):
@@ -115,7 +115,7 @@ def test_cached_codes_are_the_live_ones(whole, data_dir):
 
 def test_images_are_completed_from_the_codes_that_are_kept(whole):
     stage, tokenizer = stages.load(whole), stages.load(whole / "tokenizer")
-    images = loader.load_arrays(stage.config.data.to_dict())["image"][:12]
+    images = loader.Data(stage.config.data.to_dict()).load_arrays()["image"][:12]
     codes = vqvae.encode(stage, images)
     np.testing.assert_array_equal(vqvae.decode(tokenizer, codes), sampling_lib.reconstruct(tokenizer, images))
     whole_again = vqvae.complete(stage, images, np.zeros(12, np.int32), rows=8)

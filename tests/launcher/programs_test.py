@@ -23,11 +23,11 @@ CONFIG = "--config=configs/ddpm_digits.py:tiny"
 
 @pytest.fixture
 def run(monkeypatch, root, tmp_path):
-    """(program, words of the command line) runs its `main`; no flags are there but absl's and those of all programs."""
+    """(program, words of the command line) runs its `main`; no flags are there but libraries' and all programs'."""
     monkeypatch.chdir(root)
     there = flags.FLAGS._flags()
     before, modules = dict(there), flags.FLAGS.flags_by_module_dict()
-    everywhere = [flag.name for name in modules if name.startswith("absl.") for flag in modules[name]]
+    everywhere = [flag.name for name in modules if name.startswith(("absl.", "grain.")) for flag in modules[name]]
     everywhere += [held.name for held in vars(startup).values() if isinstance(held, flags.FlagHolder)]
     loaded = 0
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from genjax import sharding
-from genjax.data import encoded
+from genjax.data import encoded, loader
 from genjax.pipelines import encoding
 from genjax.stages import Stage
 
@@ -25,7 +25,7 @@ def test_codes_are_kept_of_the_same_weights_data_and_splits_alone(tmp_path):
 
 
 @pytest.mark.parametrize(("field", "several"), [("codes_0", True), ("text_embed", False)])
-def test_captions_are_those_of_the_encoded_images(monkeypatch, field, several):
+def test_captions_are_those_of_the_encoded_images(field, several):
     """Of the split that is encoded, in its order, without what fills up the last batch; beside texts the one read."""
     texts = [(f"{number}", "another") for number in range(6)]
     batches = [
@@ -33,16 +33,15 @@ def test_captions_are_those_of_the_encoded_images(monkeypatch, field, several):
         for rows in (np.arange(4), np.arange(4, 8))
     ]
     captions = {"test": texts, "train": [("of another split",)] * 6}
-    monkeypatch.setattr(encoding.loader, "captions", lambda settings, split: captions[split])
-    monkeypatch.setattr(encoding.loader, "describe", lambda settings: SimpleNamespace(has_text=True))
-    monkeypatch.setattr(encoding.loader, "eval_batches", lambda settings, split, *_: iter(batches))
+    data = loader.Data({"name": "any", "image_size": 1})
+    data.spec, data.captions = SimpleNamespace(has_text=True), captions.get
+    data.eval_batches = lambda split, *_: iter(batches)
     stage, mesh = Stage(None, None, SimpleNamespace(), None, 4), sharding.make_mesh(devices=jax.devices()[:4])
 
     def run(weights, batch):
         return {field: 10 * batch["image"]}
 
-    settings = {"split": "train", "eval_split": "test"}
-    found = list(encoding._encoded(run, stage, settings, "test", 4, mesh))
+    found = list(encoding._encoded(run, stage, data, "test", 4, mesh))
     assert [one for fields in found for one in fields["text"]] == (texts if several else [one[:1] for one in texts])
     for name, values in ((field, 10.0 * np.arange(6)), ("label", np.arange(6))):
         np.testing.assert_array_equal(np.concatenate([fields[name] for fields in found]), values)

@@ -33,7 +33,7 @@ def held_out(monkeypatch):
         "image": np.stack([scenes.render(scene, SIZE) for scene in SCENES]),
         "text": np.array([scene.caption for scene in SCENES], object),
     }
-    monkeypatch.setattr(loader, "load_arrays", lambda settings, split: arrays)
+    monkeypatch.setattr(loader, "Data", lambda settings: SimpleNamespace(load_arrays=lambda: arrays))
     return arrays
 
 

@@ -50,7 +50,7 @@ def test_states_that_were_kept_are_the_live_ones(whole):
     text = stages.load(whole / "text")
     settings = workdir.read_config(whole / "up32").data.to_dict()
     assert settings["encoded"]
-    for batch in loader.eval_batches(settings):
+    for batch in loader.Data(settings).eval_batches():
         live = text.family.interface.encode(text.weights, jnp.asarray(batch["tokens"]))
         real = batch["mask"] > 0
         np.testing.assert_allclose(batch["text_states"][real], np.asarray(live.states)[real], atol=2e-3)

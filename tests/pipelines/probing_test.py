@@ -106,7 +106,7 @@ def test_features_come_in_batches_of_one_shape(stage, monkeypatch):
 
 
 def test_refusals(stage, tmp_path, monkeypatch):
-    monkeypatch.setattr(loader, "load_arrays", lambda settings, split: {"image": np.zeros((2, 8, 8, 1), np.uint8)})
+    monkeypatch.setattr(loader.Data, "load_arrays", lambda data, split: {"image": np.zeros((2, 8, 8, 1), np.uint8)})
     with pytest.raises(ValueError, match="'scenes' has no labels to probe"):
         probing.probe_other(stage, "scenes")
     drawing = stage._replace(family=stage.family._replace(interface=Tokenizer(None, None, 4, ((2, 2),), (8, 8, 1))))

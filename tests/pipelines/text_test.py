@@ -123,7 +123,7 @@ def test_a_run_goes_on_with_the_words_that_it_began_with(folder, run, tmp_path):
     before = stages.load(tmp_path / "run").tokenizer.checksum
     stages.train(config, tmp_path / "run")
     assert stages.load(tmp_path / "run").tokenizer.checksum == before
-    changed = loader.text_tokenizer(make(tmp_path / "images").data.to_dict())
+    changed = loader.Data(make(tmp_path / "images").data.to_dict()).tokenizer
     assert changed.checksum != before, "what it would have been"
 
 
@@ -135,8 +135,8 @@ def test_what_is_cached_is_what_is_made_live(folder, tmp_path, kind):
     assert manifest.counts == {"train": 16, "test": 2} and manifest.texts
     settings = stage.config.data.to_dict()
     run = encoding.encoder(stage.family.interface, "toy")
-    cached = loader.eval_batches(settings | {"encoded": str(tmp_path / "encoded")}, "train")
-    for live, batch in zip(loader.eval_batches(settings, "train"), cached, strict=True):
+    cached = loader.Data(settings | {"encoded": str(tmp_path / "encoded")}).eval_batches("train")
+    for live, batch in zip(loader.Data(settings).eval_batches("train"), cached, strict=True):
         for name, array in run(stage.weights, {"image": live["image"], "tokens": live["tokens"]}).items():
             np.testing.assert_array_equal(np.asarray(array, batch[name].dtype), batch[name])
         for name in ("tokens", "text", "mask"):
@@ -146,7 +146,7 @@ def test_what_is_cached_is_what_is_made_live(folder, tmp_path, kind):
         assert manifest.dtypes["text_states"] == "float16"
         assert not batch["text_states"][batch["tokens"] == 0].any()
     settings = settings | {"encoded": str(tmp_path / "encoded")}
-    with loader.train_iterator(settings, 0) as batches:
+    with loader.Data(settings).train_iterator(0) as batches:
         texts = {text for _ in range(8) for text in next(batches)["text"]}
     assert (len(texts) == 6) == (kind == "codes"), "beside codes all captions are kept"
     assert encoding.encode(stage, tmp_path / "encoded") == encoded.read_manifest(tmp_path / "encoded")
@@ -175,7 +175,7 @@ def test_a_cascade_tells_all_its_stages_the_prompt(folder, run, tmp_path):
         larger.weights, {k: jnp.asarray(v) for k, v in conditions.items()}, None
     ).images
     np.testing.assert_array_equal(drawn.images, images_lib.to_uint8(expected))
-    other = larger._replace(tokenizer=loader.text_tokenizer(make(folder, length=7).data.to_dict()))
+    other = larger._replace(tokenizer=loader.Data(make(folder, length=7).data.to_dict()).tokenizer)
     with pytest.raises(ValueError, match=r"\['base', 'larger'\] make different tokens of a text"):
         cascade.join({"base": base, "larger": other})
 

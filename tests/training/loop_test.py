@@ -33,8 +33,7 @@ def run(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         make = loop.make_train_step
         patch.setattr(loop, "make_train_step", lambda *args: chex.assert_max_traces(make(*args), n=1))
-        family, _ = stages.build(config)
-        loop.train(config, family, folder / "w")
+        stages.train(config, folder / "w")
     return folder / "w"
 
 
@@ -77,25 +76,25 @@ def test_the_time_of_checkpoints_evaluations_and_grids_is_no_time_of_steps(now, 
     assert notes == shown
 
 
-def test_a_grid_of_texts_is_of_held_out_captions_in_turn_by_the_config(monkeypatch):
+def test_a_grid_of_texts_is_of_held_out_captions_in_turn_by_the_config():
     """The first caption of each, with `config.sampling`'s options and batch, and the averages where there are any."""
     run, requested, drawn = object.__new__(loop.Run), [], []
     run.config = common.base()
-    run.config.data.eval_split, run.config.log.num_samples = "held", 5
+    run.config.log.num_samples = 5
     run.config.sampling.update(guidance_scale=3.0, batch_size=7)
-    run.data, run.frozen, run.key, run.reconstruct = {"name": "any"}, {"stage": 9.0}, jax.random.key(4), None
+    run.frozen, run.key, run.reconstruct = {"stage": 9.0}, jax.random.key(4), None
     interface = ImageSampler(lambda *_: None, (4, 4, 3), 0, {"guidance_scale": 1.0}, text_length=2)
     run.family = Family(None, (), None, interface)
-    run.tokenizer = SimpleNamespace(encode=lambda caption: np.array([len(caption), 1]))
+    tokenizer = SimpleNamespace(encode=lambda caption: np.array([len(caption), 1]))
     run.generate = lambda *found: drawn.append(found) or generate.ImageSet("images", None)
 
-    def captions(*found):
+    def captions(**found):
         requested.append(found)
         return [("a", "other"), ("bcd",)]
 
-    monkeypatch.setattr(loop.loader, "captions", captions)
+    run.data = SimpleNamespace(tokenizer=tokenizer, captions=captions)
     images = run.draw_grid(TrainState(0, {"model": 1.0}, {}, {"model": 2.0}, "extra"))
-    assert requested == [({"name": "any"}, "held", 5)]
+    assert requested == [{"count": 5}], "of the held-out split"
     assert images.captions == ("a", "bcd", "a", "bcd", "a") and images.images == "images"
     ((weights, each, shared, key, batch_size),) = drawn
     assert weights == Weights({"model": 2.0}, "extra", {"stage": 9.0}) and key is run.key

@@ -15,8 +15,8 @@ from genjax.data import loader
 from genjax.families.base import Family, LossOutputs, Player
 from genjax.families.interfaces import ImageSampler, Samples
 from genjax.families.terms import same
-from genjax.training import loop
 from genjax.training.checkpoint import Checkpoints
+from tests.training import toy
 
 STEPS, EVERY, DECAY, RATE = 6, 2, 0.6, 0.25
 
@@ -78,7 +78,7 @@ def rate(step):
 
 def replay(config):
     """[(loss, grad_norm, w, average) after each step]."""
-    batches = loader.train_iterator(config.data.to_dict(), config.seed)
+    batches = loader.Data(config.data.to_dict()).train_iterator(config.seed)
     w = average = float(jax.random.uniform(rng.stream(jax.random.key(config.seed), "init")))
     history = [(np.nan, np.nan, w, average)]
     for step in range(STEPS):
@@ -96,7 +96,7 @@ def run(tmp_path_factory):
     """(config, workdir, replay)."""
     folder = tmp_path_factory.mktemp("replay")
     config = settings(folder)
-    state = loop.train(config, family(), folder / "w")
+    state = toy.train(config, family(), folder / "w")
     history = replay(config)
     np.testing.assert_allclose(state.params["model"]["w"], history[-1][2], rtol=1e-5)
     np.testing.assert_allclose(state.ema["model"]["w"], history[-1][3], rtol=1e-5)
@@ -131,7 +131,7 @@ def test_metrics_are_means_of_the_steps_since_the_last_report(run):
 
 def test_evaluation_is_of_the_whole_held_out_split_by_the_averaged_weights(run):
     config, workdir, history = run
-    images = loader.load_arrays(config.data.to_dict(), "train")["image"] / 127.5 - 1
+    images = loader.Data(config.data.to_dict()).load_arrays("train")["image"] / 127.5 - 1
     assert len(images) % config.data.batch_size, "the last batch has to be filled up"
     evaluated = lines(workdir, "eval/error")
     assert evaluated.keys() == {4, 6}
@@ -167,7 +167,7 @@ def test_a_resumed_run_is_the_undisturbed_one(run, tmp_path):
     config, workdir, _ = run
     shutil.copytree(workdir, tmp_path / "w")
     shutil.rmtree(tmp_path / "w" / "checkpoints" / "6")
-    loop.train(config, family(), tmp_path / "w")
+    toy.train(config, family(), tmp_path / "w")
     for name in ("model/loss", "eval/error"):
         again, before = lines(tmp_path / "w", name), lines(workdir, name)
         assert again.keys() == before.keys()
@@ -187,7 +187,7 @@ def test_another_seed_is_another_run(run, tmp_path):
     other = settings(tmp_path, num_steps=2, seed=4)
     other.data.data_dir = config.data.data_dir
     other.log.update(eval_every=0, sample_every=0)
-    loop.train(other, family(), tmp_path / "w")
+    toy.train(other, family(), tmp_path / "w")
     before, after = lines(workdir, "model/loss")[2], lines(tmp_path / "w", "model/loss")[2]
     assert before["model/loss"] != after["model/loss"] and before["model/draw"] != after["model/draw"]
 
@@ -197,7 +197,7 @@ def test_a_run_may_start_from_given_parameters_and_none_when_nothing_is_due(run,
     config = settings(tmp_path, num_steps=0)
     config.data.data_dir = run[0].data.data_dir
     given = {"model": {"w": jnp.asarray(0.125, jnp.bfloat16)}}  # of a run, or a file, in another precision
-    state = loop.train(config, family(), tmp_path / "w", load_initial=lambda _: given)
+    state = toy.train(config, family(), tmp_path / "w", load_initial=lambda _: given)
     assert state.params["model"]["w"].dtype == state.ema["model"]["w"].dtype == jnp.float32
     assert float(state.params["model"]["w"]) == float(state.ema["model"]["w"]) == 0.125
     assert {path.name for path in (tmp_path / "w" / "checkpoints").iterdir()} == {"0"}

@@ -37,7 +37,14 @@ def config(drawn_folder):
 
 
 def train(config, folder, **how):
-    return loop.train(config, toy.family(), folder, **how)
+    return toy.train(config, toy.family(), folder, **how)
+
+
+def data_of(config, spec):
+    """The data of a config, which says of itself what it isn't."""
+    data = loader.Data(config.data.to_dict())
+    data.spec = spec
+    return data
 
 
 def lines(folder):
@@ -127,11 +134,11 @@ def test_a_run_that_ends_badly_names_the_way_out_and_it_works(config, tmp_path):
     """The third loss is NaN; metrics are looked at only before a checkpoint, which then isn't written."""
     config.log.update(every=100, eval_every=0, sample_every=0)
     with pytest.raises(NotFiniteError, match="step 3: the loss of 'model' .*on_nonfinite=skip.* checkpoint: step 2 in"):
-        loop.train(config, unlucky(2), tmp_path / "w")
+        toy.train(config, unlucky(2), tmp_path / "w")
     assert Checkpoints(tmp_path / "w" / "checkpoints").steps() == [2]
     config.optimizer.model.update(learning_rate=0.01, clip_norm=1.0)
     config.training.on_nonfinite = "skip"
-    state = loop.train(config, unlucky(2), tmp_path / "w")
+    state = toy.train(config, unlucky(2), tmp_path / "w")
     assert int(state.step) == 4 and int(state.opt_state["model"][0][0].count) == 3, "one update was left out"
     assert lines(tmp_path / "w")[-1]["updates_skipped"] == 1
     assert np.isfinite(state.params["model"]["w"]).all()
@@ -140,7 +147,7 @@ def test_a_run_that_ends_badly_names_the_way_out_and_it_works(config, tmp_path):
 def test_updates_are_left_out_up_to_a_number_in_a_row(config, tmp_path):
     config.training.update(on_nonfinite="skip", max_nonfinite=1)
     with pytest.raises(NotFiniteError, match="step 4: .* and 1 before it in a row"):
-        loop.train(config, unlucky(2, 3), tmp_path / "w")
+        toy.train(config, unlucky(2, 3), tmp_path / "w")
 
 
 def test_num_steps_below_the_checkpoint_changes_nothing(config, whole, tmp_path):
@@ -155,17 +162,17 @@ def test_num_steps_below_the_checkpoint_changes_nothing(config, whole, tmp_path)
 def test_changed_data_is_refused_before_anything_is_restored_or_taken_by_name(config, whole, tmp_path, monkeypatch):
     shutil.copytree(whole, tmp_path / "w")
     config.training.num_steps = 5
-    noted = workdir.read_spec(whole)
+    noted = workdir.read(whole).spec
     more = noted._replace(fingerprint=tuple(line.replace(" 24 ", " 25 ") for line in noted.fingerprint))
     monkeypatch.setattr(Checkpoints, "restore_newest", None)
     with pytest.raises(ValueError, match="there are 25 images, and there were 24.* --accept_changed_data"):
-        train(config, tmp_path / "w", spec=more)
-    renamed = noted._replace(image_shape=(8, 8, 3))
+        train(config, tmp_path / "w", data=data_of(config, more))
+    other = noted._replace(image_shape=(8, 8, 3))
     with pytest.raises(ValueError, match="images are 8x8x3"):
-        train(config, tmp_path / "w", spec=renamed, accept_changed_data=True)
+        train(config, tmp_path / "w", data=data_of(config, other), accept_changed_data=True)
     monkeypatch.undo()
-    assert int(train(config, tmp_path / "w", spec=more, accept_changed_data=True).step) == 5
-    assert workdir.read_spec(tmp_path / "w") == more
+    assert int(train(config, tmp_path / "w", data=data_of(config, more), accept_changed_data=True).step) == 5
+    assert workdir.read(tmp_path / "w").spec == more
 
 
 def test_a_dead_worker_of_the_loader_saves_first(config, tmp_path, monkeypatch):

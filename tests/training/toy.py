@@ -3,9 +3,13 @@
 import jax
 import jax.numpy as jnp
 
+from genjax import sharding
+from genjax.data import loader
 from genjax.families.base import Family, LossInputs, LossOutputs, Player
 from genjax.families.interfaces import ImageSampler, Samples
 from genjax.families.terms import same
+from genjax.training import loop, workdir
+from genjax.training.lock import Lock
 
 
 def _loss(name, other=None):
@@ -37,6 +41,15 @@ def family(players=("model",), every=1, size=3) -> Family:
         return {"mean": jnp.mean(batch["image"], axis=(1, 2, 3))}
 
     return Family(init, tuple(made), evaluate, ImageSampler(sample, (2, 2, 1), 0))
+
+
+def train(config, family, folder, data=None, **how):
+    """Train a family in a workdir, as `genjax.stages.train` does those of its registry; returns the final state."""
+    with Lock(folder) as lock:
+        notes = workdir.read(folder)
+        workdir.check_config(notes, config)
+        data, mesh = data or loader.Data(config.data.to_dict()), sharding.make_mesh(**config.mesh)
+        return loop.train(config, family, data, mesh, notes, lock, **how)
 
 
 def batch(values, size=2):

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 import genjax
 from genjax.configs.recipes import common
-from genjax.training import workdir
+from genjax.training import versions, workdir
 from genjax.typing import DataSpec
 
 
@@ -33,28 +33,30 @@ def test_the_data_of_a_claimed_workdir_is_read_back_equal(tmp_path):
     """Tuples stay tuples: an equal description is how a guide or a resumed run knows the same data."""
     spec = DataSpec((8, 8, 1), num_classes=2, class_names=("cat", "dog"))
     workdir.claim(tmp_path, config(), interface=(), spec=spec)
-    assert workdir.read_spec(tmp_path) == spec
+    assert workdir.read(tmp_path).spec == spec
 
 
 def test_what_may_change_and_what_may_not(tmp_path):
-    workdir.check_config(tmp_path, config())
+    workdir.check_config(workdir.read(tmp_path), config())
     workdir.claim(tmp_path, config(), interface=())
-    workdir.check_config(tmp_path, config())
-    workdir.check_config(tmp_path, config(log={"every": 1}, training={"num_steps": 20}))
+    workdir.check_config(workdir.read(tmp_path), config())
+    workdir.check_config(workdir.read(tmp_path), config(log={"every": 1}, training={"num_steps": 20}))
     with pytest.raises(ValueError, match=r"data.name: digits there, mnist here; seed: 0 there, 1 here"):
-        workdir.check_config(tmp_path, config(seed=1, data={"name": "mnist"}))
+        workdir.check_config(workdir.read(tmp_path), config(seed=1, data={"name": "mnist"}))
     with pytest.raises(ValueError, match="width: absent there, 3 here"):
-        workdir.check_config(tmp_path, config(width=3))
+        workdir.check_config(workdir.read(tmp_path), config(width=3))
 
 
 def test_how_data_is_read_and_where_its_folder_lies_may_change(tmp_path):
     pets = {"name": "folder:/a/pets", "size": (8, 8), "num_workers": 0, "read_threads": 2}
     workdir.claim(tmp_path, config(data=pets), interface=())
-    workdir.check_config(tmp_path, config(data=pets | {"num_workers": 4, "read_threads": 1, "name": "folder:~/pets"}))
+    workdir.check_config(
+        workdir.read(tmp_path), config(data=pets | {"num_workers": 4, "read_threads": 1, "name": "folder:~/pets"})
+    )
     with pytest.raises(ValueError, match="data.name: folder:/a/pets there, digits here"):
-        workdir.check_config(tmp_path, config(data=pets | {"name": "digits"}))
+        workdir.check_config(workdir.read(tmp_path), config(data=pets | {"name": "digits"}))
     with pytest.raises(ValueError, match="data.size: .*8, 8.* there, .*4, 4.* here"):
-        workdir.check_config(tmp_path, config(data=pets | {"size": (4, 4)}))
+        workdir.check_config(workdir.read(tmp_path), config(data=pets | {"size": (4, 4)}))
 
 
 def test_no_workdir(tmp_path):
@@ -79,25 +81,25 @@ def test_the_commit_is_that_of_our_own_checkout_alone(tmp_path, monkeypatch):
         "elsewhere/genjax/training": None,
     }.items():
         (tmp_path / place).mkdir(parents=True)
-        monkeypatch.setattr(workdir, "__file__", str(tmp_path / place / "workdir.py"))
-        assert workdir._commit() == expected, place
+        monkeypatch.setattr(versions, "__file__", str(tmp_path / place / "versions.py"))
+        assert versions.commit() == expected, place
 
 
 def test_another_repository_in_the_environment_is_not_ours(tmp_path, monkeypatch):
     commit = _checkout(tmp_path / "genjax")
     _checkout(tmp_path / "other")
     (tmp_path / "genjax" / "genjax" / "training").mkdir(parents=True)
-    monkeypatch.setattr(workdir, "__file__", str(tmp_path / "genjax" / "genjax" / "training" / "workdir.py"))
+    monkeypatch.setattr(versions, "__file__", str(tmp_path / "genjax" / "genjax" / "training" / "versions.py"))
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "other" / ".git"))
-    assert workdir._commit() == commit
+    assert versions.commit() == commit
 
 
 def test_no_git_no_commit(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert workdir._commit() is None
+    assert versions.commit() is None
     (tmp_path / "git").write_text("#!/bin/false\n")
     (tmp_path / "git").chmod(0o755)
-    assert workdir._commit() is None, "a git that refuses, as of a checkout that is another user's"
+    assert versions.commit() is None, "a git that refuses, as of a checkout that is another user's"
 
 
 MAY_CHANGE = {
@@ -126,7 +128,7 @@ def test_no_other_field_may_change_when_a_run_is_resumed(tmp_path):
         another = not value if isinstance(value, bool) else "else" if isinstance(value, str) else value + 1
         functools.reduce(getattr, sections, other)[field] = another
         try:
-            workdir.check_config(tmp_path, other)
+            workdir.check_config(workdir.read(tmp_path), other)
             changed.add(name)
         except ValueError as error:
             assert f"{name}: " in str(error)
@@ -136,9 +138,11 @@ def test_no_other_field_may_change_when_a_run_is_resumed(tmp_path):
 def test_what_is_to_change_after_a_bad_end_may_change(tmp_path):
     workdir.claim(tmp_path, config(optimizer={"model": {"learning_rate": 0.1, "clip_norm": 0.0, "b1": 0.9}}), ())
     may = {"learning_rate": 0.01, "clip_norm": 1.0, "b1": 0.9}
-    workdir.check_config(tmp_path, config(optimizer={"model": may}, training={"num_steps": 10, "on_nonfinite": "skip"}))
+    workdir.check_config(
+        workdir.read(tmp_path), config(optimizer={"model": may}, training={"num_steps": 10, "on_nonfinite": "skip"})
+    )
     with pytest.raises(ValueError, match="optimizer.model.b1: 0.9 there, 0.5 here"):
-        workdir.check_config(tmp_path, config(optimizer={"model": may | {"b1": 0.5}}))
+        workdir.check_config(workdir.read(tmp_path), config(optimizer={"model": may | {"b1": 0.5}}))
 
 
 @pytest.mark.parametrize("content", ['{"family": "to', "", "null", "[1]", "\x00\x00", "\xff"])
@@ -146,7 +150,7 @@ def test_what_is_to_change_after_a_bad_end_may_change(tmp_path):
 def test_a_cut_file_is_named(tmp_path, name, content):
     workdir.claim(tmp_path, config(), interface=())
     (tmp_path / name).write_bytes(content.encode("latin-1"))
-    read = {"config.json": workdir.read_config, "stage.json": workdir.read_spec, "pipeline.json": workdir.locate}[name]
+    read = {"config.json": workdir.read_config, "stage.json": workdir.read, "pipeline.json": workdir.locate}[name]
     with pytest.raises(ValueError, match=f"{name} (is cut or altered|holds|is an empty file|is a file of zeros)"):
         read(tmp_path)
 
@@ -169,10 +173,10 @@ def test_another_programs_config_is_named(tmp_path, content, words):
 def test_a_cut_config_is_named_at_resume_too(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ValueError, match="config.json is cut"):
-        workdir.check_config(tmp_path, config())
+        workdir.check_config(workdir.read(tmp_path), config())
 
 
-@pytest.mark.parametrize("read", [workdir.read_config, workdir.read_spec, workdir.read_stages, "resumed"])
+@pytest.mark.parametrize("read", [workdir.read_config, workdir.read])
 @pytest.mark.parametrize(
     ("noted", "words"),
     [
@@ -190,7 +194,7 @@ def test_a_workdir_of_another_format_is_refused(tmp_path, read, noted, words):
     workdir.claim(tmp_path, config(), interface=())
     (tmp_path / "stage.json").write_text(json.dumps(noted))
     with pytest.raises(ValueError, match=words) as refused:
-        workdir.check_config(tmp_path, config(seed=1)) if read == "resumed" else read(tmp_path)
+        read(tmp_path)
     assert str(tmp_path) in str(refused.value) and "\n" not in str(refused.value)
 
 
@@ -204,7 +208,7 @@ def test_data_of_another_version_is_named(tmp_path):
     noted = {"format": workdir.FORMAT, "data": {"image_shape": [8, 8, 1], "depth": 3}}
     (tmp_path / "stage.json").write_text(json.dumps(noted))
     with pytest.raises(ValueError, match="stage.json says of the data .*depth"):
-        workdir.read_spec(tmp_path)
+        assert workdir.read(tmp_path).spec
 
 
 def chain(root):
