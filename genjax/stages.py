@@ -6,6 +6,7 @@ Nothing else has to be said than where the workdir is. A stage that builds on ot
 `config.stages`, and nothing else of them; `stage.json` keeps which checkpoint of each it was trained on.
 """
 
+import contextlib
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -19,13 +20,13 @@ from ml_collections import ConfigDict
 
 from genjax import sharding
 from genjax.core import paths
-from genjax.data import loader, tokenizers
+from genjax.data import declared, loader, tokenizers
 from genjax.data.tokenizers import TextTokenizer
 from genjax.families import registry
 from genjax.families.base import Family
 from genjax.families.interfaces import Weights
 from genjax.pretrained import registry as pretrained
-from genjax.training import config_check, loop, pins, places, workdir
+from genjax.training import config_check, initial, loop, pins, places, workdir
 from genjax.training import state as state_lib
 from genjax.training.checkpoint import Checkpoints, Restored
 from genjax.training.lock import Lock
@@ -103,10 +104,7 @@ def train(config: ConfigDict, folder: Path, accept_changed_data: bool = False) -
         if config.log.eval_every > 0 or config.log.sample_every > 0:
             data.check_eval_split()
         _check_parents(data, parents)
-        for name, parent in parents.items():
-            if jax.process_index() == 0:
-                pins.pin(parent.folder, parent.step, folder)
-            config.stages[name].workdir = str(parent.folder)
+        _pin(config, folder, parents)
         loop.train(
             config,
             family,
@@ -115,21 +113,72 @@ def train(config: ConfigDict, folder: Path, accept_changed_data: bool = False) -
             notes,
             lock,
             frozen={name: stage.weights for name, stage in parents.items()},
-            stages={name: stage.record for name, stage in parents.items()},
+            stages=_records(parents),
             load_initial=partial(_initial, config) if config.init_from else None,
             accept_changed_data=accept_changed_data,
         )
 
 
-def _initial(config: ConfigDict, fresh: PyTree) -> dict[str, Params]:
+def _initial(config: ConfigDict, shapes: PyTree) -> dict[str, Params]:
     """The parameters that `config.init_from` names: of a public checkpoint, or of a run."""
     if pretrained.is_named(config.init_from):
-        return pretrained.convert(config.init_from, config.model.network.to_dict(), fresh)
+        return pretrained.read(config.init_from).params(config.model.network.to_dict(), shapes)
     return dict(load(config.init_from).weights.params)
+
+
+def convert(config: ConfigDict, folder: Path) -> None:
+    """Write the workdir of a run of no steps that starts from the public checkpoint that `config.init_from` names.
+
+    Its data needn't be there, and no weights are drawn but those that the family wants fresh. Classes are counted in
+    the checkpoint, tokens in the vocabulary.
+
+    Args:
+        config: of the run.
+        folder: its workdir; one that holds this run is left as it is.
+
+    Raises:
+        ValueError: for a checkpoint that can't be read or is of another network, a workdir of another config, and all
+            that `build` and `load_parents` refuse.
+    """
+    config = config_check.check(config)
+    config.training.num_steps = 0
+    with Lock(folder):
+        notes = workdir.read(folder)
+        workdir.check_config(notes, config)
+        mesh = sharding.make_mesh(**config.mesh)
+        parents, found = load_parents(config, notes, mesh), pretrained.read(config.init_from)
+        config.data.update(workdir.data_settings(folder, config))
+        tokenizer = _tokenizer(config)
+        null = config.model.get("label_dropout", 0) > 0  # The row after those of the classes.
+        spec = declared.spec(config.data.to_dict(), tokenizer, max(found.num_classes - null, 0))
+        family = build(config, spec, _interfaces(parents))
+        example = example_batch(spec)
+        making = initial.making(config, family, mesh, example)
+        with contextlib.closing(Checkpoints(folder / "checkpoints")) as checkpoints:
+            if steps := checkpoints.steps():
+                return workdir.check_resumed(notes, config, steps[0])
+            load_initial = partial(found.params, config.model.network.to_dict())
+            state = making.start(jax.random.key(config.seed), initial.zeros(example), load_initial)
+            initial.check_finite(state.params)
+            _pin(config, folder, parents)
+            workdir.claim(folder, config, family.interface, _records(parents), spec, tokenizer)
+            checkpoints.save(state, loader.START)
 
 
 def _interfaces(stages: Mapping[str, Stage]) -> dict[str, Any]:
     return {name: stage.family.interface for name, stage in stages.items()}
+
+
+def _pin(config: ConfigDict, folder: Path, parents: Mapping[str, Stage]) -> None:
+    """Keep the checkpoints of the parents for the run in a folder, and note in its config where they lie."""
+    for name, parent in parents.items():
+        if jax.process_index() == 0:
+            pins.pin(parent.folder, parent.step, folder)
+        config.stages[name].workdir = str(parent.folder)
+
+
+def _records(stages: Mapping[str, Stage]) -> dict[str, dict[str, int]]:
+    return {name: stage.record for name, stage in stages.items()}
 
 
 def _check_parents(data: loader.Data, parents: Mapping[str, Stage]) -> None:
@@ -246,7 +295,8 @@ def _tokenizer(config: ConfigDict) -> TextTokenizer | None:
     settings = config.data.get("tokenizer")
     if not settings:
         return None
-    return tokenizers.make(settings.to_dict()) if settings.file else loader.Data(config.data.to_dict()).tokenizer
+    trained = settings.name == "bpe" and not settings.file  # on the captions of the data
+    return loader.Data(config.data.to_dict()).tokenizer if trained else tokenizers.make(settings.to_dict())
 
 
 def _restore(checkpoints: Checkpoints, folder: Path, config: ConfigDict, wanted: tuple, step: int | None) -> Restored:

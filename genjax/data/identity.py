@@ -57,6 +57,8 @@ def _shapes(noted: DataSpec, found: DataSpec) -> str | None:
 
 def _classes(noted: DataSpec, found: DataSpec) -> str | None:
     before, now = noted.class_names, found.class_names
+    if not noted.num_classes and not noted.fingerprint:
+        return None
     if not before or not now:
         if noted.num_classes == found.num_classes:
             return None

@@ -58,6 +58,9 @@ from genjax.typing import Batch, DataSpec
 
 __all__ = ["Data", "TrainIterator", "WorkerDied"]
 
+START = {"next_index": 0}
+"""The state of an iterator that has drawn nothing."""
+
 # Examples until a run would end: grain's own endless repetition overflows with batches of one.
 _ENDLESS = 2**52
 

@@ -28,10 +28,9 @@ def main():
     config.init_from = _CHECKPOINT.value or config.init_from
     if _WEIGHTS.value:
         config.init_from += f"#{_WEIGHTS.value}"
-    config.training.num_steps = 0
     if not registry.is_named(config.init_from):
         raise ValueError(f"config.init_from={config.init_from!r} is no public checkpoint; --checkpoint=KIND:PATH is")
-    stages.train(config, _WORKDIR.value)
+    stages.convert(config, _WORKDIR.value)
     print(f"converted {config.init_from} to {_WORKDIR.value}")
 
 

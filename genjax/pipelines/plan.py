@@ -23,23 +23,13 @@ from ml_collections import ConfigDict
 
 from genjax import sharding, stages
 from genjax.core import tree as tree_lib
+from genjax.data import declared
 from genjax.families import registry
 from genjax.families.base import Family
 from genjax.training import config_check, optim
 from genjax.training import state as state_lib
 from genjax.typing import DataSpec, PyTree
 
-CLASSES = {
-    "imagenet2012": 1000,
-    "imagenet_resized": 1000,
-    "cifar10": 10,
-    "mnist": 10,
-    "digits": 10,
-    "captioned_shapes": 0,
-}
-"""Of the datasets of our configs; 0 of all others."""
-VOCABULARIES = {"clip": 49_408, "gpt2": 50_257, "t5": 32_100, "wordpiece": 30_522}
-"""Tokens of the published vocabularies."""
 LARGE = 2**20
 """Elements from which on an array is listed by itself."""
 
@@ -129,18 +119,8 @@ def build(config: ConfigDict, parents: Mapping[str, ConfigDict]) -> tuple[Family
     if missing:
         raise ValueError(f"the config builds on the stage {missing[0]!r}: add its config, --parent={missing[0]}:FILE")
     interfaces = {name: build(parents[name], parents)[0].interface for name in config.get("stages", {})}
-    spec = describe_data(config.data)
+    spec = declared.spec(config.data.to_dict())
     return registry.build(config.family, config.model.to_dict(), config.sampling.to_dict(), spec, interfaces), spec
-
-
-def describe_data(data: ConfigDict) -> DataSpec:
-    """What `config.data` would give, as far as it is known without the data."""
-    classes = CLASSES.get(data.name.split("/")[0], 0)
-    tokenizer = data.get("tokenizer") or {}
-    vocabulary = VOCABULARIES.get(tokenizer.get("name", ""), tokenizer.get("vocab_size", 0))
-    length = tokenizer.get("length", 0)
-    shape = (data.image_size, data.image_size, data.channels)
-    return DataSpec(shape, classes, has_text=length > 0, text_length=length, vocab_size=vocabulary)
 
 
 def place(tree: PyTree, mesh: AbstractMesh, family: Family, part: str) -> tuple[Placed, ...]:
@@ -160,7 +140,7 @@ def _placed(name: str, leaf: Any, where: jax.sharding.NamedSharding) -> Placed:
 
 def _frozen(family: Family, config: ConfigDict, mesh: AbstractMesh, name: str) -> tuple[Placed, ...]:
     """The weights of an upstream stage."""
-    batch = stages.example_batch(describe_data(config.data))
+    batch = stages.example_batch(declared.spec(config.data.to_dict()))
     weights = jax.eval_shape(family.init, jax.random.key(0), batch)
     return place(weights, mesh, family, f"frozen/{name}")
 

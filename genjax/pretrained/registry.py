@@ -9,7 +9,7 @@ family's `init` makes, which who starts from it checks.
 import dataclasses
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import numpy as np
@@ -61,25 +61,62 @@ KINDS: dict[str, Converter] = {
 }
 """Origin of a checkpoint -> (its arrays, `config.model.network`) -> parameters of "model", the player or network."""
 
+_BY_CLASS = ("label_emb.weight", "class_embedding.weight", "head.weight", "out.2.c_proj.weight")
+"""Arrays with a row a class, in the files of these kinds."""
+
 
 def is_named(source: str) -> bool:
     """Whether a text names a public checkpoint rather than a workdir."""
     return source.partition(":")[0] in KINDS and ":" in source
 
 
-def convert(
-    source: str, fields: Mapping[str, Any], expected: Mapping[str, PyTree] = MappingProxyType({})
-) -> dict[str, Params]:
-    """The parameters {"model": ...} of a public checkpoint, as numpy arrays.
+class Checkpoint(NamedTuple):
+    """A public checkpoint that was read.
+
+    Attributes:
+        source: `KIND:PATH` or `KIND:PATH#NAME`.
+        arrays: name -> array, as they are in the file.
+    """
+
+    source: str
+    arrays: Mapping[str, np.ndarray]
+
+    @property
+    def num_classes(self) -> int:
+        """Rows of its table of labels, or of its classifier; 0 of a network without classes."""
+        return next((len(self.arrays[name]) for name in _BY_CLASS if name in self.arrays), 0)
+
+    def params(
+        self, fields: Mapping[str, Any], expected: Mapping[str, PyTree] = MappingProxyType({})
+    ) -> dict[str, Params]:
+        """The parameters {"model": ...}, as numpy arrays.
+
+        Args:
+            fields: `config.model.network`, with those that the checkpoint was trained with.
+            expected: {"model": fresh parameters, or their shapes}; where a checkpoint doesn't fit, to count what of it
+                has other shapes.
+
+        Raises:
+            ValueError: for a checkpoint of other settings.
+        """
+        try:
+            return {"model": KINDS[self.source.partition(":")[0]](self.arrays, fields)}
+        except MismatchError as error:
+            raise ValueError(f"{self.source}: {error}{_other_shapes(error.params, expected)}") from error
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # of layers of another form
+            raise ValueError(
+                f"{self.source} is a checkpoint of another network than config.model.network: {error}"
+            ) from error
+
+
+def read(source: str) -> Checkpoint:
+    """Read a public checkpoint.
 
     Args:
         source: `KIND:PATH` or `KIND:PATH#NAME`, KIND one of `KINDS`.
-        fields: `config.model.network`, with those that the checkpoint was trained with.
-        expected: {"model": fresh parameters, or their shapes}; where a checkpoint doesn't fit, to count what of it has
-            other shapes.
 
     Raises:
-        ValueError: for an unknown kind, a file that isn't there or can't be read, or one of other settings.
+        ValueError: for an unknown kind, or a file that isn't there or can't be read.
     """
     kind, _, place = source.partition(":")
     if not is_named(source):
@@ -88,13 +125,7 @@ def convert(
         raise ValueError(f"{source!r} says no file: {kind}:/path/to/the/checkpoint")
     path, weights = (place, "") if not place or paths.local(place).exists() else _split(place)
     folder = paths.local(path) if path else vocabularies.minilm_file().parent
-    arrays = files.read_arrays(folder, weights)
-    try:
-        return {"model": KINDS[kind](arrays, fields)}
-    except MismatchError as error:
-        raise ValueError(f"{source}: {error}{_other_shapes(error.params, expected)}") from error
-    except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # of layers of another form
-        raise ValueError(f"{source} is a checkpoint of another network than config.model.network: {error}") from error
+    return Checkpoint(source, files.read_arrays(folder, weights))
 
 
 def _split(place: str) -> tuple[str, str]:

@@ -6,7 +6,7 @@ Where a run starts:
 2. else the parameters that `config.init_from` names, of another run or of a public checkpoint, at step 0;
 3. else scratch.
 
-A run of no steps saves what it starts from: so public checkpoints become workdirs.
+A run of no steps saves what it starts from.
 
 One run at a time holds a workdir (`lock`, taken by `genjax.stages.train`). SIGTERM and Ctrl-C save a checkpoint first
 and then end the program (`signals`), and so does a dead worker of the loader. An update that is not finite is never
@@ -16,22 +16,20 @@ of a checkpoint, and was not made because the run was killed in between, is made
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from genjax import generate, sharding
-from genjax.core import tree as tree_lib
 from genjax.data import loader
 from genjax.families.base import Family
 from genjax.families.interfaces import Weights, generates
-from genjax.training import evaluators, optim, pins, workdir
+from genjax.training import evaluators, initial, pins, workdir
 from genjax.training import state as state_lib
 from genjax.training.checkpoint import Checkpoints
 from genjax.training.due import Due, due, missing
@@ -41,9 +39,9 @@ from genjax.training.log import Logger
 from genjax.training.processes import lead
 from genjax.training.signals import Interrupted, Signals
 from genjax.training.state import TrainState
-from genjax.training.step import Ema, make_train_step
+from genjax.training.step import make_train_step
 from genjax.training.workdir import Notes
-from genjax.typing import Batch, Params, PyTree
+from genjax.typing import Batch, PyTree
 
 
 class Run:
@@ -57,16 +55,12 @@ class Run:
         self.batches = data.train_iterator(config.seed, jax.process_index(), jax.process_count())
         keep = config.checkpoint.keep
         self.checkpoints = Checkpoints(folder / "checkpoints", keep, pinned=lambda: pins.steps(folder))
-        self.optimizers = optim.make_optimizers(config.optimizer.to_dict(), family, config.training.num_steps)
-        ema = Ema(**config.training.ema)
-        self.init = state_lib.make_init(family, self.optimizers, keep_ema=ema.decay > 0)
         self.example = self._example()
-        self.shapes = jax.eval_shape(self.init, self.key, self.example)
-        self.shardings = state_lib.state_shardings(self.shapes, self.mesh, family)
+        self.making = making = initial.making(config, family, mesh, self.example)
         self.train_step = jax.jit(
-            make_train_step(family, self.optimizers, ema, config.training.microbatches),
+            make_train_step(family, making.optimizers, making.ema, config.training.microbatches),
             donate_argnums=0,
-            out_shardings=(self.shardings, sharding.replicated(self.mesh)),
+            out_shardings=(making.shardings, sharding.replicated(self.mesh)),
         )
         self.evaluate = evaluators.make_evaluate(family, self.mesh)
         self.generate = generate.make_generate(family, self.mesh)
@@ -81,7 +75,7 @@ class Run:
         self.batches.set_state(start)
         return batch
 
-    def start(self, notes: Notes, load_initial: Callable[[PyTree], dict[str, Params]] | None) -> TrainState:
+    def start(self, notes: Notes, load_initial: initial.Load | None) -> TrainState:
         """The state to go on from, by the order of precedence above.
 
         Args:
@@ -92,7 +86,7 @@ class Run:
             ValueError: if the run is past its last step already, or its learning rate would jump.
             NotFiniteError: if it would start from parameters that are not finite.
         """
-        restored = self.checkpoints.restore_newest(self.shapes, self.shardings)
+        restored = self.checkpoints.restore_newest(self.making.shapes, self.making.shardings)
         if restored is not None:
             state = restored.state
             step = int(state.step)
@@ -100,11 +94,8 @@ class Run:
             self.batches.set_state(restored.loader)
             print(f"resuming at step {step}", flush=True)
         else:
-            state = state_lib.create(self.init, self.key, self.example, self.shardings)
-            if load_initial is not None:
-                state = _with_params(state, load_initial(state.params), self.family, self.shardings)
-        if not jax.jit(tree_lib.all_finite)(state.params):
-            raise NotFiniteError("the parameters that the run starts from are not finite: config.init_from, or config")
+            state = self.making.start(self.key, self.example, load_initial)
+        initial.check_finite(state.params)
         return state
 
     def next_batch(self, signals: Signals) -> Batch:
@@ -169,7 +160,7 @@ def train(
     lock: Lock,
     frozen: Mapping[str, Weights] = MappingProxyType({}),
     stages: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
-    load_initial: Callable[[PyTree], dict[str, Params]] | None = None,
+    load_initial: initial.Load | None = None,
     accept_changed_data: bool = False,
 ) -> TrainState:
     """Train `family` to `config.training.num_steps` in a workdir; returns the final state.
@@ -183,7 +174,7 @@ def train(
         lock: that holds the workdir.
         frozen: stage name -> weights of upstream stages.
         stages: stage name -> which checkpoint they are of, to be kept in `stage.json`.
-        load_initial: (fresh parameters) -> those that `config.init_from` names; called by a fresh run only.
+        load_initial: gives the parameters that `config.init_from` names; called by a fresh run only.
         accept_changed_data: go on also if images or captions are others than when the run began.
 
     Raises:
@@ -285,15 +276,3 @@ def _check_batch_size(config: ConfigDict, mesh: Mesh) -> None:
             f"config.data.batch_size={config.data.batch_size} can't be cut into {parts} equal parts "
             f"({config.training.microbatches} microbatches x {parts // config.training.microbatches} devices)"
         )
-
-
-def _with_params(state: TrainState, params: dict[str, Params], family: Family, shardings: TrainState) -> TrainState:
-    """The fresh state with the parameters, and their moving averages, of another run, as the family adopts them."""
-    params = family.adopt(state.params, params) if family.adopt else params
-    differing = tree_lib.summary(tree_lib.differences(state.params, params))
-    if differing:
-        raise ValueError(f"config.init_from names parameters of another network than this config's: {differing}")
-    params = jax.tree.map(lambda given, own: given.astype(own.dtype), params, state.params)
-    # Each in memory of its own: the state is donated, and a family may adopt one array in several places.
-    params = jax.tree.map(jnp.copy, jax.device_put(params, shardings.params))
-    return state._replace(params=params, ema=jax.tree.map(jnp.copy, params) if state.ema else {})

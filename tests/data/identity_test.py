@@ -15,6 +15,12 @@ def lines(train=("a 1", "b 2"), test=("c 3",), captions=()):
 NOTED = DataSpec((8, 8, 3), 3, ("cat", "dog", "owl"), 2, True, 16, 100, lines())
 
 
+def test_classes_of_data_that_was_never_looked_at_are_not_compared():
+    noted = DataSpec((8, 8, 3), 0, has_text=True, text_length=16, vocab_size=100)
+    assert compare(noted, NOTED) is None
+    assert compare(noted._replace(num_classes=2), NOTED) == "there are 3 classes, and there were 2"
+
+
 def test_a_fingerprint_has_a_line_a_split_and_survives_json():
     assert [line.split()[:2] for line in lines()] == [["test", "1"], ["train", "2"]]
     assert tuple(json.loads(json.dumps(lines()))) == lines()

@@ -121,7 +121,7 @@ def test_minilm_of_the_package_knows_what_is_alike(drawn_folder):
     tokenizer = loader.Data(config.data.to_dict()).tokenizer
     tokens = np.stack([tokenizer.encode(text) for text in texts])
     family = build(config, SPEC._replace(text_length=tokenizer.length, vocab_size=tokenizer.vocab_size))
-    parts = Weights(pretrained.convert(config.init_from, config.model.network.to_dict()), (), {})
+    parts = Weights(pretrained.read(config.init_from).params(config.model.network.to_dict()), (), {})
     shapes = jax.eval_shape(family.init, KEY, {"tokens": TOKENS})[0]
     assert jax.tree.map(jnp.shape, parts.params) == jax.tree.map(jnp.shape, shapes)
     pooled = jax.jit(family.interface.encode)(parts, jnp.asarray(tokens)).pooled

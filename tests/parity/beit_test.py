@@ -147,7 +147,7 @@ def test_checkpoints_by_name(masked, classifier, tmp_path):
         torch.save(
             {name: torch.from_numpy(np.array(value)) for name, value in arrays.items()}, tmp_path / "weights.pth"
         )
-        found = registry.convert(f"beit:{tmp_path / 'weights.pth'}", TRUNK)
+        found = registry.read(f"beit:{tmp_path / 'weights.pth'}").params(TRUNK)
         jax.tree.map(np.testing.assert_array_equal, found["model"], read(arrays, network))
 
 

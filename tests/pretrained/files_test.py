@@ -80,7 +80,7 @@ def test_what_cannot_be_read_is_told(tmp_path):
         with pytest.raises(ValueError, match=words):
             files.read_arrays(path)
     with pytest.raises(ValueError, match="'runs/one' is no public checkpoint.*KIND one of"):
-        registry.convert("runs/one", {})
+        registry.read("runs/one")
 
 
 def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):

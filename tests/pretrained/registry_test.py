@@ -44,7 +44,9 @@ def saved(tmp_path):
 
 
 def test_a_checkpoint_that_fits(saved):
-    found = registry.convert(saved({f"module.{name}": array for name, array in arrays().items()}), FIELDS, expected())
+    found = registry.read(saved({f"module.{name}": array for name, array in arrays().items()})).params(
+        FIELDS, expected()
+    )
     assert jax.tree.map(jnp.shape, found) == jax.tree.map(jnp.shape, expected())
 
 
@@ -62,21 +64,28 @@ def test_a_checkpoint_that_fits(saved):
 )
 def test_a_checkpoint_of_another_network_is_counted(saved, found, words):
     with pytest.raises(ValueError, match=words) as caught:
-        registry.convert(saved(found), FIELDS, expected())
+        registry.read(saved(found)).params(FIELDS, expected())
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "classes"), [("label_emb.weight", 3), ("head.weight", 3), ("out.2.c_proj.weight", 3), ("conv.weight", 0)]
+)
+def test_classes_are_counted_in_the_checkpoint(name, classes):
+    assert registry.Checkpoint("beit:x", {name: np.zeros((3, 5))}).num_classes == classes
 
 
 def test_layers_of_another_form(saved):
     found = arrays() | {"encoder.layer.0.output.dense.weight": np.zeros((8, 16, 3, 3), np.float32)}
     with pytest.raises(ValueError, match="another network.*its encoder.layer.0.output.dense.weight .8, 16, 3, 3."):
-        registry.convert(saved(found), FIELDS, expected())
+        registry.read(saved(found)).params(FIELDS, expected())
 
 
 def test_weights_are_named_behind_the_path(tmp_path):
     path = write(tmp_path / "x#1.pt", {"model": {"w": tensor((1,), (1,))}, "ema": {"v": tensor((1,), (1,))}})
     for source, unknown in ((f"minilm:{path}", "v"), (f"minilm:{path}#model", "w")):
         with pytest.raises(ValueError, match=rf"1 unknown \({unknown}\)"):
-            registry.convert(source, FIELDS)
+            registry.read(source).params(FIELDS)
 
 
 @pytest.mark.parametrize(
@@ -90,4 +99,4 @@ def test_weights_are_named_behind_the_path(tmp_path):
 )
 def test_places_where_no_checkpoint_can_be(path, words):
     with pytest.raises(ValueError, match=words):
-        registry.convert(f"minilm:{path}", FIELDS)
+        registry.read(f"minilm:{path}")

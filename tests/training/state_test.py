@@ -68,3 +68,18 @@ def test_parameters_that_cannot_be_cut_are_refused():
     shapes = jax.eval_shape(init, KEY, toy.batch([0.0]))
     with pytest.raises(ValueError, match="only 0% of the parameters are sharded"):
         state_lib.state_shardings(shapes, sharding.make_mesh(data=4, fsdp=2), family)
+
+
+def test_a_state_of_given_parameters_draws_only_those_that_are_missing():
+    family, init = fresh()
+    shapes = jax.eval_shape(init, KEY, toy.batch([0.0]))
+    shardings = state_lib.state_shardings(shapes, sharding.make_mesh(), family)
+    given = jax.tree.map(lambda leaf: np.arange(3, dtype=np.float16), shapes.params)
+    state = state_lib.create(init, KEY, toy.batch([0.0]), shardings, given)
+    chex.assert_trees_all_equal(state.params, jax.tree.map(np.float32, given))
+    chex.assert_trees_all_equal(state.ema, state.params)
+    partly = state_lib.create(init, KEY, toy.batch([0.0]), shardings, given | {"second": {"w": None}})
+    chex.assert_trees_all_equal(partly.params["first"], state.params["first"])
+    chex.assert_trees_all_equal(partly.params["second"], init(KEY, toy.batch([0.0])).params["second"])
+    program = jax.jit(init).lower(KEY, toy.batch([0.0]), given).compile().as_text()
+    assert "xor" in jax.jit(init).lower(KEY, toy.batch([0.0])).compile().as_text() and "xor" not in program
