@@ -6,10 +6,11 @@ by grey.
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from genjax.core.numerics import expand_to
-from genjax.typing import Array, Bool, Float, Image, Labels, PerExample, PyTree
+from genjax.typing import Array, Bool, Float, Image, Key, Labels, PerExample, PyTree
 
 
 class Context(NamedTuple):
@@ -62,3 +63,11 @@ def drop(
     if low_res is not None:
         low_res = jnp.where(expand_to(chance, low_res) < low_res_dropout, 0.0, low_res)
     return cond._replace(label=label, low_res=low_res)
+
+
+def drop_share(raw: PyTree, null_raw: PyTree, share: float, key: Key) -> PyTree:
+    """Trees of arrays [b, ...], of which a random share of the examples is taken from the second: of a label the null
+    class, of a text the empty one.
+    """
+    dropped = jax.random.bernoulli(key, share, jax.tree.leaves(raw)[0].shape[:1])
+    return jax.tree.map(lambda one, none: jnp.where(expand_to(dropped, one), none, one), raw, null_raw)

@@ -28,9 +28,9 @@ def to_uint8(images: Float[Array, "..."]) -> UInt8[Array, "..."]:
     return jnp.clip(jnp.round((images.astype(jnp.float32) + 1.0) * 127.5), 0, 255).astype(jnp.uint8)
 
 
-def dequantize(images: Float[Array, "b ..."], key: Key) -> Float[Array, "b ..."]:
-    """8-bit images in [-1, 1] with uniform noise over their bins, +-1/255, for densities of continuous images."""
-    return images + jax.random.uniform(key, images.shape, images.dtype, -BIN_WIDTH / 2, BIN_WIDTH / 2)
+def dequantize(images: Float[Array, "b ..."], key: Key, bin_width: float = BIN_WIDTH) -> Float[Array, "b ..."]:
+    """8-bit images with uniform noise over their bins, +-1/255 in [-1, 1], for densities of continuous images."""
+    return images + jax.random.uniform(key, images.shape, images.dtype, -bin_width / 2, bin_width / 2)
 
 
 def resize(

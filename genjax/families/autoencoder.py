@@ -28,7 +28,7 @@ from genjax.core import rng
 from genjax.core.numerics import mean_flat, psnr
 from genjax.families.base import Family, LossInputs
 from genjax.families.interfaces import FeatureExtractor, Weights
-from genjax.families.shared.one_player import mean_loss, one_player, standalone
+from genjax.families.shared.assembly import builder, init_coders, mean_loss, one_player
 from genjax.nn import vector_coders
 from genjax.typing import Array, Batch, DataSpec, Float, Image, Key, Params
 
@@ -78,11 +78,7 @@ class Model(NamedTuple):
     def init(self, key: Key, batch: Batch):
         """Fresh parameters; nothing beside them is kept."""
         image = jnp.zeros((1, *batch["image"].shape[1:]))
-        params = {
-            "encoder": self.encoder.init(rng.stream(key, "encoder"), image)["params"],
-            "decoder": self.decoder.init(rng.stream(key, "decoder"), jnp.zeros((1, self.code_dim)))["params"],
-        }
-        return {"model": params}, ()
+        return {"model": init_coders(self.encoder, self.decoder, key, image, jnp.zeros((1, self.code_dim)))}, ()
 
     def _encode(self, params: Params, images: Image) -> Float[Array, "b d"]:
         return self.encoder.apply({"params": params["encoder"]}, images).astype(jnp.float32)
@@ -119,7 +115,7 @@ class Model(NamedTuple):
         return jnp.clip(self._decode(weights.params["model"], code), -1.0, 1.0)
 
 
-@standalone("autoencoder", Settings)
+@builder("autoencoder", Settings)
 def build(settings: Settings, spec: DataSpec) -> Family:
     """The family for the settings of a config.
 

@@ -27,9 +27,11 @@ import jax.numpy as jnp
 
 from genjax.core import images as images_lib
 from genjax.core import rng
-from genjax.families.base import Family, LossInputs, LossOutputs, Player
+from genjax.families.base import Family, LossInputs, LossOutputs
 from genjax.families.interfaces import FeatureExtractor, Tokenizer, Weights
-from genjax.families.settings import expect_parent, read_settings
+from genjax.families.settings import read_settings
+from genjax.families.shared import codes as codes_lib
+from genjax.families.shared.assembly import builder, one_player
 from genjax.families.terms import Term, mean_of
 from genjax.losses import masked
 from genjax.nn import beit
@@ -86,7 +88,7 @@ class Model(NamedTuple):
 
     def batch_codes(self, images: Image, frozen: Mapping[str, PyTree]) -> Int[Array, "b rows columns"]:
         """The code of each patch."""
-        return jax.lax.stop_gradient(self.tokenizer.encode(frozen["tokenizer"], self.second_view(images))[0])
+        return codes_lib.of_batch(self.tokenizer, {"image": self.second_view(images)}, frozen)[0]
 
     def draw_masks(self, count: int, key: Key) -> Bool[Array, "b rows columns"]:
         """Which patches of so many images are hidden."""
@@ -140,36 +142,12 @@ class Model(NamedTuple):
         return decoded if same else images_lib.resize(decoded, images.shape[1:3])
 
 
-def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
+@builder("beit", Settings, tokenizer=Tokenizer)
+def build(settings: Settings, spec: DataSpec, tokenizer: Tokenizer) -> Family:
     """The family for the settings of a config.
-
-    Args:
-        fields: those of `Settings`.
-        sampling: not read, since nothing is sampled.
-        spec: shape of the data.
-        parents: "tokenizer".
 
     Raises:
         ValueError: for unknown fields, or a tokenizer whose codes aren't one a patch.
-    """
-    tokenizer = expect_parent(parents, "tokenizer", Tokenizer, "beit")
-    settings = read_settings(Settings, fields, "config.model of the beit family")
-    model = make_model(settings, tokenizer, spec)
-    return Family(
-        init=model.init,
-        players=(Player("model", model.loss_fn),),
-        evaluate=model.evaluate,
-        interface=FeatureExtractor(model.features, spec.image_shape, settings.network["width"]),
-        logical_axes=tuple(beit.LOGICAL_AXES),
-        reconstruct=model.reconstruct,
-    )
-
-
-def make_model(settings: Settings, tokenizer: Tokenizer, spec: DataSpec) -> Model:
-    """The network for a tokenizer.
-
-    Raises:
-        ValueError: as `build`.
     """
     grid = beit.patch_grid(spec.image_shape[:2], settings.network["patch_size"])
     masking = read_settings(Masking, settings.masking, "config.model.masking of the beit family")
@@ -177,7 +155,7 @@ def make_model(settings: Settings, tokenizer: Tokenizer, spec: DataSpec) -> Mode
     depth = settings.feature_depth or settings.network["depth"]
     if not 0 < depth <= settings.network["depth"]:
         raise ValueError(f"config.model.feature_depth={depth} of a network with {settings.network['depth']} blocks")
-    return Model(
+    model = Model(
         tokenizer=tokenizer,
         view=_view(settings.tokenizer_size, tokenizer, grid, spec),
         network=beit.MaskedBeit(tokenizer.num_codes, dict(settings.network), dtype=settings.dtype),
@@ -185,6 +163,8 @@ def make_model(settings: Settings, tokenizer: Tokenizer, spec: DataSpec) -> Mode
         masking=masking,
         feature_depth=depth,
     )
+    interface = FeatureExtractor(model.features, spec.image_shape, settings.network["width"])
+    return one_player(model, interface, beit.LOGICAL_AXES, reconstruct=model.reconstruct)
 
 
 def _view(size: int, tokenizer: Tokenizer, grid: tuple[int, int], spec: DataSpec) -> tuple[int, int]:

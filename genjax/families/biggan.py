@@ -39,7 +39,8 @@ import jax.numpy as jnp
 from genjax.core import rng
 from genjax.families.base import Family, LossInputs, LossOutputs, Player
 from genjax.families.interfaces import Conditions, ImageSampler, Samples, Weights
-from genjax.families.settings import read_settings, refuse_parents
+from genjax.families.settings import expect_labels
+from genjax.families.shared.assembly import builder
 from genjax.families.terms import mean_of, present, same
 from genjax.losses import adversarial, diff_augment
 from genjax.losses.coverage import mode_coverage
@@ -127,13 +128,7 @@ class Model(NamedTuple):
         logits, discriminator = self.discriminator_logits(params, inputs.extra["discriminator"], seen, label)
         real_logits, fake_logits = jnp.split(logits, 2)
         terms = {"loss": mean_of(self.loss.discriminator(real_logits, fake_logits))}
-        right_real, right_fake = adversarial.correct(self.loss, real_logits, fake_logits)
-        metrics = {
-            "accuracy_real": right_real,
-            "accuracy_fake": right_fake,
-            "real_logits": real_logits,
-            "fake_logits": fake_logits,
-        }
+        metrics = adversarial.watch(self.loss, real_logits, fake_logits)
         if self.settings.r1:
             metrics["r1"] = self._r1(params, discriminator, seen[: real.shape[0]], inputs.batch["label"])
             terms["r1"] = mean_of(metrics["r1"])
@@ -204,51 +199,18 @@ class Model(NamedTuple):
         fake = self.sample_images(weights, {"index": jnp.arange(real.shape[0]), "label": label}, key).images
         variables = {"params": weights.params["discriminator"], **weights.extra["discriminator"]}
         real_logits, fake_logits = (self.discriminator.apply(variables, images, label) for images in (real, fake))
-        right_real, right_fake = adversarial.correct(self.loss, real_logits, fake_logits)
-        return {
-            "accuracy_real": right_real,
-            "accuracy_fake": right_fake,
-            "real_logits": real_logits,
-            "fake_logits": fake_logits,
-            "mode_coverage": mode_coverage(real, fake, present=present(batch)),
-        }
+        coverage = mode_coverage(real, fake, present=present(batch))
+        return {**adversarial.watch(self.loss, real_logits, fake_logits), "mode_coverage": coverage}
 
 
-def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
+@builder("biggan", Settings, Sampling)
+def build(settings: Settings, sampling: Sampling, spec: DataSpec) -> Family:
     """The family for the settings of a config.
-
-    Args:
-        fields: those of `Settings`.
-        sampling: fields of `Sampling`.
-        spec: shape and classes of the data.
-        parents: none.
 
     Raises:
         ValueError: for unlabelled data, unknown names, or networks of another image size than the data's.
     """
-    refuse_parents(parents, "biggan")
-    model = make_model(
-        read_settings(Settings, fields, "config.model of the biggan family"),
-        read_settings(Sampling, sampling, "config.sampling of the biggan family"),
-        spec,
-    )
-    sample = model.sample_images
-    return Family(
-        init=model.init,
-        players=(
-            Player("discriminator", model.discriminator_loss, batch_coupled=COUPLED),
-            Player("generator", model.generator_loss, model.settings.discriminator_steps, batch_coupled=COUPLED),
-        ),
-        evaluate=model.evaluate,
-        interface=ImageSampler(sample, spec.image_shape, spec.num_classes, {"truncation": NO_TRUNCATION}),
-        logical_axes=tuple(networks.LOGICAL_AXES),
-    )
-
-
-def make_model(settings: Settings, sampling: Sampling, spec: DataSpec) -> Model:
-    """The model of these settings."""
-    if not spec.num_classes:
-        raise ValueError("biggan needs data with class labels, and this has none; the family gan does without")
+    expect_labels(spec, "biggan")
     if settings.discriminator_steps < 1:
         raise ValueError(f"config.model.discriminator_steps={settings.discriminator_steps} must be at least 1")
     shared = {"num_classes": spec.num_classes, "dtype": settings.dtype}
@@ -260,7 +222,7 @@ def make_model(settings: Settings, sampling: Sampling, spec: DataSpec) -> Model:
             f"bottom_size, doubled once for each entry of channel_mult after the first; the data's are "
             f"{spec.image_shape[0]}x{spec.image_shape[1]}"
         )
-    return Model(
+    model = Model(
         settings=settings,
         sampling=sampling,
         num_classes=spec.num_classes,
@@ -268,6 +230,16 @@ def make_model(settings: Settings, sampling: Sampling, spec: DataSpec) -> Model:
         discriminator=networks.Discriminator(**shared, **settings.discriminator),
         loss=adversarial.make(settings.loss),
         augment=diff_augment.make(**settings.augment),
+    )
+    return Family(
+        init=model.init,
+        players=(
+            Player("discriminator", model.discriminator_loss, batch_coupled=COUPLED),
+            Player("generator", model.generator_loss, settings.discriminator_steps, batch_coupled=COUPLED),
+        ),
+        evaluate=model.evaluate,
+        interface=ImageSampler(model.sample_images, spec.image_shape, spec.num_classes, {"truncation": NO_TRUNCATION}),
+        logical_axes=tuple(networks.LOGICAL_AXES),
     )
 
 

@@ -26,19 +26,20 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from genjax.core import rng
-from genjax.diffusion import process, schedules, time_samplers
-from genjax.families.base import Family, LossInputs, LossOutputs, Player
+from genjax.diffusion import schedules
+from genjax.families.base import Family, LossInputs, LossOutputs
 from genjax.families.interfaces import (
     ImageTextEncoder,
     TextEncoder,
     TextFeatures,
     Weights,
 )
-from genjax.families.settings import read_settings, refuse_parents
+from genjax.families.settings import expect_tokens, make_named
+from genjax.families.shared import noisy
+from genjax.families.shared.assembly import builder, one_player
 from genjax.families.terms import mean_of, present, same
 from genjax.losses import contrastive
 from genjax.nn import clip_resnet, clip_text, vit
@@ -47,7 +48,6 @@ from genjax.typing import Array, Batch, DataSpec, Float, Image, Key, Params, Per
 TOWERS = {"vit": vit.VisionTransformer, "resnet": clip_resnet.ClipResNet}
 MAX_SCALE = 100.0
 COUPLED = "each pair of its contrastive loss is compared with all others of the batch"
-QUARTERS = 4
 
 Embeddings = Float[Array, "b d"]
 
@@ -107,16 +107,12 @@ class Model(NamedTuple):
         """Mean symmetric contrastive loss of a batch in nats; of noisy images at times drawn for it."""
         key, images, t = inputs.key, inputs.batch["image"], None
         if self.schedule:
-            t, _ = time_samplers.uniform(self.schedule)(rng.stream(key, "time"), images.shape[0])
-            images = self._noisy(images, t, rng.stream(key, "noise"))
+            images, t = noisy.draw(self.schedule, images, key)
         z_i, extra = self._embed(params, inputs.extra, images, t, rng.stream(key, "image_dropout"))
         _, z_t = self._read(params, inputs.batch["tokens"], rng.stream(key, "text_dropout"))
         scale = logit_scale(params)
         nats, right = contrastive.info_nce(z_i, z_t, scale)
         return LossOutputs({"loss": mean_of(nats)}, {"accuracy": mean_of(right), "logit_scale": same(scale)}, extra)
-
-    def _noisy(self, x0: Image, t: PerExample, key: Key) -> Image:
-        return process.diffuse(x0, process.noise_like(key, x0), self.schedule(t))
 
     def _embed(
         self, params: Params, stats: PyTree, images: Image, t: PerExample | None, dropout: Key | None = None
@@ -165,79 +161,51 @@ class Model(NamedTuple):
     def evaluate(self, weights: Weights, batch: Batch, key: Key):
         """Loss of each pair and share of its two questions that is answered right, among the batch; see the module."""
         z_t, scale = self.read_text(weights, batch["tokens"]).pooled, logit_scale(weights.params["model"])
-        there = present(batch)
+
+        def score(images: Image, t: PerExample | None = None) -> tuple[PerExample, PerExample]:
+            return contrastive.info_nce(self.encode_image(weights, images, t), z_t, scale, present(batch))
+
         if self.schedule is None:
-            nats, right = contrastive.info_nce(self.encode_image(weights, batch["image"]), z_t, scale, there)
+            nats, right = score(batch["image"])
             return {"loss": nats, "accuracy": right}
-        # An example's four times are a quarter of the range apart: one lies in each quarter.
-        quarters = time_samplers.even(self.schedule, rng.stream(key, "time"), there, QUARTERS)
-
-        def ask(quarter):
-            t, noise = quarter
-            images = self._noisy(batch["image"], t, noise)
-            return contrastive.info_nce(self.encode_image(weights, images, t), z_t, scale, there)
-
-        nats, right = jax.lax.map(ask, (quarters, jax.random.split(rng.stream(key, "noise"), QUARTERS)))
-        by_quarter = {f"accuracy_q{i + 1}": right[i] for i in range(QUARTERS)}
-        return {"loss": nats.mean(0), "accuracy": right.mean(0), **by_quarter}
+        return noisy.by_quarters(self.schedule, batch, key, score)
 
 
-def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
+@builder("clip", Settings)
+def build(settings: Settings, spec: DataSpec) -> Family:
     """The family for the settings of a config.
-
-    Args:
-        fields: those of `Settings`.
-        sampling: not read, since nothing is sampled.
-        spec: shape of the images; length and vocabulary of the captions.
-        parents: none.
 
     Raises:
         ValueError: for unknown names, data without tokens, or a residual network of noisy images.
     """
-    refuse_parents(parents, "clip")
-    if not spec.text_length:
-        raise ValueError(
-            "clip needs captions as tokens: choose data with captions and a config.data.tokenizer, "
-            "such as configs.recipes.common.bpe()"
-        )
-    model = make_model(read_settings(Settings, fields, "config.model of the clip family"), spec)
-    return Family(
-        init=model.init,
-        players=(Player("model", model.loss_fn, batch_coupled=COUPLED),),
-        evaluate=model.evaluate,
-        interface=model._interface(),
-        logical_axes=(*vit.LOGICAL_AXES, *clip_resnet.LOGICAL_AXES),
-    )
+    expect_tokens(spec, "clip")
+    model = make_model(settings, spec)
+    axes = (*vit.LOGICAL_AXES, *clip_resnet.LOGICAL_AXES)
+    return one_player(model, model._interface(), axes, batch_coupled=COUPLED)
 
 
 def make_model(settings: Settings, spec: DataSpec) -> Model:
     """The model of these settings."""
-    image = dict(settings.image)
-    name = image.pop("name")
-    if name not in TOWERS:
-        raise ValueError(f"unknown image tower {name!r}; config.model.image.name is one of {sorted(TOWERS)}")
-    if settings.schedule and name != "vit":
+    shared = {"out_channels": settings.dim, "dtype": settings.dtype}
+    image = make_named("image tower", TOWERS, settings.image, "config.model.image", **shared)
+    if settings.schedule and getattr(image, "time", "none") == "none":
         raise ValueError(
-            "a clip of noisy images has to be conditioned on the time: config.model.image.name='vit' can be"
+            "a clip of noisy images has to be conditioned on the time: config.model.image.name='vit' can be, with "
+            "config.model.image.time='sinusoids'"
         )
     if len(settings.mean) not in (1, spec.image_shape[-1]) or len(settings.mean) != len(settings.std):
         raise ValueError(
             f"config.model.mean={settings.mean} and std={settings.std} have to have one number, or one a channel "
             f"of {spec.image_shape[-1]}"
         )
-    schedule = schedules.make(**settings.schedule) if settings.schedule else None
-    if schedule and image.get("time", "none") == "none":
-        raise ValueError(
-            "a clip of noisy images has to be conditioned on the time: config.model.image.time='sinusoids'"
-        )
-    shared = {"out_channels": settings.dim, "dtype": settings.dtype}
     text = {"vocab_size": spec.vocab_size, "length": spec.text_length, **settings.text}
     if text["vocab_size"] < spec.vocab_size or text["length"] < spec.text_length:
         raise ValueError(
             f"config.model.text of vocab_size={text['vocab_size']} and length={text['length']} has no room for the "
             f"data's {spec.vocab_size} different tokens and texts of {spec.text_length}"
         )
-    return Model(settings, spec, TOWERS[name](**shared, **image), clip_text.TextTower(**shared, **text), schedule)
+    schedule = schedules.make(**settings.schedule) if settings.schedule else None
+    return Model(settings, spec, image, clip_text.TextTower(**shared, **text), schedule)
 
 
 def logit_scale(params: Params) -> Float[Array, ""]:

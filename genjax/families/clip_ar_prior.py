@@ -22,29 +22,27 @@ result is brought to length 1, which the codes' precision otherwise misses a lit
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import optax
 
 from genjax.autoregressive import embedding_codes
 from genjax.autoregressive.embedding_codes import Axes, Buckets
 from genjax.autoregressive.sample import decode
+from genjax.conditioning import inputs as inputs_lib
 from genjax.core import moments as moments_lib
 from genjax.core import rng
 from genjax.core.moments import Moments
 from genjax.diffusion import guidance, process
-from genjax.families.base import Family, LossInputs, LossOutputs, Player
+from genjax.families.base import Family, LossInputs, LossOutputs
 from genjax.families.interfaces import Conditions, EmbeddingSampler, ImageTextEncoder, Weights
-from genjax.families.settings import read_settings
 from genjax.families.shared import prior as prior_lib
+from genjax.families.shared.assembly import builder, one_player
+from genjax.families.shared.codes import OPTIONS
 from genjax.families.shared.prior import Caption
 from genjax.families.terms import mean_of
 from genjax.nn import embedding_code_transformer
 from genjax.nn.embedding_code_transformer import EmbeddingCodeTransformer
 from genjax.typing import Array, Batch, DataSpec, Float, Int, Key, Params, PerExample
-
-OPTIONS = {"guidance_scale": 1.0, "temperature": 1.0, "top_k": 0.0, "top_p": 1.0}
-"""Scalar conditions of sampling, and their neutral values."""
 
 
 class Settings(NamedTuple):
@@ -103,9 +101,10 @@ class Model(NamedTuple):
         key, settings = inputs.key, self.settings
         embed, caption, dot = self._read(inputs.frozen, inputs.batch)
         extra = self._observed(inputs.extra, embed, dot, inputs.step)
-        dropped = jax.random.bernoulli(rng.stream(key, "text"), settings.text_dropout, embed.shape[:1])
-        caption, bucket = prior_lib.drop(caption, dropped), self._bucket(dot)
-        bucket = jnp.where(dropped, settings.num_dots, bucket)
+        given = (caption, self._bucket(dot))
+        caption, bucket = inputs_lib.drop_share(
+            given, self._null(*given), settings.text_dropout, rng.stream(key, "text")
+        )
         codes = self._codes(inputs.extra.axes, embed)
         logits = self.network.apply(
             {"params": params}, codes, *caption, bucket, train=True, rngs={"dropout": rng.stream(key, "dropout")}
@@ -126,6 +125,10 @@ class Model(NamedTuple):
         num_axes = self.settings.num_axes
         axes = prior_lib.fit_once(lambda: embedding_codes.fit(moments, num_axes), before.axes, step, fit_steps)
         return Measured(axes, before.dots.add(dot), moments)
+
+    def _null(self, caption: Caption, dot: Int[Array, " b"]) -> tuple[Caption, Int[Array, " b"]]:
+        """What stands for both where they are dropped."""
+        return prior_lib.drop(caption, True), jnp.full_like(dot, self.settings.num_dots)
 
     def _bucket(self, dot: PerExample) -> Int[Array, " b"]:
         return embedding_codes.bucket(dot, self.settings.num_dots)
@@ -175,8 +178,7 @@ class Model(NamedTuple):
         # The empty caption was never trained with a dot product.
         dot = jnp.where(jnp.any(caption.mask, axis=1), dot, self.settings.num_dots)
         if "guidance_scale" in conditions:
-            null = (prior_lib.drop(caption, True), jnp.full_like(dot, self.settings.num_dots))
-            caption, dot = guidance.pair((caption, dot), null)
+            caption, dot = guidance.pair((caption, dot), self._null(caption, dot))
         cache = self.network.apply(variables, *caption, dot, method="start")
 
         def step(cache, code, position):
@@ -186,39 +188,22 @@ class Model(NamedTuple):
         return decode(step, cache, self.settings.num_axes, keys, **options)
 
 
-def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
+@builder("clip_ar_prior", Settings, Sampling, clip=ImageTextEncoder)
+def build(settings: Settings, sampling: Sampling, spec: DataSpec, clip: ImageTextEncoder) -> Family:
     """The family for the settings of a config.
-
-    Args:
-        fields: those of `Settings`.
-        sampling: fields of `Sampling`.
-        spec: what the data is.
-        parents: "clip".
 
     Raises:
         ValueError: for unknown names, a CLIP of other captions, or codes that can't be.
     """
-    clip = prior_lib.expect_clip(parents, spec, "clip_ar_prior")
-    settings = read_settings(Settings, fields, "config.model of the clip_ar_prior family")
+    prior_lib.check_clip(clip, spec, "clip_ar_prior")
     embedding_codes.unfitted(clip.dim, settings.num_axes)
     if settings.fit_steps < 1:
         raise ValueError(f"config.model.fit_steps={settings.fit_steps} must be at least 1: the axes come from there")
-    network = EmbeddingCodeTransformer(
-        settings.num_axes,
-        settings.num_codes,
-        settings.num_dots,
-        clip.text.length,
-        dtype=settings.dtype,
-        **settings.network,
-    )
-    model = Model(settings, read_settings(Sampling, sampling, "config.sampling of clip_ar_prior"), clip, network)
-    return Family(
-        init=model.init,
-        players=(Player("model", model.loss_fn),),
-        evaluate=model.evaluate,
-        interface=EmbeddingSampler(model.sample_embeddings, clip.dim, clip.text.length, OPTIONS),
-        logical_axes=tuple(embedding_code_transformer.LOGICAL_AXES),
-    )
+    sizes = (settings.num_axes, settings.num_codes, settings.num_dots, clip.text.length)
+    network = EmbeddingCodeTransformer(*sizes, dtype=settings.dtype, **settings.network)
+    model = Model(settings, sampling, clip, network)
+    interface = EmbeddingSampler(model.sample_embeddings, clip.dim, clip.text.length, OPTIONS)
+    return one_player(model, interface, embedding_code_transformer.LOGICAL_AXES)
 
 
 def _zeros(clip: ImageTextEncoder) -> Caption:

@@ -20,7 +20,6 @@ encoded by CLIP alone (`genjax.nn.prior_transformer`).
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from genjax.core import moments as moments_lib
@@ -40,10 +39,10 @@ from genjax.diffusion import (
     weighting,
 )
 from genjax.diffusion import sample as sample_lib
-from genjax.families.base import Family, LossInputs, LossOutputs, Player
+from genjax.families.base import Family, LossInputs, LossOutputs
 from genjax.families.interfaces import Conditions, EmbeddingSampler, ImageTextEncoder, Weights
-from genjax.families.settings import read_settings
 from genjax.families.shared import prior as prior_lib
+from genjax.families.shared.assembly import builder, one_player
 from genjax.families.shared.prior import Caption
 from genjax.families.terms import mean_of, present
 from genjax.nn import prior_transformer
@@ -121,8 +120,8 @@ class Model(NamedTuple):
         embed = prior_lib.read_image(self.clip, inputs.frozen, inputs.batch)
         extra = self._observed(inputs.extra, embed, inputs.step) if fit_steps else inputs.extra
         caption = prior_lib.read_caption(self.clip, inputs.frozen, inputs.batch["tokens"])
-        dropped = jax.random.bernoulli(rng.stream(key, "text"), self.settings.text_dropout, embed.shape[:1])
-        net = self.bind(params, prior_lib.drop(caption, dropped), rng.stream(key, "dropout"))
+        caption = prior_lib.drop_share(caption, self.settings.text_dropout, rng.stream(key, "text"))
+        net = self.bind(params, caption, rng.stream(key, "dropout"))
         t, _ = time_samplers.uniform(self.schedule)(rng.stream(key, "time"), embed.shape[0])
         values = self._losses(net, _whiten(inputs.extra, embed), t, rng.stream(key, "noise"))
         learning = (inputs.step >= fit_steps).astype(jnp.float32)
@@ -193,35 +192,19 @@ class Model(NamedTuple):
         return thresholding.make(**self.sampling.threshold)(denoise)
 
 
-def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
+@builder("clip_prior", Settings, Sampling, clip=ImageTextEncoder)
+def build(settings: Settings, sampling: Sampling, spec: DataSpec, clip: ImageTextEncoder) -> Family:
     """The family for the settings of a config.
-
-    Args:
-        fields: those of `Settings`.
-        sampling: fields of `Sampling`.
-        spec: what the data is.
-        parents: "clip".
 
     Raises:
         ValueError: for unknown names, or a CLIP of other captions.
     """
-    clip = prior_lib.expect_clip(parents, spec, "clip_prior")
-    settings = read_settings(Settings, fields, "config.model of the clip_prior family")
-    model = Model(
-        settings=settings,
-        sampling=read_settings(Sampling, sampling, "config.sampling of the clip_prior family"),
-        clip=clip,
-        network=PriorTransformer(clip.dim, dtype=settings.dtype, **settings.network),
-        schedule=schedules.make(**settings.schedule),
-    )
+    prior_lib.check_clip(clip, spec, "clip_prior")
+    network = PriorTransformer(clip.dim, dtype=settings.dtype, **settings.network)
+    model = Model(settings, sampling, clip, network, schedules.make(**settings.schedule))
     model._grid()  # so that a wrong notation is an error before training, not after
-    return Family(
-        init=model.init,
-        players=(Player("model", model.loss_fn),),
-        evaluate=model.evaluate,
-        interface=EmbeddingSampler(model.sample_embeddings, clip.dim, clip.text.length, OPTIONS),
-        logical_axes=tuple(prior_transformer.LOGICAL_AXES),
-    )
+    interface = EmbeddingSampler(model.sample_embeddings, clip.dim, clip.text.length, OPTIONS)
+    return one_player(model, interface, prior_transformer.LOGICAL_AXES)
 
 
 def _whiten(whitening: Whitening, embed: Float[Array, "b d"]) -> Float[Array, "b d"]:

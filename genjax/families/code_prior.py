@@ -24,7 +24,6 @@ Deviations: guidance and noise are not of the papers. VQ-VAE-2 trains its prior 
 are, and rejects samples by a classifier; that is `genjax/pipelines`.
 """
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from functools import partial
@@ -36,22 +35,24 @@ import jax.numpy as jnp
 import optax
 
 from genjax.autoregressive.sample import Known, decode
+from genjax.conditioning import inputs as inputs_lib
 from genjax.core import rng
 from genjax.families.base import Family, LossInputs, LossOutputs, Player
 from genjax.families.interfaces import Codes, Conditions, ImageSampler, Samples, Tokenizer, Weights
-from genjax.families.settings import expect_parent, read_settings
+from genjax.families.settings import expect_labels, make_named
+from genjax.families.shared import codes as codes_lib
+from genjax.families.shared.assembly import builder
+from genjax.families.shared.codes import OPTIONS
 from genjax.families.terms import mean_of
 from genjax.nn import code_networks, pixelcnn, pixelsnail, transformer
 from genjax.nn.code_networks import CodeContext
-from genjax.typing import Array, Batch, DataSpec, Float, Int, Key, Labels, Params, PyTree
+from genjax.typing import Array, Batch, DataSpec, Float, Int, Key, Labels, Params
 
 NETWORKS: dict[str, Any] = {
     "gated_pixelcnn": pixelcnn.GatedPixelCNN,
     "pixelsnail": pixelsnail.PixelSNAIL,
     "transformer": transformer.CodeTransformer,
 }
-OPTIONS = {"guidance_scale": 1.0, "temperature": 1.0, "top_k": 0.0, "top_p": 1.0}
-"""Scalar conditions of sampling, and their neutral values."""
 
 
 class Settings(NamedTuple):
@@ -97,15 +98,9 @@ class Model(NamedTuple):
             players[f"level_{level}"] = params
         return players, ()
 
-    def batch_codes(self, batch: Batch, frozen: Mapping[str, PyTree]) -> Codes:
-        """The codes of a batch: as they come, or of its images."""
-        if "codes_0" in batch:
-            return tuple(batch[f"codes_{level}"] for level in range(len(self.networks)))
-        return jax.lax.stop_gradient(self.tokenizer.encode(frozen["tokenizer"], batch["image"]))
-
     def loss_fn(self, level: int, params: Params, inputs: LossInputs):
         """Mean -log p of a level's codes, in nats a code."""
-        codes = self.batch_codes(inputs.batch, inputs.frozen)
+        codes = codes_lib.of_batch(self.tokenizer, inputs.batch, inputs.frozen)
         shown = self._noisy(codes, rng.stream(inputs.key, "code_noise"))
         label = self._dropped_labels(inputs.batch, rng.stream(inputs.key, "label"))
         logits = self._logits(level, params, shown, label, rng.stream(inputs.key, "dropout"))
@@ -129,8 +124,8 @@ class Model(NamedTuple):
         """The labels, a share of them replaced by the null class; None for an unconditional model."""
         if not self.num_classes:
             return None
-        dropped = jax.random.bernoulli(key, self.label_dropout, batch["label"].shape)
-        return jnp.where(dropped, self.num_classes, batch["label"])
+        null = jnp.full_like(batch["label"], self.num_classes)
+        return inputs_lib.drop_share(batch["label"], null, self.label_dropout, key)
 
     def _logits(
         self, level: int, params: Params, codes: Codes, label: Labels | None, dropout: Key | None = None
@@ -148,7 +143,7 @@ class Model(NamedTuple):
 
     def evaluate(self, weights: Weights, batch: Batch, key: Key):
         """-log p of each example's codes; see the module for the names and units."""
-        codes = self.batch_codes(batch, weights.frozen)
+        codes = codes_lib.of_batch(self.tokenizer, batch, weights.frozen)
         label = batch["label"] if self.num_classes else None
         nats_per_bit_and_dim = math.log(2) * math.prod(self.tokenizer.image_shape)
         total, metrics = jnp.zeros((codes[0].shape[0],)), {}
@@ -208,46 +203,30 @@ class Model(NamedTuple):
         return tokens.reshape(-1, *network.grid)
 
 
-def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
+@builder("code_prior", Settings, tokenizer=Tokenizer)
+def build(settings: Settings, spec: DataSpec, tokenizer: Tokenizer) -> Family:
     """The family for the settings of a config.
-
-    Args:
-        fields: those of `Settings`.
-        sampling: not read here; its values arrive as conditions.
-        spec: shape and classes of the data.
-        parents: "tokenizer".
 
     Raises:
         ValueError: for unknown names, a tokenizer of other images or with other levels, or a conditional model of
             unlabelled data.
     """
-    tokenizer = expect_parent(parents, "tokenizer", Tokenizer, "code_prior")
-    model = make_model(read_settings(Settings, fields, "config.model of the code_prior family"), tokenizer, spec)
-    draw = model.sample_images
-    levels = range(len(tokenizer.grids))
+    model = make_model(settings, tokenizer, spec)
     axes = [axis for module in (code_networks, pixelcnn, pixelsnail, transformer) for axis in module.LOGICAL_AXES]
     return Family(
         init=model.init,
-        players=tuple(Player(f"level_{level}", partial(model.loss_fn, level)) for level in levels),
+        players=tuple(Player(f"level_{level}", partial(model.loss_fn, level)) for level in range(len(tokenizer.grids))),
         evaluate=model.evaluate,
-        interface=ImageSampler(draw, tokenizer.image_shape, model.num_classes, OPTIONS),
+        interface=ImageSampler(model.sample_images, tokenizer.image_shape, model.num_classes, OPTIONS),
         logical_axes=tuple(axes),
     )
 
 
 def make_model(settings: Settings, tokenizer: Tokenizer, spec: DataSpec) -> Model:
-    """The networks of each level of the tokenizer.
-
-    Raises:
-        ValueError: as `build`.
-    """
-    if tuple(tokenizer.image_shape) != tuple(spec.image_shape):
-        raise ValueError(
-            f"the tokenizer is of images {tuple(tokenizer.image_shape)}, config.data has {tuple(spec.image_shape)}; "
-            "set config.data to the tokenizer's, or name another config.stages.tokenizer.workdir"
-        )
-    if settings.conditional and not spec.num_classes:
-        raise ValueError("config.model.conditional=True needs data with class labels, and this has none")
+    """The networks of each level of the tokenizer."""
+    codes_lib.expect_images(tokenizer, spec)
+    if settings.conditional:
+        expect_labels(spec, "config.model.conditional=True")
     names = [f"level_{level}" for level in range(len(tokenizer.grids))]
     if sorted(settings.networks) != names:
         raise ValueError(
@@ -257,27 +236,10 @@ def make_model(settings: Settings, tokenizer: Tokenizer, spec: DataSpec) -> Mode
     grids = [tuple(grid) for grid in tokenizer.grids]
     contexts = [CodeContext(tokenizer.num_codes, grid, dtype=settings.dtype, **settings.context) for grid in grids[1:]]
     num_classes = spec.num_classes if settings.conditional else 0
-    return Model(
-        tokenizer=tokenizer,
-        networks=tuple(
-            _make_network(settings, name, settings.networks[name], tokenizer.num_codes, grid, num_classes)
-            for name, grid in zip(names, grids, strict=True)
-        ),
-        contexts=(None, *contexts),
-        num_classes=num_classes,
-        label_dropout=settings.label_dropout,
-        code_noise=settings.code_noise,
+    shared = {"num_codes": tokenizer.num_codes, "num_classes": num_classes, "dtype": settings.dtype}
+    shared["null_class"] = num_classes > 0 and settings.label_dropout > 0
+    networks = tuple(
+        make_named("network", NETWORKS, settings.networks[name], f"config.model.networks.{name}", grid=grid, **shared)
+        for name, grid in zip(names, grids, strict=True)
     )
-
-
-def _make_network(settings: Settings, level: str, fields: Mapping[str, Any], num_codes, grid, num_classes) -> nn.Module:
-    where, fields = f"config.model.networks.{level}", dict(fields)
-    name = fields.pop("name")
-    if name not in NETWORKS:
-        raise ValueError(f"unknown network {name!r}; {where}.name is one of {sorted(NETWORKS)}")
-    known = {field.name for field in dataclasses.fields(NETWORKS[name])} - {"parent", "name"}
-    if not fields.keys() <= known:
-        raise ValueError(f"{where}: a {name} has no {sorted(fields.keys() - known)}; its fields are {sorted(known)}")
-    null_class = num_classes > 0 and settings.label_dropout > 0
-    given = {"num_classes": num_classes, "null_class": null_class, "dtype": settings.dtype}
-    return NETWORKS[name](num_codes, grid, **given, **fields)
+    return Model(tokenizer, networks, (None, *contexts), num_classes, settings.label_dropout, settings.code_noise)

@@ -24,22 +24,23 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import optax
 
 from genjax.autoregressive import masking
 from genjax.autoregressive.sample import Known, decode
+from genjax.conditioning import inputs as inputs_lib
 from genjax.core import rng
-from genjax.families.base import Family, LossInputs, LossOutputs, Player
+from genjax.families.base import Family, LossInputs, LossOutputs
 from genjax.families.interfaces import Conditions, ImageSampler, Samples, Tokenizer, Weights
-from genjax.families.settings import expect_parent, read_settings
+from genjax.families.settings import expect_tokens
+from genjax.families.shared import codes as codes_lib
+from genjax.families.shared.assembly import builder, one_player
+from genjax.families.shared.codes import OPTIONS
 from genjax.families.terms import Term, mean_of
 from genjax.nn import dalle
 from genjax.typing import Array, Batch, DataSpec, Float, Int, Key, Params, PyTree, Tokens
 
-OPTIONS = {"guidance_scale": 1.0, "temperature": 1.0, "top_k": 0.0, "top_p": 1.0}
-"""Scalar conditions of sampling, and their neutral values."""
 RULED_OUT = -1e9
 """The logit of a code that can't be drawn: finite, so that a guidance scale of 0 leaves no NaN."""
 
@@ -78,9 +79,7 @@ class Model(NamedTuple):
 
     def batch_codes(self, batch: Batch, frozen: Mapping[str, PyTree]) -> Int[Array, "b h w"]:
         """The codes of a batch: as they come, or of its images."""
-        if "codes_0" in batch:
-            return batch["codes_0"]
-        return jax.lax.stop_gradient(self.tokenizer.encode(frozen["tokenizer"], batch["image"]))[0]
+        return codes_lib.of_batch(self.tokenizer, batch, frozen)[0]
 
     def loss_fn(self, params: Params, inputs: LossInputs):
         """The weighted mean -log p of text and codes, in nats a token."""
@@ -96,9 +95,7 @@ class Model(NamedTuple):
 
     def _dropped(self, tokens: Tokens, key: Key) -> Tokens:
         """The texts, a share of them replaced by nothing."""
-        if not self.text_dropout:
-            return tokens
-        return jnp.where(jax.random.bernoulli(key, self.text_dropout, (len(tokens), 1)), 0, tokens)
+        return inputs_lib.drop_share(tokens, jnp.zeros_like(tokens), self.text_dropout, key)
 
     def _nats(
         self, params: Params, tokens: Tokens, codes: Int[Array, "b h w"], **settings
@@ -161,56 +158,29 @@ class Model(NamedTuple):
         return codes.reshape(-1, *self.network.grid)
 
 
-def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
+@builder("dalle", Settings, tokenizer=Tokenizer)
+def build(settings: Settings, spec: DataSpec, tokenizer: Tokenizer) -> Family:
     """The family for the settings of a config.
-
-    Args:
-        fields: those of `Settings`.
-        sampling: not read here; its values arrive as conditions.
-        spec: images and tokens of the data.
-        parents: "tokenizer".
 
     Raises:
         ValueError: for unknown fields, a tokenizer of other images or of several levels, or data without tokens.
     """
-    tokenizer = expect_parent(parents, "tokenizer", Tokenizer, "dalle")
-    model = make_model(read_settings(Settings, fields, "config.model of the dalle family"), tokenizer, spec)
-    draw = model.sample_images
-    return Family(
-        init=model.init,
-        players=(Player("model", model.loss_fn),),
-        evaluate=model.evaluate,
-        interface=ImageSampler(draw, tokenizer.image_shape, 0, OPTIONS, text_length=spec.text_length),
-        logical_axes=tuple(dalle.LOGICAL_AXES),
-    )
+    model = make_model(settings, tokenizer, spec)
+    interface = ImageSampler(model.sample_images, tokenizer.image_shape, 0, OPTIONS, text_length=spec.text_length)
+    return one_player(model, interface, dalle.LOGICAL_AXES)
 
 
 def make_model(settings: Settings, tokenizer: Tokenizer, spec: DataSpec) -> Model:
-    """The network for a tokenizer's codes and the data's texts.
-
-    Raises:
-        ValueError: as `build`.
-    """
-    if not spec.text_length:
-        raise ValueError("the family dalle reads tokens of captions; set config.data.tokenizer, of data with captions")
-    if tuple(tokenizer.image_shape) != tuple(spec.image_shape):
-        raise ValueError(
-            f"the tokenizer is of images {tuple(tokenizer.image_shape)}, config.data has {tuple(spec.image_shape)}; "
-            "set config.data to the tokenizer's, or name another config.stages.tokenizer.workdir"
-        )
+    """The network for a tokenizer's codes and the data's texts."""
+    expect_tokens(spec, "dalle")
+    codes_lib.expect_images(tokenizer, spec)
     if len(tokenizer.grids) != 1:
         raise ValueError(
             f"the family dalle draws one grid of codes, and the tokenizer has the levels {tokenizer.grids}; "
             "name the run of a vqvae or a dvae"
         )
-    network = dalle.DalleTransformer(
-        spec.vocab_size,
-        spec.text_length,
-        tokenizer.num_codes,
-        tuple(tokenizer.grids[0]),
-        dtype=settings.dtype,
-        **settings.network,
-    )
+    sizes = (spec.vocab_size, spec.text_length, tokenizer.num_codes, tuple(tokenizer.grids[0]))
+    network = dalle.DalleTransformer(*sizes, dtype=settings.dtype, **settings.network)
     return Model(tokenizer, network, settings.text_weight, settings.text_dropout)
 
 

@@ -22,13 +22,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genjax.conditioning.inputs import drop_share
 from genjax.core import rng
 from genjax.families.base import Family
 from genjax.families.interfaces import ImageTextEncoder
-from genjax.families.settings import read_settings
+from genjax.families.settings import expect_parent, read_settings
 from genjax.families.shared import diffusion as shared_diffusion
 from genjax.families.shared import prior as prior_lib
-from genjax.families.shared.diffusion_model import Conditioner, read_tokens, replace_dropped
+from genjax.families.shared.diffusion_model import Conditioner, read_tokens
 from genjax.families.shared.prior import Caption
 from genjax.nn import clip_conditioning
 from genjax.nn.clip_conditioning import CaptionStates, ClipConditioning, ClipInputs
@@ -79,7 +80,8 @@ def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec
     Raises:
         ValueError: for unknown names, or a CLIP of other captions.
     """
-    clip = prior_lib.expect_clip(parents, spec, "dalle2")
+    clip = expect_parent(parents, "clip", ImageTextEncoder, "dalle2")
+    prior_lib.check_clip(clip, spec, "dalle2")
     text = read_settings(Text, fields.get("text", {}), "config.model.text of the dalle2 family")
     image = read_settings(ImageEmbedding, fields.get("image", {}), "config.model.image of the dalle2 family")
     shared = {name: value for name, value in fields.items() if name not in ("text", "image")}
@@ -119,10 +121,9 @@ def make_conditioner(
         return ClipInputs(of_text, jnp.zeros((count, clip.dim)), jnp.zeros((count,), bool))
 
     def drop(raw: ClipInputs, key: Key) -> ClipInputs:
-        shape = raw.has_image.shape
-        kept = ~jax.random.bernoulli(rng.stream(key, "image"), image.dropout, shape)
-        which = jax.random.bernoulli(rng.stream(key, "text"), text.dropout, shape)
-        return ClipInputs(replace_dropped(raw.text, _no_text(raw.text), which), raw.image_embed, raw.has_image & kept)
+        kept = ~jax.random.bernoulli(rng.stream(key, "image"), image.dropout, raw.has_image.shape)
+        of_text = drop_share(raw.text, _no_text(raw.text), text.dropout, rng.stream(key, "text"))
+        return ClipInputs(of_text, raw.image_embed, raw.has_image & kept)
 
     def null(raw: ClipInputs) -> ClipInputs:
         return ClipInputs(_no_text(raw.text), raw.image_embed, jnp.zeros_like(raw.has_image))

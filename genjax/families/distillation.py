@@ -33,9 +33,9 @@ from genjax.core import tree as tree_lib
 from genjax.diffusion import distillation, process, samplers, schedules, thresholding
 from genjax.diffusion import sample as sample_lib
 from genjax.diffusion.denoisers import Denoiser
-from genjax.families.base import Family, LossInputs, LossOutputs, Player
+from genjax.families.base import Family, LossInputs, LossOutputs
 from genjax.families.interfaces import Conditions, Distillable, ImageSampler, Samples, Weights
-from genjax.families.settings import expect_parent, read_settings
+from genjax.families.shared.assembly import builder, one_player
 from genjax.families.terms import mean_of
 from genjax.nn import denoising
 from genjax.typing import Batch, DataSpec, Key, Params, PerExample, PyTree
@@ -142,36 +142,24 @@ class Model(NamedTuple):
         return Samples(images, path.x_t)
 
 
-def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
+@builder("distillation", Settings, Sampling, teacher=ImageSampler)
+def build(settings: Settings, sampling: Sampling, spec: DataSpec, teacher: ImageSampler) -> Family:
     """The family for the settings of a config.
-
-    Args:
-        fields: those of `Settings`.
-        sampling: fields of `Sampling`.
-        spec: shape and classes of the data.
-        parents: "teacher".
 
     Raises:
         ValueError: for unknown names, a parent that can't teach or draws other images, or a number of steps that the
             grid doesn't have.
     """
-    model = make_model(
-        read_settings(Settings, fields, "config.model of the distillation family"),
-        read_settings(Sampling, sampling, "config.sampling of the distillation family"),
-        spec,
-        expect_parent(parents, "teacher", ImageSampler, "distillation"),
-    )
-    draw = model.sample_images
+    model = make_model(settings, sampling, spec, teacher)
     own = Distillable(model.teacher.schedule, model.teacher.init, model._student_params, model.teacher.denoiser)
-    teaches = model.distillation.estimate is None
-    coupled = "its target is a moving average that moves once a batch" if model.distillation.target_decay else ""
-    return Family(
-        init=model.init,
-        players=(Player("model", model.loss_fn, batch_coupled=coupled),),
-        evaluate=model.evaluate,
-        interface=ImageSampler(draw, spec.image_shape, model.num_classes, distillable=own if teaches else None),
-        logical_axes=denoising.LOGICAL_AXES,
+    interface = ImageSampler(
+        model.sample_images,
+        spec.image_shape,
+        model.num_classes,
+        distillable=own if model.distillation.estimate is None else None,
     )
+    coupled = "its target is a moving average that moves once a batch" if model.distillation.target_decay else ""
+    return one_player(model, interface, denoising.LOGICAL_AXES, batch_coupled=coupled)
 
 
 def make_model(settings: Settings, sampling: Sampling, spec: DataSpec, parent: ImageSampler) -> Model:

@@ -31,10 +31,11 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import rng
+from genjax.core.images import dequantize
 from genjax.core.numerics import psnr
-from genjax.families.base import Family, LossInputs, LossOutputs, Player
+from genjax.families.base import Family, LossInputs, LossOutputs
 from genjax.families.interfaces import Codes, Tokenizer, Weights
-from genjax.families.settings import read_settings, refuse_parents
+from genjax.families.shared.assembly import builder, init_coders, one_player
 from genjax.families.terms import code_shares, mean_of, same, summarize_shares
 from genjax.losses import elbo
 from genjax.nn import dvae_coders
@@ -68,11 +69,7 @@ class Model(NamedTuple):
         """Fresh parameters; nothing beside them is kept."""
         image = jnp.zeros((1, *batch["image"].shape[1:]))
         codes = jnp.zeros((1, *self.grid, self.settings.num_codes))
-        params = {
-            "encoder": self.encoder.init(rng.stream(key, "encoder"), image)["params"],
-            "decoder": self.decoder.init(rng.stream(key, "decoder"), codes)["params"],
-        }
-        return {"model": params}, ()
+        return {"model": init_coders(self.encoder, self.decoder, key, image, codes)}, ()
 
     def _logits(self, params: Params, images: Image) -> Float[Array, "b h2 w2 k"]:
         """Logits of the codes; the encoder sees mapped pixels, as the likelihood does."""
@@ -88,8 +85,7 @@ class Model(NamedTuple):
 
     def _log_likelihood(self, params: Params, images: Image, codes: Float[Array, "b h2 w2 k"], key: Key) -> PerExample:
         """log p(x | codes) in nats, of pixels with noise of their bin's width."""
-        pixels = elbo.logit_laplace_pixels(images)
-        pixels += jax.random.uniform(key, pixels.shape, pixels.dtype, -BIN_WIDTH / 2, BIN_WIDTH / 2)
+        pixels = dequantize(elbo.logit_laplace_pixels(images), key, BIN_WIDTH)
         return elbo.logit_laplace_log_likelihood(pixels, *self._decoded(params, codes))
 
     def loss_fn(self, params: Params, inputs: LossInputs):
@@ -134,38 +130,13 @@ class Model(NamedTuple):
         return self.decode(weights, self.encode(weights, images))
 
 
-def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
+@builder("dvae", Settings)
+def build(settings: Settings, spec: DataSpec) -> Family:
     """The family for the settings of a config.
-
-    Args:
-        fields: those of `Settings`.
-        sampling: not read, since nothing is sampled.
-        spec: shape and classes of the data.
-        parents: none.
 
     Raises:
         ValueError: for unknown fields, or images that can't be halved as often as the network does.
     """
-    refuse_parents(parents, "dvae")
-    model = make_model(read_settings(Settings, fields, "config.model of the dvae family"), spec)
-    return Family(
-        init=model.init,
-        players=(Player("model", model.loss_fn, summarize=summarize_shares),),
-        evaluate=model.evaluate,
-        interface=Tokenizer(
-            model.encode,
-            model.decode,
-            model.settings.num_codes,
-            (model.grid,),
-            spec.image_shape,
-        ),
-        logical_axes=tuple(dvae_coders.LOGICAL_AXES),
-        reconstruct=model.reconstruct,
-    )
-
-
-def make_model(settings: Settings, spec: DataSpec) -> Model:
-    """The model of these settings."""
     network = dict(settings.network)
     input_width = network.pop("input_width")
     factor = 2 ** (len(network["channel_mult"]) - 1)
@@ -178,13 +149,16 @@ def make_model(settings: Settings, spec: DataSpec) -> Model:
     for field in ("start", "end"):
         if settings.temperature[field] <= 0:
             raise ValueError(f"config.model.temperature.{field} must be above 0, not {settings.temperature[field]}")
-    return Model(
+    model = Model(
         settings=settings,
         spec=spec,
         encoder=dvae_coders.DVAEEncoder(settings.num_codes, dtype=settings.dtype, **network),
         decoder=dvae_coders.DVAEDecoder(2 * channels, input_width, dtype=settings.dtype, **network),
         grid=(height // factor, width // factor),
     )
+    interface = Tokenizer(model.encode, model.decode, settings.num_codes, (model.grid,), spec.image_shape)
+    axes = dvae_coders.LOGICAL_AXES
+    return one_player(model, interface, axes, summarize=summarize_shares, reconstruct=model.reconstruct)
 
 
 def schedules(settings: Settings, step: Int[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:

@@ -35,7 +35,8 @@ import jax.numpy as jnp
 from genjax.core import rng
 from genjax.families.base import Family, LossInputs, LossOutputs, Player
 from genjax.families.interfaces import Conditions, ImageSampler, Samples, Weights
-from genjax.families.settings import read_settings, refuse_parents
+from genjax.families.settings import make_named, read_settings
+from genjax.families.shared.assembly import builder
 from genjax.families.terms import mean_of, present
 from genjax.losses import adversarial, diff_augment
 from genjax.losses.coverage import mode_coverage
@@ -134,7 +135,9 @@ class Model(NamedTuple):
             "loss": mean_of(self.loss.discriminator(real_logits, fake_logits)),
             "penalty": mean_of(self._penalty(critic_real, real, fake, inputs)),
         }
-        metrics = {name: mean_of(value) for name, value in self._watch(real_logits, fake_logits).items()}
+        metrics = {
+            name: mean_of(value) for name, value in adversarial.watch(self.loss, real_logits, fake_logits).items()
+        }
         return LossOutputs(terms, metrics | {"penalty": terms["penalty"]}, inputs.extra)
 
     def _penalty(self, critic: adversarial.Critic, real: Image, fake: Image, inputs: LossInputs) -> PerExample:
@@ -144,20 +147,8 @@ class Model(NamedTuple):
             place = rng.stream(inputs.key, "penalty")
             total += adversarial.gradient_penalty(critic, real, fake, place, self.settings.gradient_penalty)
         if self.r1.gamma:
-            lazy = partial(adversarial.r1, critic, gamma=self.r1.gamma * self.r1.interval)
-            if self.r1.interval == 1:
-                return total + lazy(real)
-            total += jax.lax.cond(inputs.step % self.r1.interval == 0, lazy, lambda _: jnp.zeros(real.shape[0]), real)
+            total += adversarial.lazy_r1(critic, real, self.r1.gamma, self.r1.interval, inputs.step)
         return total
-
-    def _watch(self, real_logits: PerExample, fake_logits: PerExample) -> dict[str, PerExample]:
-        accuracy_real, accuracy_fake = adversarial.correct(self.loss, real_logits, fake_logits)
-        return {
-            "accuracy_real": accuracy_real,
-            "accuracy_fake": accuracy_fake,
-            "real_logits": real_logits,
-            "fake_logits": fake_logits,
-        }
 
     def generator_loss(self, params: Params, inputs: LossInputs):
         """Mean loss of the generator; its running statistics move."""
@@ -176,7 +167,8 @@ class Model(NamedTuple):
         def critic(images: Image) -> PerExample:
             return self.discriminator_logits(params, images, None, **among)
 
-        return {**self._watch(critic(real), critic(fake)), "mode_coverage": mode_coverage(real, fake, present=there)}
+        coverage = mode_coverage(real, fake, present=there)
+        return {**adversarial.watch(self.loss, critic(real), critic(fake)), "mode_coverage": coverage}
 
     def sample_images(self, weights: Weights, conditions: Conditions, key: Key) -> Samples:
         """Draw images, one for each entry of `conditions["index"]`.
@@ -211,50 +203,25 @@ class Model(NamedTuple):
         return jax.tree.map(lambda values: jnp.mean(values, axis=0), stats)
 
 
-def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
+@builder("gan", Settings, Sampling)
+def build(settings: Settings, sampling: Sampling, spec: DataSpec) -> Family:
     """The family for the settings of a config.
-
-    Args:
-        fields: those of `Settings`.
-        sampling: fields of `Sampling`.
-        spec: shape of the data; its classes are not looked at.
-        parents: none.
 
     Raises:
         ValueError: for unknown names, or a penalty on a discriminator with batch norm.
     """
-    refuse_parents(parents, "gan")
-    model = make_model(
-        read_settings(Settings, fields, "config.model of the gan family"),
-        read_settings(Sampling, sampling, "config.sampling of the gan family"),
-        spec,
-    )
-    sample = model.sample_images
-    coupled = "batch norm normalises by the statistics of the whole batch" if model._has_batch_norm() else ""
-    return Family(
-        init=model.init,
-        players=(
-            Player("discriminator", model.discriminator_loss, batch_coupled=coupled),
-            Player("generator", model.generator_loss, model.settings.discriminator_steps, batch_coupled=coupled),
-        ),
-        evaluate=model.evaluate,
-        interface=ImageSampler(sample, spec.image_shape, 0),
-        logical_axes=tuple(dcgan.LOGICAL_AXES) + tuple(maxout.LOGICAL_AXES),
-    )
-
-
-def make_model(settings: Settings, sampling: Sampling, spec: DataSpec) -> Model:
-    """The model of these settings."""
     if settings.noise not in NOISES:
         raise ValueError(f"unknown noise {settings.noise!r}; config.model.noise is one of {sorted(NOISES)}")
+    made_for = {"image_shape": spec.image_shape, "dtype": settings.dtype}
+    generator = make_named("generator", GENERATORS, settings.generator, "config.model.generator", **made_for)
+    where = "config.model.discriminator"
+    discriminator = make_named("discriminator", DISCRIMINATORS, settings.discriminator, where, dtype=settings.dtype)
     model = Model(
         settings=settings,
         sampling=sampling,
         spec=spec,
-        generator=_network(
-            "generator", GENERATORS, settings.generator, image_shape=spec.image_shape, dtype=settings.dtype
-        ),
-        discriminator=_network("discriminator", DISCRIMINATORS, settings.discriminator, dtype=settings.dtype),
+        generator=generator,
+        discriminator=discriminator,
         loss=adversarial.make(settings.loss),
         augment=diff_augment.make(**settings.augment),
         r1=read_settings(R1, settings.r1, "config.model.r1 of the gan family"),
@@ -264,15 +231,17 @@ def make_model(settings: Settings, sampling: Sampling, spec: DataSpec) -> Model:
             "a penalty on the discriminator's gradient holds for each image by itself, and batch norm mixes them; "
             "set config.model.discriminator.norm to 'layer' or 'none'"
         )
-    return model
-
-
-def _network(role: str, networks: Mapping[str, Any], settings: Mapping[str, Any], **given):
-    settings = dict(settings)
-    name = settings.pop("name")
-    if name not in networks:
-        raise ValueError(f"unknown {role} {name!r}; config.model.{role}.name is one of {sorted(networks)}")
-    return networks[name](**given, **settings)
+    coupled = "batch norm normalises by the statistics of the whole batch" if model._has_batch_norm() else ""
+    return Family(
+        init=model.init,
+        players=(
+            Player("discriminator", model.discriminator_loss, batch_coupled=coupled),
+            Player("generator", model.generator_loss, settings.discriminator_steps, batch_coupled=coupled),
+        ),
+        evaluate=model.evaluate,
+        interface=ImageSampler(model.sample_images, spec.image_shape, 0),
+        logical_axes=(*dcgan.LOGICAL_AXES, *maxout.LOGICAL_AXES),
+    )
 
 
 def _among(network: Any, there: Bool[Array, " b"]) -> dict[str, Bool[Array, " b"]]:

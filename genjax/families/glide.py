@@ -20,10 +20,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from genjax.conditioning.inputs import drop_share
 from genjax.families.base import Family
-from genjax.families.settings import read_settings, refuse_parents
+from genjax.families.settings import expect_tokens, read_settings, refuse_parents
 from genjax.families.shared import diffusion as shared_diffusion
-from genjax.families.shared.diffusion_model import Conditioner, read_tokens, replace_dropped
+from genjax.families.shared.diffusion_model import Conditioner, read_tokens
 from genjax.nn import glide_text
 from genjax.nn.glide_text import GlideText
 from genjax.typing import DataSpec, Key, Tokens
@@ -74,18 +75,12 @@ def make_conditioner(text: Text, spec: DataSpec, vector_dim: int, dtype: str) ->
     Raises:
         ValueError: for data without tokens, or a share outside [0, 1].
     """
-    if not spec.text_length:
-        raise ValueError(
-            "the family glide needs captions as tokens: name data that has captions, and say how they are tokenized "
-            "in config.data.tokenizer"
-        )
+    expect_tokens(spec, "glide")
     if not 0 <= text.dropout <= 1:
         raise ValueError(f"config.model.text.dropout={text.dropout} must be in [0, 1]")
 
     def drop(tokens: Tokens, key: Key) -> Tokens:
-        return replace_dropped(
-            tokens, jnp.zeros_like(tokens), jax.random.bernoulli(key, text.dropout, tokens.shape[:1])
-        )
+        return drop_share(tokens, jnp.zeros_like(tokens), text.dropout, key)
 
     return Conditioner(
         read=lambda frozen, given: read_tokens(given, spec.text_length),

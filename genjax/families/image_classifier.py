@@ -22,7 +22,8 @@ import optax
 from genjax.core import rng
 from genjax.families.base import Family, LossInputs
 from genjax.families.interfaces import ImageClassifier, Weights
-from genjax.families.shared.one_player import mean_loss, one_player, standalone
+from genjax.families.settings import expect_labels
+from genjax.families.shared.assembly import builder, mean_loss, one_player
 from genjax.families.terms import mean_of
 from genjax.nn import beit
 from genjax.typing import Array, Batch, DataSpec, Float, Image, Key, Params
@@ -68,15 +69,14 @@ class Model(NamedTuple):
         }
 
 
-@standalone("image_classifier", Settings)
+@builder("image_classifier", Settings)
 def build(settings: Settings, spec: DataSpec) -> Family:
     """The family for the settings of a config.
 
     Raises:
         ValueError: for unknown fields, parents, images that can't be cut into patches, or data without labels.
     """
-    if not spec.num_classes:
-        raise ValueError("an image_classifier needs data with class labels, and this has none")
+    expect_labels(spec, "an image_classifier")
     beit.patch_grid(spec.image_shape[:2], settings.network["patch_size"])
     network = beit.BeitClassifier(spec.num_classes, dict(settings.network), dtype=settings.dtype)
     model = Model(network, spec.num_classes, settings.label_smoothing)

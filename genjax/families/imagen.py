@@ -19,11 +19,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from genjax.conditioning.inputs import drop_share
 from genjax.families.base import Family
 from genjax.families.interfaces import TextEncoder, Weights
 from genjax.families.settings import expect_parent, read_settings
 from genjax.families.shared import diffusion as shared_diffusion
-from genjax.families.shared.diffusion_model import Conditioner, read_tokens, replace_dropped
+from genjax.families.shared.diffusion_model import Conditioner, read_tokens
 from genjax.nn import text_conditioning
 from genjax.nn.text_conditioning import ReadStates, TextStates
 from genjax.typing import DataSpec, Key
@@ -98,7 +99,7 @@ def make_conditioner(text: Text, reader: TextEncoder, spec: DataSpec, vector_dim
         return jax.tree.map(jnp.zeros_like, texts)
 
     def drop(texts: TextStates, key: Key) -> TextStates:
-        return replace_dropped(texts, null(texts), jax.random.bernoulli(key, text.dropout, texts.mask.shape[:1]))
+        return drop_share(texts, null(texts), text.dropout, key)
 
     shape_of: Any = jax.ShapeDtypeStruct  # stands for an array
     return Conditioner(

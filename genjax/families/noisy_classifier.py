@@ -18,16 +18,17 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import rng
-from genjax.diffusion import process, schedules, time_samplers
+from genjax.diffusion import schedules
 from genjax.families.base import Family, LossInputs
 from genjax.families.interfaces import NoisyClassifier, Weights
-from genjax.families.shared.one_player import mean_loss, one_player, standalone
-from genjax.families.terms import mean_of, present
+from genjax.families.settings import expect_labels, make_named
+from genjax.families.shared import noisy
+from genjax.families.shared.assembly import builder, mean_loss, one_player
+from genjax.families.terms import mean_of
 from genjax.nn import encoder_unet
 from genjax.typing import Array, Batch, DataSpec, Float, Image, Key, Labels, Params, PerExample
 
 NETWORKS = {"encoder_unet": encoder_unet.EncoderUNet}
-QUARTERS = 4
 
 
 class Settings(NamedTuple):
@@ -52,18 +53,11 @@ class Model(NamedTuple):
 
     def loss_fn(self, params: Params, inputs: LossInputs):
         """Mean cross-entropy of a batch in nats, at times drawn for it."""
-        key, x0 = inputs.key, inputs.batch["image"]
-        t, _ = time_samplers.uniform(self.schedule)(rng.stream(key, "time"), x0.shape[0])
-        dropout = {"dropout": rng.stream(key, "dropout")}
-        logits = self.network.apply(
-            {"params": params}, self._noisy(x0, t, rng.stream(key, "noise")), t, train=True, rngs=dropout
-        )
+        x_t, t = noisy.draw(self.schedule, inputs.batch["image"], inputs.key)
+        dropout = {"dropout": rng.stream(inputs.key, "dropout")}
+        logits = self.network.apply({"params": params}, x_t, t, train=True, rngs=dropout)
         nats, correct = _score(logits, inputs.batch["label"])
         return mean_loss(nats, {"accuracy": mean_of(correct)})
-
-    def _noisy(self, x0: Image, t: PerExample, key: Key) -> Image:
-        level = self.schedule(t)
-        return process.diffuse(x0, process.noise_like(key, x0), level)
 
     def log_prob(self, weights: Weights, x_t: Image, t: PerExample, label: Labels) -> PerExample:
         """log p(label | x_t, t) in nats.
@@ -78,38 +72,24 @@ class Model(NamedTuple):
 
     def evaluate(self, weights: Weights, batch: Batch, key: Key):
         """Loss and accuracy of each example, at one time in each quarter of the schedule."""
-        x0 = batch["image"]
-        # An example's four times are a quarter of the range apart: one lies in each quarter.
-        quarters = time_samplers.even(self.schedule, rng.stream(key, "time"), present(batch), QUARTERS)
 
-        def score(quarter):
-            t, noise = quarter
-            logits = self.network.apply({"params": weights.params["model"]}, self._noisy(x0, t, noise), t)
-            return _score(logits, batch["label"])
+        def score(x_t, t):
+            return _score(self.network.apply({"params": weights.params["model"]}, x_t, t), batch["label"])
 
-        nats, correct = jax.lax.map(score, (quarters, jax.random.split(rng.stream(key, "noise"), QUARTERS)))
-        by_quarter = {f"accuracy_q{i + 1}": correct[i] for i in range(QUARTERS)}
-        return {"loss": nats.mean(0), "accuracy": correct.mean(0), **by_quarter}
+        return noisy.by_quarters(self.schedule, batch, key, score)
 
 
-@standalone("noisy_classifier", Settings)
+@builder("noisy_classifier", Settings)
 def build(settings: Settings, spec: DataSpec) -> Family:
     """The family for the settings of a config.
 
     Raises:
         ValueError: for unknown names, or data without labels.
     """
-    if not spec.num_classes:
-        raise ValueError("a noisy_classifier needs data with class labels, and this has none")
-    network = dict(settings.network)
-    name = network.pop("name")
-    if name not in NETWORKS:
-        raise ValueError(f"unknown network {name!r}; config.model.network.name is one of {sorted(NETWORKS)}")
-    model = Model(
-        spec=spec,
-        network=NETWORKS[name](out_channels=spec.num_classes, dtype=settings.dtype, **network),
-        schedule=schedules.make(**settings.schedule),
-    )
+    expect_labels(spec, "a noisy_classifier")
+    sizes = {"out_channels": spec.num_classes, "dtype": settings.dtype}
+    network = make_named("network", NETWORKS, settings.network, "config.model.network", **sizes)
+    model = Model(spec, network, schedules.make(**settings.schedule))
     interface = NoisyClassifier(model.log_prob, spec.image_shape, spec.num_classes, model.schedule)
     return one_player(model, interface, encoder_unet.LOGICAL_AXES)
 

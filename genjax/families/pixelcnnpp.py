@@ -22,9 +22,10 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import rng
-from genjax.families.base import Family, LossInputs, LossOutputs, Player
+from genjax.families.base import Family, LossInputs, LossOutputs
 from genjax.families.interfaces import Conditions, ImageSampler, Samples, Weights
-from genjax.families.settings import read_settings, refuse_parents
+from genjax.families.settings import expect_labels
+from genjax.families.shared.assembly import builder, one_player
 from genjax.families.terms import mean_of
 from genjax.losses import mixture_logistics
 from genjax.nn import pixelcnnpp
@@ -116,23 +117,15 @@ class Model(NamedTuple):
         return Samples(images)
 
 
-def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
+@builder("pixelcnnpp", Settings, Sampling)
+def build(settings: Settings, sampling: Sampling, spec: DataSpec) -> Family:
     """The family for the settings of a config.
-
-    Args:
-        fields: those of `Settings`.
-        sampling: fields of `Sampling`.
-        spec: shape and classes of the data.
-        parents: none.
 
     Raises:
         ValueError: for unknown names, a conditional model of unlabelled data, or images neither grey nor RGB.
     """
-    refuse_parents(parents, "pixelcnnpp")
-    settings = read_settings(Settings, fields, "config.model of the pixelcnnpp family")
-    read_settings(Sampling, sampling, "config.sampling of the pixelcnnpp family")
-    if settings.conditional and not spec.num_classes:
-        raise ValueError("config.model.conditional=True needs data with class labels, and this has none")
+    if settings.conditional:
+        expect_labels(spec, "config.model.conditional=True")
     network = pixelcnnpp.PixelCNNpp(
         out_channels=mixture_logistics.num_params(spec.image_shape[-1], settings.num_components),
         num_classes=spec.num_classes if settings.conditional else 0,
@@ -140,11 +133,5 @@ def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec
         **settings.network,
     )
     model = Model(spec, network)
-    sample = model.sample_images
-    return Family(
-        init=model.init,
-        players=(Player("model", model.loss_fn),),
-        evaluate=model.evaluate,
-        interface=ImageSampler(sample, spec.image_shape, network.num_classes),
-        logical_axes=tuple(pixelcnnpp.LOGICAL_AXES),
-    )
+    interface = ImageSampler(model.sample_images, spec.image_shape, network.num_classes)
+    return one_player(model, interface, pixelcnnpp.LOGICAL_AXES)

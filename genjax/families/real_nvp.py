@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from genjax.core import images, rng
 from genjax.families.base import Family, LossInputs, LossOutputs
 from genjax.families.interfaces import Conditions, ImageSampler, Samples, Weights
-from genjax.families.shared.one_player import mean_loss, one_player, standalone
+from genjax.families.shared.assembly import builder, mean_loss, one_player
 from genjax.losses import elbo
 from genjax.nn import real_nvp
 from genjax.typing import Batch, DataSpec, Image, Key, Params, PerExample
@@ -53,7 +53,7 @@ class Model(NamedTuple):
         return Samples(self.network.apply({"params": weights.params["model"]}, z, method="inverse").clip(-1, 1))
 
 
-@standalone("real_nvp", Settings)
+@builder("real_nvp", Settings)
 def build(settings: Settings, spec: DataSpec) -> Family:
     """The family for the settings of a config."""
     model = Model(real_nvp.RealNVP(dtype=settings.dtype, **settings.network), spec.image_shape)

@@ -1,7 +1,10 @@
-"""Settings of a config as NamedTuples, and the parents of a family, with errors that name the field."""
+"""What a family is built from, read and checked, with errors that name the field: settings, data, parents."""
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
+
+from genjax.typing import DataSpec
 
 Fields = TypeVar("Fields", bound=tuple)
 Kind = TypeVar("Kind")
@@ -53,3 +56,49 @@ def read_settings(kind: type[Fields], settings: Mapping[str, Any], where: str) -
         wrong = f"unknown {unknown}" if unknown else f"missing {missing}"
         raise ValueError(f"{where}: {wrong}; its fields are {list(known._fields)}")
     return kind(**settings)
+
+
+def make_named(what: str, table: Mapping[str, Callable], fields: Mapping[str, Any], where: str, **given: Any) -> Any:
+    """What `table` has by the name in the fields, made of the other fields and of what is given.
+
+    Args:
+        what: the kind of thing, for errors: "network".
+        table: name -> maker.
+        fields: "name", and the maker's arguments.
+        where: the section of the config: "config.model.network".
+        given: further arguments.
+
+    Raises:
+        ValueError: for an unknown name or field.
+    """
+    others = dict(fields)
+    name = others.pop("name")
+    if name not in table:
+        raise ValueError(f"unknown {what} {name!r}; {where}.name is one of {sorted(table)}")
+    known = set(inspect.signature(table[name]).parameters) - given.keys() - {"parent", "name"}
+    if not others.keys() <= known:
+        raise ValueError(f"{where}: a {name} has no {sorted(others.keys() - known)}; its fields are {sorted(known)}")
+    return table[name](**given, **others)
+
+
+def expect_labels(spec: DataSpec, who: str) -> None:
+    """Refuses data without class labels for what needs them, such as "config.model.conditional=True".
+
+    Raises:
+        ValueError: for such data.
+    """
+    if not spec.num_classes:
+        raise ValueError(f"{who} needs data with class labels, and this has none")
+
+
+def expect_tokens(spec: DataSpec, family: str) -> None:
+    """Refuses data without tokens for a family that reads texts.
+
+    Raises:
+        ValueError: for such data.
+    """
+    if not spec.text_length:
+        raise ValueError(
+            f"the family {family} needs captions as tokens: choose data that has captions, and set "
+            "config.data.tokenizer, which says how they are tokenized"
+        )

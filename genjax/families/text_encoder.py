@@ -17,7 +17,8 @@ import jax.numpy as jnp
 
 from genjax.families.base import Family
 from genjax.families.interfaces import TextEncoder, TextFeatures, Weights
-from genjax.families.settings import read_settings, refuse_parents
+from genjax.families.settings import expect_tokens, make_named
+from genjax.families.shared.assembly import builder
 from genjax.losses import contrastive
 from genjax.nn import bert, t5
 from genjax.typing import Array, Batch, DataSpec, Float, Key, Params, Tokens
@@ -53,27 +54,16 @@ class Model(NamedTuple):
         return TextFeatures(states, mask, pool(states, mask.sum(axis=1), self.unit_pooled))
 
 
-def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
+@builder("text_encoder", Settings)
+def build(settings: Settings, spec: DataSpec) -> Family:
     """The family for the settings of a config.
-
-    Args:
-        fields: those of `Settings`.
-        sampling: not read, since nothing is sampled.
-        spec: says how long texts are, and of how many tokens.
-        parents: none.
 
     Raises:
         ValueError: for unknown names, texts that aren't tokenized, or tokens that the network doesn't know.
     """
-    refuse_parents(parents, "text_encoder")
-    settings = read_settings(Settings, fields, "config.model of the text_encoder family")
-    network = dict(settings.network)
-    name = network.pop("name")
-    if name not in NETWORKS:
-        raise ValueError(f"unknown network {name!r}; config.model.network.name is one of {sorted(NETWORKS)}")
-    if not spec.text_length:
-        raise ValueError("a text_encoder reads tokens: set config.data.tokenizer to the vocabulary of its checkpoint")
-    model = Model(NETWORKS[name](dtype=settings.dtype, **network), settings.unit_pooled, spec.text_length)
+    expect_tokens(spec, "text_encoder")
+    network = make_named("network", NETWORKS, settings.network, "config.model.network", dtype=settings.dtype)
+    model = Model(network, settings.unit_pooled, spec.text_length)
     if spec.vocab_size > model.network.vocab_size:
         raise ValueError(
             f"config.data.tokenizer has {spec.vocab_size} tokens, and config.model.network.vocab_size is "

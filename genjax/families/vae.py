@@ -36,9 +36,9 @@ import jax.numpy as jnp
 from genjax.core import rng
 from genjax.core.images import BIN_WIDTH, dequantize
 from genjax.core.numerics import psnr
-from genjax.families.base import Family, LossInputs, LossOutputs, Player
+from genjax.families.base import Family, LossInputs, LossOutputs
 from genjax.families.interfaces import Conditions, ImageSampler, Samples, Weights
-from genjax.families.settings import read_settings, refuse_parents
+from genjax.families.shared.assembly import builder, init_coders, one_player
 from genjax.families.terms import Term, mean_of, same
 from genjax.losses import elbo
 from genjax.nn import vector_coders
@@ -120,12 +120,8 @@ class Model(NamedTuple):
     def init(self, key: Key, batch: Batch):
         """Fresh parameters of encoder, decoder and, where it is learned, the scale."""
         image = jnp.zeros((1, *batch["image"].shape[1:]))
-        params = {
-            "encoder": self.encoder.init(rng.stream(key, "encoder"), image)["params"],
-            "decoder": self.decoder.init(rng.stream(key, "decoder"), jnp.zeros((1, self.settings.latent_dim)))[
-                "params"
-            ],
-        }
+        latent = jnp.zeros((1, self.settings.latent_dim))
+        params: dict[str, Any] = init_coders(self.encoder, self.decoder, key, image, latent)
         if self.learns_scale:
             params["log_scale"] = jnp.asarray(INITIAL_LOG_SCALE)
         return {"model": params}, ()
@@ -207,30 +203,18 @@ class Model(NamedTuple):
         return Samples(self.likelihood.image(self._decode(weights.params["model"], z)))
 
 
-def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
+@builder("vae", Settings)
+def build(settings: Settings, spec: DataSpec) -> Family:
     """The family for the settings of a config.
-
-    Args:
-        fields: those of `Settings`.
-        sampling: nothing that this family reads.
-        spec: shape and classes of the data.
-        parents: none.
 
     Raises:
         ValueError: for unknown names, or numbers out of range.
     """
-    refuse_parents(parents, "vae")
-    model = make_model(read_settings(Settings, fields, "config.model of the vae family"), spec)
-    sample = model.sample_images
-    coupled = COUPLED if model.settings.free_bits else ""
-    return Family(
-        init=model.init,
-        players=(Player("model", model.loss_fn, batch_coupled=coupled),),
-        evaluate=model.evaluate,
-        interface=ImageSampler(sample, spec.image_shape, 0),
-        logical_axes=tuple(vector_coders.LOGICAL_AXES),
-        reconstruct=model.reconstruct,
-    )
+    model = make_model(settings, spec)
+    interface = ImageSampler(model.sample_images, spec.image_shape, 0)
+    coupled = COUPLED if settings.free_bits else ""
+    axes = vector_coders.LOGICAL_AXES
+    return one_player(model, interface, axes, batch_coupled=coupled, reconstruct=model.reconstruct)
 
 
 def make_model(settings: Settings, spec: DataSpec) -> Model:

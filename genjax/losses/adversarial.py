@@ -25,13 +25,14 @@ over all pixels and channels.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from genjax.core.numerics import expand_to
-from genjax.typing import Array, Float, Image, Key, PerExample
+from genjax.typing import Array, Float, Image, Int, Key, PerExample
 
 Critic = Callable[[Image], PerExample]
 """images [b, h, w, c] -> logits [b], of each by itself."""
@@ -128,6 +129,17 @@ def correct(
     return (real_logits > boundary).astype(jnp.float32), (fake_logits <= boundary).astype(jnp.float32)
 
 
+def watch(loss: AdversarialLoss, real_logits: PerExample, fake_logits: PerExample) -> dict[str, PerExample]:
+    """What tells how the two players stand: the share of either kind that the discriminator tells, and its logits."""
+    accuracy_real, accuracy_fake = correct(loss, real_logits, fake_logits)
+    return {
+        "accuracy_real": accuracy_real,
+        "accuracy_fake": accuracy_fake,
+        "real_logits": real_logits,
+        "fake_logits": fake_logits,
+    }
+
+
 def gradient_penalty(
     critic: Critic, real: Image, fake: Image, key: Key, weight: float | int | Float[Array, ""] = 10.0
 ) -> PerExample:
@@ -154,6 +166,14 @@ def r1(critic: Critic, real: Image, gamma: float | int | Float[Array, ""]) -> Pe
         gamma: its strength; if it is applied on every n-th step only, n times as much (arXiv:1912.04958).
     """
     return 0.5 * gamma * _squared_gradient(critic, real)
+
+
+def lazy_r1(critic: Critic, real: Image, gamma: float, interval: int, step: Int[Array, ""]) -> PerExample:
+    """`r1` on every `interval`-th step only, then as many times as strong, and 0 else (arXiv:1912.04958)."""
+    if interval == 1:
+        return r1(critic, real, gamma)
+    due = partial(r1, critic, gamma=gamma * interval)
+    return jax.lax.cond(step % interval == 0, due, lambda images: jnp.zeros(images.shape[0]), real)
 
 
 def _squared_gradient(critic: Critic, images: Image) -> PerExample:

@@ -10,12 +10,12 @@ clean ones: the least time of its schedule.
 from collections.abc import Callable, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from genjax.core import images as images_lib
 from genjax.data import loader
 from genjax.families.interfaces import ImageTextEncoder
+from genjax.families.shared import clip_images
 from genjax.metrics import clip_score
 from genjax.metrics.retrieval import Retrieval, retrieval
 from genjax.pipelines import prompts as prompts_lib
@@ -35,11 +35,7 @@ def embed_images(stage: Stage, images: ImageUint8) -> Float[np.ndarray, "n d"]:
 
     @jax.jit
     def run(weights, batch):
-        images = images_lib.from_uint8(batch)
-        if images.shape[1:3] != interface.image_shape[:2]:
-            images = images_lib.resize(images, interface.image_shape[:2], antialias=True)
-        t = None if interface.schedule is None else jnp.full(len(batch), interface.schedule.t_min)
-        return interface.encode_image(weights, images, t)
+        return clip_images.embed(interface, weights, images_lib.from_uint8(batch))
 
     return _in_batches(lambda batch: run(stage.weights, batch), images)
 

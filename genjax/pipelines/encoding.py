@@ -11,6 +11,7 @@ and beside them the image's label and captions; `genjax.data.encoded` says how t
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from genjax.families.interfaces import (
     Tokenizer,
     Weights,
 )
+from genjax.families.shared import clip_images
 from genjax.stages import Stage
 from genjax.training import evaluators
 from genjax.typing import Array, Batch, PyTree
@@ -91,9 +93,8 @@ def encoder(interface: Any, family: str) -> Callable[[Weights, Batch], dict[str,
         return {f"codes_{level}": found for level, found in enumerate(interface.encode(weights, batch["image"]))}
 
     def embeddings(weights, batch):
-        t = None if interface.schedule is None else jnp.zeros(len(batch["image"]))
         return {
-            "image_embed": interface.encode_image(weights, batch["image"], t),
+            "image_embed": clip_images.embed(interface, weights, batch["image"]),
             "text_embed": interface.encode_text(weights, batch["tokens"]),
         }
 
@@ -119,10 +120,6 @@ def encoders(interface: Any) -> dict[str, Callable[..., PyTree]]:
             encode nothing.
     """
 
-    def clean(weights, images):
-        t = None if interface.schedule is None else jnp.zeros(len(images))
-        return interface.encode_image(weights, images, t)
-
     def of_images(encode):
         return lambda weights, pixels, key: encode(weights, images_lib.from_uint8(pixels))
 
@@ -132,7 +129,7 @@ def encoders(interface: Any) -> dict[str, Callable[..., PyTree]]:
     if isinstance(interface, Tokenizer):
         return {"images": of_images(interface.encode)}
     if isinstance(interface, ImageTextEncoder):
-        return {"images": of_images(clean), "texts": of_texts(interface.encode_text)}
+        return {"images": of_images(partial(clip_images.embed, interface)), "texts": of_texts(interface.encode_text)}
     if isinstance(interface, TextEncoder):
         return {"texts": of_texts(interface.encode)}
     if isinstance(interface, FeatureExtractor):

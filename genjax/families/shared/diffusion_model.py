@@ -25,12 +25,11 @@ from genjax.conditioning.inpainting import Inpaint
 from genjax.conditioning.inputs import Cond
 from genjax.conditioning.low_res import LowRes
 from genjax.core import rng
-from genjax.core.numerics import expand_to
 from genjax.diffusion import denoisers, grids, loss, parameterization, schedules, time_samplers, weighting
 from genjax.families.interfaces import Weights
 from genjax.families.settings import read_settings
 from genjax.nn import denoising
-from genjax.typing import Array, Batch, Bool, DataSpec, Float, Image, Key, Params, PerExample, PyTree, Tokens
+from genjax.typing import Array, Batch, DataSpec, Float, Image, Key, Params, PerExample, PyTree, Tokens
 
 
 class Settings(NamedTuple):
@@ -309,11 +308,6 @@ def bind(model: Model, params: Params, cond: Cond, dropout: Key | None = None) -
         return model.network.apply({"params": params}, *inputs, train=dropout is not None, rngs=rngs)
 
     return net
-
-
-def replace_dropped(raw: PyTree, null_raw: PyTree, which: Bool[Array, " b"]) -> PyTree:
-    """Trees of arrays [b, ...], with the dropped examples taken from the second."""
-    return jax.tree.map(lambda one, none: jnp.where(expand_to(which, one), none, one), raw, null_raw)
 
 
 def read_tokens(given: Mapping[str, Any], length: int) -> Tokens:

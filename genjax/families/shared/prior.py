@@ -12,18 +12,18 @@ batches of the training itself and then stays as it is. Meanwhile nothing is lea
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from genjax.core import images as images_lib
+from genjax.conditioning import inputs
 from genjax.core import moments as moments_lib
 from genjax.core.moments import Moments
 from genjax.core.numerics import expand_to
 from genjax.diffusion import process
 from genjax.families.interfaces import Conditions, ImageTextEncoder, Weights
-from genjax.families.settings import expect_parent
+from genjax.families.shared import clip_images
 from genjax.typing import Array, Batch, Bool, DataSpec, Float, Int, Key, PyTree, Tokens
 
 Embeddings = Float[Array, "b d"]
@@ -43,13 +43,12 @@ class Caption(NamedTuple):
     embed: Float[Array, "b d2"]
 
 
-def expect_clip(parents: Mapping[str, Any], spec: DataSpec, family: str) -> ImageTextEncoder:
-    """The parent "clip", which has to read the captions of the data.
+def check_clip(clip: ImageTextEncoder, spec: DataSpec, family: str) -> None:
+    """Refuses a CLIP that doesn't read the captions of the data.
 
     Raises:
-        ValueError: if there is none, or if it is of other captions, or of noisy images.
+        ValueError: for a CLIP of other captions, or of noisy images.
     """
-    clip = expect_parent(parents, "clip", ImageTextEncoder, family)
     if spec.text_length != clip.text.length or spec.vocab_size != clip.text.vocab_size:
         raise ValueError(
             f"the CLIP of config.stages.clip reads {clip.text.length} tokens out of {clip.text.vocab_size}, and "
@@ -58,7 +57,6 @@ def expect_clip(parents: Mapping[str, Any], spec: DataSpec, family: str) -> Imag
         )
     if clip.schedule is not None:
         raise ValueError(f"a {family} needs a CLIP of clean images; the one named was trained on noisy ones")
-    return clip
 
 
 def read_caption(clip: ImageTextEncoder, frozen: Mapping[str, Weights], tokens: Tokens) -> Caption:
@@ -73,6 +71,11 @@ def drop(caption: Caption, dropped: Bool[Array, " b"] | bool) -> Caption:
     return Caption(caption.states, caption.mask & kept[:, None], jnp.where(kept[:, None], caption.embed, 0.0))
 
 
+def drop_share(caption: Caption, share: float, key: Key) -> Caption:
+    """The captions, of which a random share is dropped."""
+    return inputs.drop_share(caption, drop(caption, True), share, key)
+
+
 def read_image(clip: ImageTextEncoder, frozen: Mapping[str, Weights], batch: Batch) -> Embeddings:
     """z_i of a batch: as launch/encode.py wrote them, or of its images, brought to CLIP's size."""
     if "image_embed" in batch:
@@ -82,9 +85,7 @@ def read_image(clip: ImageTextEncoder, frozen: Mapping[str, Weights], batch: Bat
 
 def embed_images(clip: ImageTextEncoder, frozen: Mapping[str, Weights], images: Float[Array, "b h w c"]) -> Embeddings:
     """z_i of images of any size."""
-    if images.shape[1:] != tuple(clip.image_shape):
-        images = images_lib.resize(images, clip.image_shape[:2], "bilinear", antialias=True)
-    return jax.lax.stop_gradient(clip.encode_image(frozen["clip"], images, None))
+    return jax.lax.stop_gradient(clip_images.embed(clip, frozen["clip"], images))
 
 
 def observe(moments: Moments, embeddings: Embeddings, step: Int[Array, ""], fit_steps: int) -> Moments:

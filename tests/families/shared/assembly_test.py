@@ -1,11 +1,11 @@
-"""What families of one player share: their assembly, the mean as a loss, and what their builders refuse."""
+"""What most families share: the assembly of one player, the mean as a loss, and what their builders read and refuse."""
 
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import pytest
 
-from genjax.families.shared.one_player import mean_loss, one_player, standalone
+from genjax.families.shared.assembly import builder, mean_loss, one_player
 from genjax.families.terms import mean_of
 from genjax.typing import DataSpec
 
@@ -30,10 +30,12 @@ class Model(NamedTuple):
         return {}
 
 
-@standalone("toy", Settings)
+@builder("toy", Settings)
 def build(settings, spec):
     """Its settings and what it is built for, as the interface."""
-    return one_player(Model(settings.width), (settings, spec), [("kernel$", ("mlp",))], "coupled", adopt=max)
+    return one_player(
+        Model(settings.width), (settings, spec), [("kernel$", ("mlp",))], batch_coupled="coupled", adopt=max
+    )
 
 
 def test_the_family_is_made_of_the_model_s_methods():
@@ -67,3 +69,32 @@ def test_the_mean_is_a_sum_and_a_count():
 def test_refusals(fields, parents, words):
     with pytest.raises(ValueError, match=words):
         build(fields, {}, SPEC, parents)
+
+
+class Sampling(NamedTuple):
+    num_steps: int = 5
+
+
+@builder("child", Settings, Sampling, mother=str, father=int)
+def build_child(settings, sampling, spec, mother, father):
+    """All that it is built of, as the interface."""
+    return one_player(Model(1), (settings, sampling, spec, mother, father), [], summarize=len)
+
+
+def test_a_builder_reads_sampling_and_parents():
+    family = build_child({"width": 3}, {"num_steps": 7}, SPEC, {"mother": "m", "father": 2})
+    assert family.interface == (Settings(3, 1), Sampling(7), SPEC, "m", 2)
+    assert family.players[0].summarize is len and family.players[0].batch_coupled == ""
+
+
+@pytest.mark.parametrize(
+    ("sampling", "parents", "words"),
+    [
+        ({"steps": 7}, {"mother": "m", "father": 2}, r"config.sampling of the child family: unknown \['steps'\]"),
+        ({}, {"mother": "m"}, "the family child needs a int: .*config.stages.father.workdir"),
+        ({}, {"mother": "m", "father": "f"}, "config.stages.father.workdir has to be the run of a int"),
+    ],
+)
+def test_refusals_of_sampling_and_parents(sampling, parents, words):
+    with pytest.raises(ValueError, match=words):
+        build_child({"width": 3}, sampling, SPEC, parents)

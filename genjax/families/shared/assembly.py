@@ -1,0 +1,83 @@
+"""What most families repeat: the reading of settings and parents, the assembly of one player, its plainest loss."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from types import MappingProxyType
+from typing import Any
+
+from genjax.core import rng
+from genjax.families.base import Builder, Family, LossOutputs, Player
+from genjax.families.settings import expect_parent, read_settings, refuse_parents
+from genjax.families.terms import Term, mean_of
+from genjax.typing import Array, Float, Image, Key, Params
+
+EMPTY: Mapping[str, Term] = MappingProxyType({})
+LogicalAxes = Sequence[tuple[str, tuple[str | None, ...]]]
+
+
+def builder(
+    family: str, settings: type, sampling: type | None = None, **parents: type
+) -> Callable[[Callable[..., Family]], Builder]:
+    """Decorates (settings, [sampling,] spec, **parents) -> Family: the `Builder` of a family.
+
+    Args:
+        family: its name.
+        settings: the NamedTuple that `config.model` is read as.
+        sampling: that of `config.sampling`; None of a family that reads nothing there.
+        parents: name of an upstream stage -> the interface that it has to have.
+
+    The builder raises ValueError for fields that are unknown or missing, and for parents that are missing, of another
+    kind, or not needed.
+    """
+
+    def decorate(make: Callable[..., Family]) -> Builder:
+        @wraps(make)
+        def build(fields, defaults, spec, given):
+            if not parents:
+                refuse_parents(given, family)
+            found = {name: expect_parent(given, name, kind, family) for name, kind in parents.items()}
+            read = [read_settings(settings, fields, f"config.model of the {family} family")]
+            if sampling is not None:
+                read.append(read_settings(sampling, defaults, f"config.sampling of the {family} family"))
+            return make(*read, spec, **found)
+
+        return build
+
+    return decorate
+
+
+def one_player(
+    model: Any, interface: Any, logical_axes: LogicalAxes, *, batch_coupled: str = "", summarize: Any = None, **others
+) -> Family:
+    """The family of one player whose functions are the methods of `model`.
+
+    Args:
+        model: has the methods `init(key, batch)`, `loss_fn(params, inputs)` and `evaluate(weights, batch, key)`, as
+            `Family` and `Player` describe them.
+        interface: what later stages see of it.
+        logical_axes: of its networks, as the files of `genjax.nn` state them.
+        batch_coupled, summarize: as of `Player`.
+        others: further fields of `Family`: `reconstruct`, `adopt`.
+    """
+    player = Player("model", model.loss_fn, batch_coupled=batch_coupled)
+    return Family(
+        init=model.init,
+        players=(player._replace(summarize=summarize) if summarize else player,),
+        evaluate=model.evaluate,
+        interface=interface,
+        logical_axes=tuple(logical_axes),
+        **others,
+    )
+
+
+def mean_loss(values: Float[Array, "..."], metrics: Mapping[str, Term] = EMPTY) -> LossOutputs:
+    """The mean of all values as the loss, of a player that keeps no state beside its parameters."""
+    return LossOutputs({"loss": mean_of(values)}, dict(metrics), ())
+
+
+def init_coders(encoder: Any, decoder: Any, key: Key, image: Image, code: Float[Array, "..."]) -> dict[str, Params]:
+    """Fresh parameters of an encoder of images and a decoder of codes."""
+    return {
+        "encoder": encoder.init(rng.stream(key, "encoder"), image)["params"],
+        "decoder": decoder.init(rng.stream(key, "decoder"), code)["params"],
+    }
