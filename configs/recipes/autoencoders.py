@@ -1,5 +1,7 @@
-"""What the configs of autoencoders, variational and discrete variational autoencoders share: every field of
-`config.model` with its default and meaning."""
+"""What the configs of autoencoders, variational and discrete variational autoencoders share.
+
+What each field of `config.model` means is in the `Settings` of `genjax.families.autoencoder`, `vae` and `dvae`.
+"""
 
 from ml_collections import ConfigDict
 
@@ -11,11 +13,9 @@ def autoencoder() -> ConfigDict:
     config = common.base()
     config.family = "autoencoder"
     config.model = model = ConfigDict()
-    model.code_dim = 64  # numbers in the code: the features
-    # What training does to images before they are encoded: none, gaussian (amount = standard deviation in [-1, 1]),
-    # masking and salt_and_pepper (amount = share of pixels).
+    model.code_dim = 64
     model.corruption = ConfigDict({"name": "none", "amount": 0.0})
-    model.dtype = "float32"  # of the networks' computation; parameters stay float32
+    model.dtype = "float32"
     model.network = conv()
     config.optimizer = ConfigDict({"model": common.adam(1e-3)})
     return config
@@ -26,18 +26,18 @@ def vae() -> ConfigDict:
     config = common.base()
     config.family = "vae"
     config.model = model = ConfigDict()
-    model.latent_dim = 20  # numbers in z
+    model.latent_dim = 20
     model.likelihood = ConfigDict()
-    model.likelihood.name = "discretized_logistic"  # bernoulli, gaussian, discretized_logistic
-    model.likelihood.scale = 0.0  # in [-1, 1], of the last two; 0 = learned, one for all pixels
-    model.beta = 1.0  # weight of the KL term; 1 = the ELBO
-    model.kl_annealing_steps = 0  # steps in which that weight grows from 0
-    model.free_bits = 0.0  # nats of KL that each latent dimension has for nothing
-    model.iwae_samples = 1000  # draws from the posterior for each image in evaluation
-    model.dtype = "float32"  # of the networks' computation; parameters stay float32
+    model.likelihood.name = "discretized_logistic"
+    model.likelihood.scale = 0.0
+    model.beta = 1.0
+    model.kl_annealing_steps = 0
+    model.free_bits = 0.0
+    model.iwae_samples = 1000
+    model.dtype = "float32"
     model.network = mlp()
     config.optimizer = ConfigDict({"model": common.adam(1e-3)})
-    config.sampling.batch_size = 64  # images sampled at once, over all devices
+    config.sampling.batch_size = 64
     return config
 
 
@@ -46,22 +46,22 @@ def dvae() -> ConfigDict:
     config = common.base()
     config.family = "dvae"
     config.model = model = ConfigDict()
-    model.num_codes = 8192  # size of the codebook
-    model.temperature = ConfigDict()  # of the relaxed codes: along half a cosine
+    model.num_codes = 8192
+    model.temperature = ConfigDict()
     model.temperature.start = 1.0
     model.temperature.end = 1 / 16
-    model.temperature.num_steps = 150_000  # from start to end
+    model.temperature.num_steps = 150_000
     model.kl = ConfigDict()
-    model.kl.weight = 6.6  # of the KL to the uniform prior, reached along half a cosine from 0
-    model.kl.num_steps = 5_000  # in which it is reached
-    model.min_log_scale = -20.0  # least ln b of the likelihood: steeper densities of constant pixels outweigh the rest
-    model.dtype = "float32"  # of the networks' computation; parameters stay float32
+    model.kl.weight = 6.6
+    model.kl.num_steps = 5_000
+    model.min_log_scale = -20.0
+    model.dtype = "float32"
     model.network = network = ConfigDict()
-    network.width = 256  # channels that channel_mult multiplies
-    network.channel_mult = (1, 2, 4, 8)  # of each level; each but the first has half the size of the one before
-    network.num_blocks = 2  # residual blocks a level
-    network.input_width = 128  # channels of the codes' embedding in the decoder
-    network.remat = False  # recompute blocks in the backward pass, to save memory
+    network.width = 256
+    network.channel_mult = (1, 2, 4, 8)
+    network.num_blocks = 2
+    network.input_width = 128
+    network.remat = False
     config.optimizer = ConfigDict({"model": common.adam(1e-4)})
     return config
 
@@ -71,8 +71,8 @@ def mlp(hidden: tuple[int, ...] = (500,), activation: str = "tanh") -> ConfigDic
     return ConfigDict(
         {
             "name": "mlp",
-            "hidden": hidden,  # units of each hidden layer, of encoder and decoder
-            "activation": activation,  # tanh, relu, silu
+            "hidden": hidden,
+            "activation": activation,
         }
     )
 
@@ -82,10 +82,10 @@ def conv(width: int = 64, num_downs: int = 2, num_res_blocks: int = 2, res_width
     return ConfigDict(
         {
             "name": "conv",
-            "width": width,  # channels, half as many at the highest resolution
-            "num_downs": num_downs,  # halvings of height and width
-            "num_res_blocks": num_res_blocks,  # at the lowest resolution
-            "res_width": res_width,  # channels within residual blocks
+            "width": width,
+            "num_downs": num_downs,
+            "num_res_blocks": num_res_blocks,
+            "res_width": res_width,
         }
     )
 

@@ -1,4 +1,7 @@
-"""The fields of BEiT, pretrained and fine-tuned, with their defaults and meaning; nothing is sampled from them."""
+"""The fields of BEiT, pretrained and fine-tuned; nothing is sampled from them.
+
+What they mean is in the `Settings` of `genjax.families.beit` and `image_classifier`, and in `genjax.nn.beit.Beit`.
+"""
 
 from ml_collections import ConfigDict
 
@@ -8,15 +11,15 @@ from genjax.configs.recipes import common
 def network(**settings) -> ConfigDict:
     """The transformer, at the size of BEiT-B (arXiv:2106.08254)."""
     config = ConfigDict()
-    config.patch_size = 16  # pixels along a side of a patch
-    config.width = 768  # features of a token
-    config.depth = 12  # blocks
-    config.num_heads = 12  # heads of attention
-    config.mlp_ratio = 4  # hidden features of each MLP, in widths
-    config.layer_scale = 0.1  # of each branch at first; 1e-5 in large networks
-    config.init_std = 0.02  # standard deviation of fresh weights; more in narrow networks
-    config.drop_path = 0.1  # probability of dropping a branch of the last block in training; none in the first
-    config.remat = False  # recompute blocks in the backward pass, to save memory
+    config.patch_size = 16
+    config.width = 768
+    config.depth = 12
+    config.num_heads = 12
+    config.mlp_ratio = 4
+    config.layer_scale = 0.1
+    config.init_std = 0.02
+    config.drop_path = 0.1
+    config.remat = False
     config.update(settings)
     return config
 
@@ -35,12 +38,12 @@ def beit() -> ConfigDict:
     config.model = model = ConfigDict()
     model.network = network()
     model.masking = masking = ConfigDict()
-    masking.num_masked = 75  # patches that are hidden, at most
-    masking.min_block = 16  # patches of the smallest block
-    masking.min_aspect = 0.3  # height over width of a block, at least; its inverse at most
-    model.tokenizer_size = 0  # pixels of the images that the tokenizer sees; 0 = those that it was trained on
-    model.feature_depth = 0  # blocks that features go through; 0 = all
-    model.dtype = "float32"  # of the network's computation; parameters stay float32
+    masking.num_masked = 75
+    masking.min_block = 16
+    masking.min_aspect = 0.3
+    model.tokenizer_size = 0
+    model.feature_depth = 0
+    model.dtype = "float32"
     config.optimizer = ConfigDict({"model": common.adam(1.5e-3, name="adamw", weight_decay=0.05, clip_norm=3.0)})
     config.training.ema.decay = 0.0
     return config
@@ -52,8 +55,8 @@ def classifier() -> ConfigDict:
     config.family = "image_classifier"
     config.model = model = ConfigDict()
     model.network = network()
-    model.label_smoothing = 0.0  # share of each label that is spread over all classes
-    model.dtype = "float32"  # of the network's computation; parameters stay float32
+    model.label_smoothing = 0.0
+    model.dtype = "float32"
     config.optimizer = ConfigDict({"model": common.adam(1e-3, name="adamw", weight_decay=0.05, layer_decay=0.65)})
     config.training.ema.decay = 0.0
     config.log.sample_every = 0

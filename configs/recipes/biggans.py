@@ -1,4 +1,8 @@
-"""What the configs of BigGAN share: every field with its meaning, the table of sizes, and the `tiny` variant."""
+"""What the configs of BigGAN share: fields, the table of sizes, and the `tiny` variant.
+
+What each field means is in `genjax.families.biggan`, `Settings` and `Sampling`, and in the modules of
+`genjax.nn.biggan`.
+"""
 
 from ml_collections import ConfigDict
 
@@ -30,34 +34,34 @@ def biggan(image_size: int = 128) -> ConfigDict:
     config.data.update(name="imagenet2012", eval_split="validation", image_size=image_size, batch_size=2048)
 
     config.model = model = ConfigDict()
-    model.loss = "hinge"  # a name of genjax.losses.adversarial
-    model.discriminator_steps = 2  # the generator is trained on every so many-th step
-    model.orthogonal = 1e-4  # beta of the generator's orthogonal regularisation; 0 = off
-    model.r1 = 0.0  # gamma of the penalty on the discriminator's gradient at real images; 0 = off
-    model.dtype = "bfloat16"  # of the networks' computation; parameters stay float32
+    model.loss = "hinge"
+    model.discriminator_steps = 2
+    model.orthogonal = 1e-4
+    model.r1 = 0.0
+    model.dtype = "bfloat16"
 
-    model.augment = augment = ConfigDict()  # of what the discriminator sees (DiffAugment)
-    augment.policy = ""  # some of color,translation,cutout; "" = none
-    augment.translation = 0.125  # the farthest, as a share of the size
-    augment.cutout = 0.5  # the square's size, as a share
-    augment.fill = 0.0  # value of what comes in or is cut out, in [-1, 1]
+    model.augment = augment = ConfigDict()
+    augment.policy = ""
+    augment.translation = 0.125
+    augment.cutout = 0.5
+    augment.fill = 0.0
 
     model.generator = generator = ConfigDict()
-    generator.width = 96  # channels that channel_mult multiplies
-    generator.channel_mult = GENERATOR_MULT[image_size]  # of the start and of each stage, which doubles the size
-    generator.attention_resolutions = (64,)  # sizes after whose stages there is self-attention
-    generator.z_dim = 20 * len(generator.channel_mult)  # of the latent; cut into a chunk for the start and each stage
-    generator.shared_dim = 128  # of the class embedding; 0 = tables in each norm, and the latent at the start only
-    generator.bottom_size = 4  # height and width at the start
-    generator.depth = 0  # bottleneck blocks a stage, as BigGAN-deep's 2; 0 = one block of BigGAN's own kind
-    generator.norm_eps = 1e-5  # added to the variances of batch norm
-    generator.spectral_eps = 1e-6  # of the spectral norms
-    generator.remat = False  # recompute blocks in the backward pass, to save memory
+    generator.width = 96
+    generator.channel_mult = GENERATOR_MULT[image_size]
+    generator.attention_resolutions = (64,)
+    generator.z_dim = 20 * len(generator.channel_mult)
+    generator.shared_dim = 128
+    generator.bottom_size = 4
+    generator.depth = 0
+    generator.norm_eps = 1e-5
+    generator.spectral_eps = 1e-6
+    generator.remat = False
 
     model.discriminator = discriminator = ConfigDict()
     discriminator.width = 96
-    discriminator.channel_mult = DISCRIMINATOR_MULT[image_size]  # of each stage
-    discriminator.num_downsamples = image_size.bit_length() - 3  # the first stages, which halve the size: to 4x4
+    discriminator.channel_mult = DISCRIMINATOR_MULT[image_size]
+    discriminator.num_downsamples = image_size.bit_length() - 3
     discriminator.attention_resolutions = (64,)
     discriminator.depth = 0
     discriminator.spectral_eps = 1e-6
@@ -73,10 +77,10 @@ def biggan(image_size: int = 128) -> ConfigDict:
     config.checkpoint.every = config.log.sample_every = config.log.eval_every = 5_000
 
     config.sampling = sampling = ConfigDict()
-    sampling.truncation = 0.0  # threshold of the latents' entries; 0 = none
-    sampling.standing_passes = 16  # training passes that gather statistics for sampling; 0 = those of training
-    sampling.standing_batch = 64  # images in each
-    sampling.batch_size = 256  # images sampled at once, over all devices
+    sampling.truncation = 0.0
+    sampling.standing_passes = 16
+    sampling.standing_batch = 64
+    sampling.batch_size = 256
     return config
 
 

@@ -1,4 +1,5 @@
-"""What the configs of CLIP share: fields of its family, towers and recipes of the paper, and the `tiny` variant."""
+"""What the configs of CLIP share: fields of its family, which `genjax.families.clip.Settings` explains, towers and
+recipes of the paper, and the `tiny` variant."""
 
 from ml_collections import ConfigDict
 
@@ -14,14 +15,14 @@ def clip() -> ConfigDict:
     config = common.base()
     config.family = "clip"
     config.model = model = ConfigDict()
-    model.image = ConfigDict({"name": "vit"})  # or resnet; the fields of its module
-    model.text = ConfigDict()  # the fields of `genjax.nn.clip_text.TextTower`; vocabulary and length are the data's
-    model.dim = 512  # of the space that both towers map to
-    model.schedule = ConfigDict()  # the noise on the images, as that of the model to guide; empty: clean images
-    model.mean = (0.5,)  # of pixels in [0, 1], one number or one a channel: images are normalised by these
+    model.image = ConfigDict({"name": "vit"})
+    model.text = ConfigDict()
+    model.dim = 512
+    model.schedule = ConfigDict()
+    model.mean = (0.5,)
     model.std = (0.5,)
-    model.temperature = 0.07  # at the start; learned
-    model.dtype = "float32"  # of the networks' computation; parameters stay float32
+    model.temperature = 0.07
+    model.dtype = "float32"
     config.optimizer = ConfigDict({"model": common.adam(5e-4)})
     config.log.sample_every = 0
     return config

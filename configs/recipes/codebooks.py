@@ -1,4 +1,5 @@
-"""The fields of VQ-VAE and VQ-VAE-2 with their defaults and meaning; nothing is sampled from them."""
+"""The fields of VQ-VAE and VQ-VAE-2, which `genjax.families.vqvae.Settings` explains, and its sister `vqvae2`;
+nothing is sampled from them."""
 
 from ml_collections import ConfigDict
 
@@ -8,12 +9,12 @@ from genjax.configs.recipes import common
 def codebook() -> ConfigDict:
     """The settings of a codebook, at Sonnet's values; of every level's in VQ-VAE-2."""
     config = ConfigDict()
-    config.num_codes = 512  # K
-    config.dim = 64  # D
-    config.learning = "ema"  # "ema": moving averages of the members; "loss": by gradient
-    config.decay = 0.99  # of the moving averages
-    config.epsilon = 1e-5  # Laplace smoothing of the sizes
-    config.restart_threshold = 0.0  # codes smaller than this share of the mean size start anew; 0 = none do
+    config.num_codes = 512
+    config.dim = 64
+    config.learning = "ema"
+    config.decay = 0.99
+    config.epsilon = 1e-5
+    config.restart_threshold = 0.0
     return config
 
 
@@ -23,13 +24,13 @@ def vqvae() -> ConfigDict:
     config.family = "vqvae"
     config.model = model = ConfigDict()
     model.codebook = codebook()
-    model.width = 128  # channels of the coders
-    model.num_downs = 2  # halvings from the image to the codes
-    model.num_res_blocks = 2  # residual blocks of each coder
-    model.res_width = 32  # channels within them
-    model.commitment_cost = 0.25  # beta
-    model.data_variance = 1.0  # of the training pixels in [-1, 1]; the squared error is divided by it
-    model.dtype = "float32"  # of the networks' computation; parameters and codebook stay float32
+    model.width = 128
+    model.num_downs = 2
+    model.num_res_blocks = 2
+    model.res_width = 32
+    model.commitment_cost = 0.25
+    model.data_variance = 1.0
+    model.dtype = "float32"
     config.optimizer = ConfigDict({"model": common.adam(3e-4)})
     config.training.ema.decay = 0.0
     return config
@@ -40,7 +41,7 @@ def vqvae2() -> ConfigDict:
     config = vqvae()
     config.family = "vqvae2"
     del config.model.num_downs
-    config.model.downs = (2, 1)  # halvings from the image to the finest codes, from there to the next coarser, ...
+    config.model.downs = (2, 1)
     config.model.res_width = 64
     return config
 

@@ -1,5 +1,8 @@
 """What DALL-E 2's configs share (unCLIP, arXiv:2204.06125, table 3): fields of its families, recipes, `tiny` variants.
 
+What each field means is in `Settings` and `Sampling` of `genjax.families.clip_prior` and `clip_ar_prior`, and in
+`genjax.families.dalle2`.
+
 The pairs of images and captions that it was trained on are not public: `data.name` is a stand-in. The stage "clip"
 has to be a CLIP, such as that of configs/clip_vit_l14.py, whose vocabulary `data.tokenizer.file` names too. With
 launch/encode.py its embeddings of all images are written once, for `data.encoded`.
@@ -14,18 +17,18 @@ def prior() -> ConfigDict:
     """`common.base()` with the fields of the clip_prior family; the stage "clip" has to be named."""
     config = _on_clip("clip_prior")
     config.model = model = ConfigDict()
-    model.schedule = ConfigDict({"name": "cosine", "num_steps": 1000})  # t is counted in these steps
-    model.network = _transformer()  # the fields of `genjax.nn.prior_transformer.PriorTransformer`
-    model.text_dropout = 0.1  # share of captions that are dropped, for classifier-free guidance
-    model.scale = 1.0  # embeddings, of length 1, meet the noise multiplied by this
-    model.fit_steps = 0  # or whitened: by the mean and deviation of so many first batches, on which nothing is learned
+    model.schedule = ConfigDict({"name": "cosine", "num_steps": 1000})
+    model.network = _transformer()
+    model.text_dropout = 0.1
+    model.scale = 1.0
+    model.fit_steps = 0
     model.dtype = "float32"
     config.sampling = sampling = ConfigDict()
     sampling.sampler = ConfigDict({"name": "ancestral"})
     sampling.num_steps = "64"
     sampling.threshold = ConfigDict({"name": "none"})
-    sampling.guidance_scale = 1.0  # s in z_u + s (z_c - z_u); 1 = no guidance
-    sampling.candidates = 2  # draws for a caption, of which the one that is nearest to it is kept
+    sampling.guidance_scale = 1.0
+    sampling.candidates = 2
     sampling.batch_size = 64
     return config
 
@@ -34,16 +37,16 @@ def ar_prior() -> ConfigDict:
     """`common.base()` with the fields of the clip_ar_prior family; the stage "clip" has to be named."""
     config = _on_clip("clip_ar_prior")
     config.model = model = ConfigDict()
-    model.network = _transformer()  # of `genjax.nn.embedding_code_transformer.EmbeddingCodeTransformer`
-    model.num_axes = 319  # principal axes of the embeddings, a code each
-    model.num_codes = 1024  # buckets of an axis
-    model.num_dots = 1024  # buckets of the dot product of both embeddings
-    model.span = 4.0  # standard deviations to either side that the buckets cover
-    model.fit_steps = 100  # first batches, on which the axes are measured and nothing is learned
+    model.network = _transformer()
+    model.num_axes = 319
+    model.num_codes = 1024
+    model.num_dots = 1024
+    model.span = 4.0
+    model.fit_steps = 100
     model.text_dropout = 0.1
     model.dtype = "float32"
     config.sampling = sampling = ConfigDict()
-    sampling.guidance_scale = 1.0  # of the logits
+    sampling.guidance_scale = 1.0
     sampling.temperature = 1.0
     sampling.top_k = 0.0
     sampling.top_p = 1.0
@@ -71,12 +74,12 @@ def decoder() -> ConfigDict:
     config.family = "dalle2"
     config.stages.clip = ConfigDict({"workdir": ""})
     config.model.text = text = ConfigDict()
-    text.source = "own"  # who reads the caption: a transformer trained along, or "clip": its frozen text tower
-    text.width = 2048  # of the transformer, or of CLIP's features as attention sees them
+    text.source = "own"
+    text.width = 2048
     text.depth = 24
     text.num_heads = 32
-    text.dropout = 0.5  # share of captions that are dropped
-    config.model.image = ConfigDict({"num_tokens": 4, "dropout": 0.1})  # CLIP's embedding: tokens, share dropped
+    text.dropout = 0.5
+    config.model.image = ConfigDict({"num_tokens": 4, "dropout": 0.1})
     return config
 
 

@@ -1,4 +1,5 @@
-"""The fields of DALL-E, with their defaults and meaning."""
+"""The fields of DALL-E: `genjax.families.dalle.Settings`, `genjax.nn.dalle.DalleTransformer`, and of sampling
+`genjax.families.options`."""
 
 from ml_collections import ConfigDict
 
@@ -13,29 +14,29 @@ def dalle() -> ConfigDict:
     config.data.tokenizer = common.bpe(dropout=0.1)
     config.model = model = ConfigDict()
     model.network = network = ConfigDict()
-    network.width = 128  # features of each position
-    network.depth = 4  # blocks
-    network.num_heads = 4  # heads of attention
-    network.mlp_ratio = 4  # hidden features of each MLP, in widths
-    network.activation = "gelu"  # gelu, gelu_tanh, quick_gelu or relu
-    network.dropout = 0.0  # rate, of embeddings and both branches of each block
-    network.attention = "sparse"  # "sparse": by rows, columns and a last convolution; or "dense"
-    network.kernel_size = 11  # rows and columns of the convolution; odd
-    network.remat = False  # recompute blocks in the backward pass, to save memory
-    model.text_weight = 1 / 8  # of the text's nats a token in the loss; the rest is the codes'
-    model.text_dropout = 0.1  # share of texts replaced by nothing, for guidance
-    model.dtype = "float32"  # of the network's computation; parameters stay float32
+    network.width = 128
+    network.depth = 4
+    network.num_heads = 4
+    network.mlp_ratio = 4
+    network.activation = "gelu"
+    network.dropout = 0.0
+    network.attention = "sparse"
+    network.kernel_size = 11
+    network.remat = False
+    model.text_weight = 1 / 8
+    model.text_dropout = 0.1
+    model.dtype = "float32"
     config.optimizer = ConfigDict(
         {"model": common.adam(4.5e-4, name="adamw", b1=0.9, b2=0.96, weight_decay=4.5e-2, clip_norm=4.0)}
     )
     config.training.ema.decay = 0.999
 
     config.sampling = sampling = ConfigDict()
-    sampling.guidance_scale = 1.0  # s in l_u + s (l_c - l_u), of logits; 1 = no guidance
-    sampling.temperature = 1.0  # logits are divided by it; 0 = the most likely code
-    sampling.top_k = 0.0  # draw from the k most likely codes only; 0 = from all
-    sampling.top_p = 1.0  # draw from the most likely codes that make up this probability; 1 = from all
-    sampling.batch_size = 64  # images sampled at once, over all devices
+    sampling.guidance_scale = 1.0
+    sampling.temperature = 1.0
+    sampling.top_k = 0.0
+    sampling.top_p = 1.0
+    sampling.batch_size = 64
     return config
 
 

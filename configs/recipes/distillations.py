@@ -1,4 +1,7 @@
-"""What the configs of students share: consistency models, progressive distillation, reflow."""
+"""What the configs of students share: consistency models, progressive distillation, reflow.
+
+What each field means is in `Settings` and `Sampling` of `genjax.families.distillation`.
+"""
 
 from ml_collections import ConfigDict
 
@@ -18,13 +21,13 @@ def student(objective: dict, grid: str, num_steps: int) -> ConfigDict:
     config.family = "distillation"
     config.stages.teacher = ConfigDict({"workdir": ""})  # a run of the diffusion family, or of a student that can teach
     config.model.objective = ConfigDict(objective)
-    config.model.grid = grid  # of the teacher's steps
-    config.model.guidance_scale = 1.0  # of the teacher, without a classifier; 1 = none
+    config.model.grid = grid
+    config.model.guidance_scale = 1.0
     config.optimizer = ConfigDict({"model": common.adam(1e-4)})
-    config.sampling.num_steps = str(num_steps)  # of the student
-    config.sampling.clip = True  # estimates of clean data to [-1, 1]
-    config.sampling.trajectory = False  # while training, also write the way from noise to image as a GIF
-    config.sampling.batch_size = 64  # images sampled at once, over all devices
+    config.sampling.num_steps = str(num_steps)
+    config.sampling.clip = True
+    config.sampling.trajectory = False
+    config.sampling.batch_size = 64
     return config
 
 

@@ -1,4 +1,8 @@
-"""What the configs of the gan family share: every field with its meaning, and the recipes of two papers."""
+"""What the configs of the gan family share: fields, and the recipes of two papers.
+
+What each field means is in `Settings` and `Sampling` of `genjax.families.gan`, and in the modules of
+`genjax.nn.dcgan` and `genjax.nn.maxout`.
+"""
 
 from ml_collections import ConfigDict
 
@@ -10,26 +14,23 @@ def gan() -> ConfigDict:
     config = common.base()
     config.family = "gan"
     config.model = model = ConfigDict()
-    model.generator = ConfigDict({"name": "dcgan"})  # mlp or dcgan, with fields of genjax/nn/maxout.py or dcgan.py
-    model.discriminator = ConfigDict({"name": "dcgan"})  # maxout or dcgan, with fields of the same files
-    model.loss = "non_saturating"  # minimax, non_saturating, hinge, least_squares, wasserstein
-    model.latent_dim = 100  # numbers in z
-    model.noise = "normal"  # what z is drawn from: N(0, 1); or "uniform": U(-1, 1)
-    model.discriminator_steps = 1  # steps of the discriminator to each of the generator
-    model.gradient_penalty = 0.0  # weight of WGAN-GP's penalty, 10 in its paper; 0 = off
-    # R1 penalty, gamma / 2 |grad D|^2; 0 = off. On every interval-th step only, then interval times as strong
+    model.generator = ConfigDict({"name": "dcgan"})
+    model.discriminator = ConfigDict({"name": "dcgan"})
+    model.loss = "non_saturating"
+    model.latent_dim = 100
+    model.noise = "normal"
+    model.discriminator_steps = 1
+    model.gradient_penalty = 0.0
     model.r1 = ConfigDict({"gamma": 0.0, "interval": 1})
-    # Differentiable augmentation in both losses. policy: some of "color,translation,cutout"; the farthest translation
-    # and the size of the cutout as shares of the image's; the value of pixels that are not there, -1 = black
     model.augment = ConfigDict({"policy": "", "translation": 0.125, "cutout": 0.5, "fill": 0.0})
-    model.dtype = "float32"  # of the networks' computation; parameters stay float32
+    model.dtype = "float32"
     config.optimizer = ConfigDict({"discriminator": common.adam(2e-4, b1=0.5), "generator": common.adam(2e-4, b1=0.5)})
     config.training.ema.decay = 0.999
 
     config.sampling = sampling = ConfigDict()
-    sampling.batch_size = 64  # images sampled at once, over all devices
-    sampling.standing_passes = 16  # batches to measure batch norm's statistics on before drawing; 0 = running averages
-    sampling.standing_batch = 128  # images in each of them
+    sampling.batch_size = 64
+    sampling.standing_passes = 16
+    sampling.standing_batch = 128
     return config
 
 

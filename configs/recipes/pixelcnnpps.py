@@ -1,4 +1,5 @@
-"""What the configs of PixelCNN++ share: the family's fields and their defaults, and the `tiny` variant."""
+"""What the configs of PixelCNN++ share: the family's fields, which `genjax.families.pixelcnnpp.Settings` and
+`genjax.nn.pixelcnnpp.PixelCNNpp` explain, and the `tiny` variant."""
 
 from ml_collections import ConfigDict
 
@@ -10,19 +11,19 @@ def pixelcnnpp() -> ConfigDict:
     config = common.base()
     config.family = "pixelcnnpp"
     config.model = model = ConfigDict()
-    model.num_components = 10  # logistics in the mixture of each pixel
-    model.conditional = False  # on the class label, which conditions every block
-    model.dtype = "float32"  # of the network's computation; parameters and the last layer stay float32
+    model.num_components = 10
+    model.conditional = False
+    model.dtype = "float32"
     model.network = network = ConfigDict()
-    network.width = 160  # features of each of the two streams
-    network.num_res_blocks = 5  # gated blocks a level on the way down; one more a level on the way up
-    network.num_levels = 3  # resolutions; the size of the images must be divisible by 2^(num_levels - 1)
-    network.dropout = 0.5  # rate in each block
-    network.remat = False  # recompute each block's inner results in the backward pass, to save memory
+    network.width = 160
+    network.num_res_blocks = 5
+    network.num_levels = 3
+    network.dropout = 0.5
+    network.remat = False
     config.optimizer = ConfigDict({"model": common.adam(1e-3, b1=0.95, b2=0.9995)})
     config.training.ema = ConfigDict({"decay": 0.9995, "warmup": False})
     config.sampling = ConfigDict()
-    config.sampling.batch_size = 64  # images sampled at once, over all devices
+    config.sampling.batch_size = 64
     return config
 
 

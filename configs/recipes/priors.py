@@ -1,4 +1,8 @@
-"""The fields of priors over codes, and of their networks, with their defaults and meaning."""
+"""The fields of priors over codes and of their networks.
+
+What they mean is in `genjax.families.code_prior.Settings`, in the modules of `genjax.nn` that its `NETWORKS` names, and
+of sampling in `genjax.families.options`.
+"""
 
 from ml_collections import ConfigDict
 
@@ -16,24 +20,24 @@ def code_prior(*networks: ConfigDict) -> ConfigDict:
     config.stages.tokenizer = ConfigDict({"workdir": ""})  # the run of a vqvae, vqvae2 or dvae; has to be given
     names = [f"level_{level}" for level in range(len(networks))]
     config.model = model = ConfigDict()
-    model.networks = ConfigDict(dict(zip(names, networks)))  # of each level of the tokenizer
-    model.context = context = ConfigDict()  # how coarser levels' codes reach a finer level
-    context.width = 64  # features of its map
-    context.num_blocks = 2  # residual blocks, of each coarser level
-    context.dropout = 0.0  # rate, in these blocks
-    model.conditional = True  # on the class label
-    model.label_dropout = 0.1  # share of labels replaced by the null class, for guidance
-    model.code_noise = 0.0  # share of the codes shown in training that are replaced by random ones
-    model.dtype = "float32"  # of the networks' computation; parameters stay float32
+    model.networks = ConfigDict(dict(zip(names, networks)))
+    model.context = context = ConfigDict()
+    context.width = 64
+    context.num_blocks = 2
+    context.dropout = 0.0
+    model.conditional = True
+    model.label_dropout = 0.1
+    model.code_noise = 0.0
+    model.dtype = "float32"
     config.optimizer = ConfigDict({name: common.adam(3e-4) for name in names})  # of each level
     config.training.ema.decay = 0.999
 
     config.sampling = sampling = ConfigDict()
-    sampling.guidance_scale = 1.0  # s in l_u + s (l_c - l_u), of logits; 1 = no guidance
-    sampling.temperature = 1.0  # logits are divided by it; 0 = the most likely code
-    sampling.top_k = 0.0  # draw from the k most likely codes only; 0 = from all
-    sampling.top_p = 1.0  # draw from the most likely codes that make up this probability; 1 = from all
-    sampling.batch_size = 64  # images sampled at once, over all devices
+    sampling.guidance_scale = 1.0
+    sampling.temperature = 1.0
+    sampling.top_k = 0.0
+    sampling.top_p = 1.0
+    sampling.batch_size = 64
     return config
 
 
@@ -41,13 +45,13 @@ def gated_pixelcnn(**settings) -> ConfigDict:
     """A Gated PixelCNN (arXiv:1606.05328)."""
     config = ConfigDict()
     config.name = "gated_pixelcnn"
-    config.width = 128  # channels of both stacks
-    config.depth = 12  # layers
-    config.kernel_size = 3  # of all layers but the first; odd
-    config.first_kernel = 7  # of the first layer; odd
-    config.head_width = 256  # channels between the last layer and the logits
-    config.dropout = 0.0  # rate, after the gates
-    config.remat = False  # recompute layers in the backward pass, to save memory
+    config.width = 128
+    config.depth = 12
+    config.kernel_size = 3
+    config.first_kernel = 7
+    config.head_width = 256
+    config.dropout = 0.0
+    config.remat = False
     config.update(settings)
     return config
 
@@ -56,13 +60,13 @@ def transformer(**settings) -> ConfigDict:
     """A causal transformer over the codes in raster order."""
     config = ConfigDict()
     config.name = "transformer"
-    config.width = 128  # features of each position
-    config.depth = 4  # blocks
-    config.num_heads = 4  # heads of attention
-    config.mlp_ratio = 4  # hidden features of each MLP, in widths
-    config.activation = "gelu"  # gelu, gelu_tanh, quick_gelu or relu
-    config.dropout = 0.0  # rate, of embeddings and both branches of each block
-    config.remat = False  # recompute blocks in the backward pass, to save memory
+    config.width = 128
+    config.depth = 4
+    config.num_heads = 4
+    config.mlp_ratio = 4
+    config.activation = "gelu"
+    config.dropout = 0.0
+    config.remat = False
     config.update(settings)
     return config
 
@@ -71,13 +75,13 @@ def pixelsnail(**settings) -> ConfigDict:
     """A PixelSNAIL (arXiv:1712.09763): gated convolutions, and attention to all codes before."""
     config = ConfigDict()
     config.name = "pixelsnail"
-    config.width = 256  # features of each position
-    config.num_blocks = 4  # blocks, each with attention at its end
-    config.num_res_blocks = 4  # gated residuals in each block
-    config.num_heads = 1  # heads of attention
-    config.key_dim = 16  # features of a key, for each head
-    config.dropout = 0.0  # rate, in each residual
-    config.remat = False  # recompute residuals and attention in the backward pass, to save memory
+    config.width = 256
+    config.num_blocks = 4
+    config.num_res_blocks = 4
+    config.num_heads = 1
+    config.key_dim = 16
+    config.dropout = 0.0
+    config.remat = False
     config.update(settings)
     return config
 

@@ -24,8 +24,8 @@ def base() -> ConfigDict:
     config.family = "text_encoder"
     config.data.update(name="captioned_shapes/32", image_size=32, batch_size=64)
     config.model = ConfigDict()
-    config.model.unit_pooled = False  # pooled vectors have length 1
-    config.model.dtype = "float32"  # of the network's computation
+    config.model.unit_pooled = False
+    config.model.dtype = "float32"
     config.training.num_steps = 0
     config.training.ema.decay = 0.0
     config.log.update(sample_every=0, eval_every=0)

@@ -59,7 +59,14 @@ CORRUPTIONS: dict[str, Corruption] = {
 
 
 class Settings(NamedTuple):
-    """`config.model`: see `configs.recipes.autoencoders.autoencoder` for each field."""
+    """`config.model`.
+
+    Attributes:
+        network: "name" and fields of the coders, `genjax.nn.vector_coders.make`.
+        corruption: what training does to images before they are encoded: "name", one of `CORRUPTIONS`, and "amount".
+        code_dim: numbers in the code: the features.
+        dtype: of the networks' computation; parameters stay float32.
+    """
 
     network: Mapping[str, Any]
     corruption: Mapping[str, Any]

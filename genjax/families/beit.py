@@ -39,7 +39,15 @@ from genjax.typing import Array, Batch, Bool, DataSpec, Float, Image, Int, Key, 
 
 
 class Settings(NamedTuple):
-    """`config.model`: see `configs.recipes.beits.beit` for each field."""
+    """`config.model`.
+
+    Attributes:
+        network: fields of `genjax.nn.beit.Beit`.
+        masking: fields of `Masking`.
+        tokenizer_size: pixels of the images that the tokenizer sees; 0 = those that it was trained on.
+        feature_depth: blocks that features go through; 0 = all.
+        dtype: of the network's computation; parameters stay float32.
+    """
 
     network: Mapping[str, Any]
     masking: Mapping[str, Any]
@@ -49,7 +57,13 @@ class Settings(NamedTuple):
 
 
 class Masking(NamedTuple):
-    """`config.model.masking`, the arguments of `genjax.losses.masked.blockwise_mask`."""
+    """`config.model.masking`, the arguments of `genjax.losses.masked.blockwise_mask`.
+
+    Attributes:
+        num_masked: patches that are hidden, at most.
+        min_block: patches of the smallest block.
+        min_aspect: height over width of a block, at least; its inverse at most.
+    """
 
     num_masked: int = 75
     min_block: int = 16

@@ -56,7 +56,17 @@ COUPLED = "batch norm normalises by the statistics of the whole batch, and spect
 
 
 class Settings(NamedTuple):
-    """`config.model`: see `configs.recipes.biggans` for each field."""
+    """`config.model`.
+
+    Attributes:
+        generator, discriminator: fields of the modules of `genjax.nn.biggan`.
+        loss: a name of `genjax.losses.adversarial`.
+        discriminator_steps: the generator is trained on every so many-th step.
+        orthogonal: beta of the generator's orthogonal regularisation; 0 = off.
+        r1: gamma of the penalty on the discriminator's gradient at real images; 0 = off.
+        augment: of what the discriminator sees, arguments of `genjax.losses.diff_augment.make`.
+        dtype: of the networks' computation; parameters stay float32.
+    """
 
     generator: Mapping[str, Any]
     discriminator: Mapping[str, Any]
@@ -69,7 +79,14 @@ class Settings(NamedTuple):
 
 
 class Sampling(NamedTuple):
-    """`config.sampling`: see `configs.recipes.biggans` for each field."""
+    """`config.sampling`.
+
+    Attributes:
+        truncation: threshold of the latents' entries; 0 = none.
+        standing_passes: training passes that gather statistics for sampling; 0 = those of training.
+        standing_batch: images in each.
+        batch_size: images sampled at once, over all devices.
+    """
 
     truncation: float = NO_TRUNCATION
     standing_passes: int = 16

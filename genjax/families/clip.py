@@ -53,7 +53,18 @@ Embeddings = Float[Array, "b d"]
 
 
 class Settings(NamedTuple):
-    """`config.model`: see `configs.recipes.clips.clip` for each field."""
+    """`config.model`.
+
+    Attributes:
+        image: "name", one of `TOWERS`, and fields of its module.
+        text: fields of `genjax.nn.clip_text.TextTower`; vocabulary and length are the data's.
+        dim: of the space that both towers map to.
+        schedule: "name" and fields of `genjax.diffusion.schedules`: the noise on the images, as that of the model to
+            guide; empty: clean images.
+        mean, std: of pixels in [0, 1], one number or one a channel, by which images are normalised.
+        temperature: 1 / s at the start.
+        dtype: of the networks' computation; parameters stay float32.
+    """
 
     image: Mapping[str, Any]
     text: Mapping[str, Any]

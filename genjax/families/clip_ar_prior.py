@@ -46,7 +46,18 @@ from genjax.typing import Array, Batch, DataSpec, Float, Int, Key, Params, PerEx
 
 
 class Settings(NamedTuple):
-    """`config.model`: see `configs.recipes.dalle2s.ar_prior` for each field."""
+    """`config.model`.
+
+    Attributes:
+        network: fields of `genjax.nn.embedding_code_transformer.EmbeddingCodeTransformer`.
+        num_axes: principal axes of the embeddings, a code each.
+        num_codes: buckets of an axis.
+        num_dots: buckets of the dot product of both embeddings.
+        span: standard deviations to either side that the buckets cover.
+        fit_steps: first batches, on which the axes are measured and nothing is learned.
+        text_dropout: share of captions that are dropped, for guidance.
+        dtype: of the network's computation; parameters stay float32.
+    """
 
     network: Mapping[str, Any]
     num_axes: int = 319
@@ -59,7 +70,12 @@ class Settings(NamedTuple):
 
 
 class Sampling(NamedTuple):
-    """`config.sampling`: see `configs.recipes.dalle2s.ar_prior` for each field."""
+    """`config.sampling`.
+
+    Attributes:
+        guidance_scale, temperature, top_k, top_p: of the logits, see `genjax.families.options`.
+        candidates, batch_size: as of `clip_prior`.
+    """
 
     guidance_scale: float = 1.0
     temperature: float = 1.0

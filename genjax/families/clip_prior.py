@@ -55,7 +55,16 @@ LEAST_STD = 1e-6
 
 
 class Settings(NamedTuple):
-    """`config.model`: see `configs.recipes.dalle2s.prior` for each field."""
+    """`config.model`.
+
+    Attributes:
+        schedule: "name" and fields of `genjax.diffusion.schedules`.
+        network: fields of `genjax.nn.prior_transformer.PriorTransformer`.
+        text_dropout: share of captions that are dropped, for guidance.
+        scale: embeddings, of length 1, meet the noise multiplied by this ..
+        fit_steps: .. or whitened, by what so many first batches say, on which nothing is learned; 0 = not.
+        dtype: of the network's computation; parameters stay float32.
+    """
 
     schedule: Mapping[str, Any]
     network: Mapping[str, Any]
@@ -66,7 +75,12 @@ class Settings(NamedTuple):
 
 
 class Sampling(NamedTuple):
-    """`config.sampling`: see `configs.recipes.dalle2s.prior` for each field."""
+    """`config.sampling`.
+
+    Attributes:
+        sampler, num_steps, threshold, guidance_scale, batch_size: as of `diffusion_model.Sampling`.
+        candidates: draws for a caption, of which the one that is nearest to it is kept.
+    """
 
     sampler: Mapping[str, Any]
     num_steps: str | int

@@ -56,7 +56,16 @@ NETWORKS: dict[str, Any] = {
 
 
 class Settings(NamedTuple):
-    """`config.model`: see `configs.recipes.priors.code_prior` for each field."""
+    """`config.model`.
+
+    Attributes:
+        networks: "level_0", .. -> "name", one of `NETWORKS`, and fields of its module, of each level of the tokenizer.
+        context: fields of `genjax.nn.code_networks.CodeContext`: how coarser levels' codes reach a finer level.
+        conditional: on the class label.
+        label_dropout: share of labels replaced by the null class, for guidance.
+        code_noise: share of the codes shown in training that are replaced by random ones.
+        dtype: of the networks' computation; parameters stay float32.
+    """
 
     networks: Mapping[str, Mapping[str, Any]]
     context: Mapping[str, Any]

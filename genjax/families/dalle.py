@@ -46,7 +46,14 @@ RULED_OUT = -1e9
 
 
 class Settings(NamedTuple):
-    """`config.model`: see `configs.recipes.dalles.dalle` for each field."""
+    """`config.model`.
+
+    Attributes:
+        network: fields of `genjax.nn.dalle.DalleTransformer`.
+        text_weight: w, of the text's nats a token in the loss.
+        text_dropout: share of texts replaced by nothing, for guidance.
+        dtype: of the network's computation; parameters stay float32.
+    """
 
     network: Mapping[str, Any]
     text_weight: float = 1 / 8

@@ -42,7 +42,14 @@ from genjax.typing import Batch, DataSpec, Key, Params, PerExample, PyTree
 
 
 class Settings(NamedTuple):
-    """`config.model`: see `configs.recipes.distillations.student` for each field."""
+    """`config.model`.
+
+    Attributes:
+        objective: "name", progressive, consistency or reflow, and arguments of the function of this name in
+            `genjax.diffusion.distillation`.
+        grid: of the teacher's steps, as `genjax.diffusion.grids.make` takes it.
+        guidance_scale: of the teacher, without a classifier; 1 = none.
+    """
 
     objective: Mapping[str, Any]
     grid: str | int
@@ -50,7 +57,14 @@ class Settings(NamedTuple):
 
 
 class Sampling(NamedTuple):
-    """`config.sampling`: see `configs.recipes.distillations.student` for each field."""
+    """`config.sampling`.
+
+    Attributes:
+        num_steps: of the student.
+        clip: whether estimates of clean data are clipped to [-1, 1].
+        trajectory: while training, also write the way from noise to image as a GIF.
+        batch_size: images sampled at once, over all devices.
+    """
 
     num_steps: str
     clip: bool = True

@@ -46,7 +46,16 @@ BIN_WIDTH = (1 - 2 * elbo.LOGIT_LAPLACE_EPS) / 255
 
 
 class Settings(NamedTuple):
-    """`config.model`: see `configs.recipes.autoencoders.dvae` for each field."""
+    """`config.model`.
+
+    Attributes:
+        network: fields of `genjax.nn.dvae_coders`, and "input_width", the channels of the codes' embedding.
+        num_codes: size of the codebook.
+        temperature: of the relaxed codes: "start", "end", and the "num_steps" from one to the other, on half a cosine.
+        kl: "weight" of the KL to the uniform prior, reached on half a cosine from 0 in "num_steps".
+        min_log_scale: least ln b of the likelihood; see the module.
+        dtype: of the networks' computation; parameters stay float32.
+    """
 
     network: Mapping[str, Any]
     num_codes: int

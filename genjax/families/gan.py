@@ -52,14 +52,31 @@ NOISES = {
 
 
 class R1(NamedTuple):
-    """`config.model.r1`: gamma (0 = off), and on every how many steps of the discriminator it is applied."""
+    """`config.model.r1`.
+
+    Attributes:
+        gamma: of the penalty gamma / 2 |grad D|^2; 0 = off.
+        interval: on every how many steps of the discriminator it is applied, then as many times as strong.
+    """
 
     gamma: float = 0.0
     interval: int = 1
 
 
 class Settings(NamedTuple):
-    """`config.model`: see `configs.recipes.gans.gan` for each field."""
+    """`config.model`.
+
+    Attributes:
+        generator, discriminator: "name", one of `GENERATORS` and `DISCRIMINATORS`, and fields of its module.
+        loss: a name of `genjax.losses.adversarial`.
+        latent_dim: numbers in z.
+        r1: fields of `R1`.
+        augment: of images in both losses, arguments of `genjax.losses.diff_augment.make`.
+        noise: what z is drawn from, one of `NOISES`: N(0, 1) or U(-1, 1).
+        discriminator_steps: steps of the discriminator to each of the generator.
+        gradient_penalty: weight of WGAN-GP's penalty, 10 in its paper; 0 = off.
+        dtype: of the networks' computation; parameters stay float32.
+    """
 
     generator: Mapping[str, Any]
     discriminator: Mapping[str, Any]
@@ -74,7 +91,13 @@ class Settings(NamedTuple):
 
 
 class Sampling(NamedTuple):
-    """`config.sampling`: see `configs.recipes.gans.gan` for each field."""
+    """`config.sampling`.
+
+    Attributes:
+        batch_size: images sampled at once, over all devices.
+        standing_passes: batches to measure batch norm's statistics on before drawing; 0 = running averages.
+        standing_batch: images in each of them.
+    """
 
     batch_size: int = 64
     standing_passes: int = 16

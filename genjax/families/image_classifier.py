@@ -30,7 +30,13 @@ from genjax.typing import Array, Batch, DataSpec, Float, Image, Key, Params
 
 
 class Settings(NamedTuple):
-    """`config.model`: see `configs.recipes.beits.classifier` for each field."""
+    """`config.model`.
+
+    Attributes:
+        network: fields of `genjax.nn.beit.Beit`.
+        label_smoothing: share of each label that is spread over all classes.
+        dtype: of the network's computation; parameters stay float32.
+    """
 
     network: Mapping[str, Any]
     label_smoothing: float = 0.0

@@ -32,7 +32,13 @@ NETWORKS = {"encoder_unet": encoder_unet.EncoderUNet}
 
 
 class Settings(NamedTuple):
-    """`config.model`: see `configs.recipes.common.noisy_classifier` for each field."""
+    """`config.model`.
+
+    Attributes:
+        schedule: "name" and fields of `genjax.diffusion.schedules`, those of the model to guide.
+        network: "name", one of `NETWORKS`, and fields of its module.
+        dtype: of the network's computation; parameters stay float32.
+    """
 
     schedule: Mapping[str, Any]
     network: Mapping[str, Any]

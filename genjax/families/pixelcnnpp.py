@@ -34,7 +34,14 @@ from genjax.typing import Batch, DataSpec, Key, Params
 
 
 class Settings(NamedTuple):
-    """`config.model`: see `configs.recipes.pixelcnnpps.pixelcnnpp` for each field."""
+    """`config.model`.
+
+    Attributes:
+        network: fields of `genjax.nn.pixelcnnpp.PixelCNNpp`.
+        num_components: logistics in the mixture of each pixel.
+        conditional: on the class label, which conditions every block.
+        dtype: of the network's computation; parameters and the last layer stay float32.
+    """
 
     network: Mapping[str, Any]
     num_components: int = 10
@@ -43,7 +50,7 @@ class Settings(NamedTuple):
 
 
 class Sampling(NamedTuple):
-    """`config.sampling`: see `configs.recipes.pixelcnnpps.pixelcnnpp` for each field."""
+    """`config.sampling`: `batch_size`, images sampled at once, over all devices."""
 
     batch_size: int = 64
 

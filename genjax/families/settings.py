@@ -75,8 +75,10 @@ def make_named(what: str, table: Mapping[str, Callable], fields: Mapping[str, An
     name = others.pop("name")
     if name not in table:
         raise ValueError(f"unknown {what} {name!r}; {where}.name is one of {sorted(table)}")
-    known = set(inspect.signature(table[name]).parameters) - given.keys() - {"parent", "name"}
-    if not others.keys() <= known:
+    parameters = inspect.signature(table[name]).parameters
+    known = set(parameters) - given.keys() - {"parent", "name"}
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    if not takes_any and not others.keys() <= known:
         raise ValueError(f"{where}: a {name} has no {sorted(others.keys() - known)}; its fields are {sorted(known)}")
     return table[name](**given, **others)
 

@@ -27,7 +27,13 @@ NETWORKS = {"bert": bert.BertEncoder, "t5": t5.T5Encoder}
 
 
 class Settings(NamedTuple):
-    """`config.model`: see `configs.recipes.text_encoders` for each field."""
+    """`config.model`.
+
+    Attributes:
+        network: "name", one of `NETWORKS`, and fields of its module.
+        unit_pooled: whether pooled vectors have length 1.
+        dtype: of the network's computation.
+    """
 
     network: Mapping[str, Any]
     unit_pooled: bool = False

@@ -51,7 +51,19 @@ DRAWS_AT_ONCE = 10
 
 
 class Settings(NamedTuple):
-    """`config.model`: see `configs.recipes.autoencoders.vae` for each field."""
+    """`config.model`.
+
+    Attributes:
+        network: "name" and fields of the coders, `genjax.nn.vector_coders.make`.
+        likelihood: "name", one of `LIKELIHOODS`, and "scale", that of the last two, in [-1, 1]; 0 = learned, one for
+            all pixels.
+        latent_dim: numbers in z.
+        beta: weight of the KL term; 1 = the ELBO.
+        kl_annealing_steps: in which that weight grows from 0.
+        free_bits: nats of KL that each latent dimension has for nothing.
+        iwae_samples: draws from the posterior for each image in evaluation.
+        dtype: of the networks' computation; parameters stay float32.
+    """
 
     network: Mapping[str, Any]
     likelihood: Mapping[str, Any]

@@ -25,7 +25,17 @@ from genjax.typing import DataSpec, Image, Key, Params
 
 
 class Settings(NamedTuple):
-    """`config.model`: see `configs.recipes.codebooks.vqvae` for each field."""
+    """`config.model`.
+
+    Attributes:
+        codebook: fields of `genjax.nn.layers.quantize.CodebookSettings`.
+        width: channels of the coders.
+        num_downs: halvings from the image to the codes.
+        num_res_blocks, res_width: residual blocks of each coder, and channels within them.
+        commitment_cost: beta.
+        data_variance: of the training pixels in [-1, 1]; the squared error is divided by it.
+        dtype: of the networks' computation; parameters and codebook stay float32.
+    """
 
     codebook: Mapping[str, Any]
     width: int = 128

@@ -21,7 +21,12 @@ from genjax.typing import DataSpec, Image, Key, Params
 
 
 class Settings(NamedTuple):
-    """`config.model`: see `configs.recipes.codebooks.vqvae2` for each field."""
+    """`config.model`.
+
+    Attributes:
+        downs: halvings from the image to the finest codes, from there to the next coarser ones, ...
+        codebook, width, num_res_blocks, res_width, commitment_cost, data_variance, dtype: as of VQ-VAE, of all levels.
+    """
 
     codebook: Mapping[str, Any]
     downs: tuple[int, ...] = (2, 1)
