@@ -18,7 +18,7 @@ not explained, on any dataset. With `data_variance=1` it is plain squared error.
 
 from collections.abc import Callable
 from functools import reduce
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +37,7 @@ from genjax.nn.layers.quantize import CodebookSettings, Quantized
 from genjax.typing import Array, Batch, DataSpec, Image, Key, Params, PerExample, PyTree
 
 
+@runtime_checkable
 class Networks(Protocol):
     """The networks between images and code vectors of all levels; codebooks are given, coarse to fine."""
 
