@@ -45,6 +45,7 @@ from genjax.nn.biggan_blocks import (
     SelfAttention,
 )
 from genjax.nn.layers import spectral_norm
+from genjax.nn.layers.checks import expect_levels
 from genjax.nn.layers.conditional_norm import BatchNorm
 from genjax.nn.layers.spectral_norm import SpectralConv3x3, SpectralDense, SpectralEmbed
 from genjax.typing import Array, Float, Image, Labels, PerExample
@@ -76,6 +77,11 @@ class _Network(nn.Module):
     spectral_eps: float = 1e-6
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
+
+    def __post_init__(self):
+        """Refuse fields that can't be."""
+        expect_levels("channel_mult", self.channel_mult)
+        super().__post_init__()
 
     @property
     def _dtypes(self) -> dict[str, Any]:

@@ -25,6 +25,7 @@ import jax.numpy as jnp
 from genjax.core.numerics import largest
 from genjax.nn.layers import conv
 from genjax.nn.layers.blocks import upsample
+from genjax.nn.layers.checks import expect_levels
 from genjax.nn.layers.conv import Conv3x3
 from genjax.typing import Array, Float
 
@@ -96,6 +97,11 @@ class DVAEEncoder(nn.Module):
     param_dtype: Any = jnp.float32
     remat: bool = False
 
+    def __post_init__(self):
+        """Refuse fields that can't be."""
+        expect_levels("channel_mult", self.channel_mult)
+        super().__post_init__()
+
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 k"]:
         """Logits of the codes, at 1 / 2**(levels - 1) of the size of x, in the dtype of x."""
@@ -133,6 +139,11 @@ class DVAEDecoder(nn.Module):
     dtype: Any = None
     param_dtype: Any = jnp.float32
     remat: bool = False
+
+    def __post_init__(self):
+        """Refuse fields that can't be."""
+        expect_levels("channel_mult", self.channel_mult)
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, codes: Float[Array, "b h w k"]) -> Float[Array, "b h2 w2 c"]:

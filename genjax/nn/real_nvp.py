@@ -33,6 +33,7 @@ import jax.numpy as jnp
 from genjax.core.images import BIN_WIDTH
 from genjax.losses.elbo import sum_flat
 from genjax.nn.layers import conv, norm
+from genjax.nn.layers.checks import expect_groups
 from genjax.nn.layers.conv import Conv3x3
 from genjax.nn.layers.norm import GroupNorm
 from genjax.typing import Array, Float, Image, PerExample
@@ -170,6 +171,11 @@ class RealNVP(nn.Module):
     alpha: float = 0.05
     dtype: Any = None
     param_dtype: Any = jnp.float32
+
+    def __post_init__(self):
+        """Refuse fields that can't be."""
+        expect_groups(self.width, self.num_groups)
+        super().__post_init__()
 
     def setup(self):
         """The coupling layers of each scale, in their order."""

@@ -19,6 +19,7 @@ from genjax.conditioning.inputs import Context
 from genjax.nn.layers import attention, blocks, conv, embeddings, norm
 from genjax.nn.layers.attention import AttentionBlock
 from genjax.nn.layers.blocks import Downsample, ResBlock, Upsample
+from genjax.nn.layers.checks import expect_groups, expect_levels
 from genjax.nn.layers.conv import Conv3x3
 from genjax.nn.layers.embeddings import TimeEmbedding
 from genjax.typing import Array, Float
@@ -83,6 +84,13 @@ class Trunk(nn.Module):
     param_dtype: Any = jnp.float32
     remat: bool = False
     middle_attention: bool = True
+
+    def __post_init__(self):
+        """Refuse fields that can't be."""
+        expect_levels("channel_mult", self.channel_mult)
+        for channels in self._widths:
+            expect_groups(channels, self.num_groups)
+        super().__post_init__()
 
     def _check(self, x: Features) -> None:
         """Refuses sizes that the strides don't divide, and unknown variants."""

@@ -44,6 +44,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genjax.nn.layers.checks import expect_groups
 from genjax.typing import Array, Float
 
 LOGICAL_AXES = [
@@ -170,11 +171,7 @@ class GroupNorm(nn.Module):
             ValueError: if the groups don't divide the channels.
         """
         channels = x.shape[-1]
-        if channels % self.num_groups:
-            raise ValueError(
-                f"{channels} channels can't be cut into {self.num_groups} groups; "
-                "choose a width or num_groups so that the groups divide every level's channels"
-            )
+        expect_groups(channels, self.num_groups)
         scale = self.param("scale", nn.initializers.ones_init(), (channels,), self.param_dtype)
         bias = self.param("bias", nn.initializers.zeros_init(), (channels,), self.param_dtype)
         shape = (x.shape[0], channels)
