@@ -76,7 +76,8 @@ def read_and_draw(config: ConfigDict) -> None:
     model.schedule.name = "cosine"
     # Layout is drawn at high noise: half of the times have twice as much noise as image, or more.
     model.time_sampler = ConfigDict({"name": "lognormal", "mean": 0.7, "std": 1.2})
-    model.text.update(width=128, depth=2, num_heads=4, dropout=0.1)
+    model.text.update(width=128, depth=2, num_heads=4)
+    model.text_dropout = 0.1
     config.optimizer.model.update(learning_rate=1.5e-3, b2=0.99, warmup_steps=200, clip_norm=1.0, schedule="cosine")
 
 

@@ -69,7 +69,7 @@ def decoder(variant: str = "") -> ConfigDict:
     config.data.update(name="captioned_shapes/32", image_size=16, batch_size=32)
     config.data.tokenizer = common.bpe()
     cascade_shapes.read_and_draw(config)
-    config.model.image.dropout = 0.5
+    config.model.image_dropout = 0.5
     config.training.num_steps = 5_000
     config.training.ema.decay = 0.998
     config.checkpoint.every = 1_000

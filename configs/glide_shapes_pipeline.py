@@ -38,7 +38,8 @@ def upsampler(variant: str = "") -> ConfigDict:
     config.model.low_res = common.low_res(16)
     cascade_shapes.upsample(config)
     config.model.time_sampler.name = "stratified"
-    config.model.text.update(width=64, depth=2, num_heads=4, dropout=0.0)
+    config.model.text.update(width=64, depth=2, num_heads=4)
+    config.model.text_dropout = 0.0
     config.optimizer.model.learning_rate = 1e-3
     config.training.num_steps = 3_000
     config.sampling.num_steps = "10"

@@ -78,8 +78,9 @@ def decoder() -> ConfigDict:
     text.width = 2048
     text.depth = 24
     text.num_heads = 32
-    text.dropout = 0.5
-    config.model.image = ConfigDict({"num_tokens": 4, "dropout": 0.1})
+    config.model.image = ConfigDict({"num_tokens": 4})
+    config.model.text_dropout = 0.5
+    config.model.image_dropout = 0.1
     return config
 
 

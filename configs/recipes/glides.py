@@ -15,14 +15,14 @@ MULTIPLIERS = {64: (1, 2, 3, 4), 256: (1, 1, 2, 2, 4, 4)}
 
 
 def glide() -> ConfigDict:
-    """`common.diffusion()` with the fields of the glide family."""
+    """`common.diffusion()` with the fields of `genjax.families.glide.Settings`."""
     config = common.diffusion()
     config.family = "glide"
     config.model.text = text = ConfigDict()
-    text.width = 512  # of the transformer that reads captions
-    text.depth = 16  # its blocks
-    text.num_heads = 8  # heads of its attention; divides the width
-    text.dropout = 0.2  # share of captions replaced by the empty one, for guidance
+    text.width = 512
+    text.depth = 16
+    text.num_heads = 8
+    config.model.text_dropout = 0.2
     return config
 
 
@@ -55,7 +55,7 @@ def upsampler(image_size: int = 256, low_res: int = 64) -> ConfigDict:
     config.data.batch_size = 512
     config.model.schedule = ConfigDict({"name": "linear_beta", "num_steps": 1000})
     config.model.low_res = common.low_res(low_res)
-    config.model.text.dropout = 0.0
+    config.model.text_dropout = 0.0
     config.model.network.update({"num_res_blocks": 2, "remat": True})
     config.training.num_steps = 1_600_000
     config.sampling.sampler = ConfigDict({"name": "ddim"})

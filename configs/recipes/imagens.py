@@ -16,9 +16,9 @@ def imagen() -> ConfigDict:
     model = config.model
     model.schedule = ConfigDict({"name": "continuous_cosine"})
     model.text = ConfigDict()
-    model.text.width = 512  # features that the language model's states are projected to
-    model.text.num_heads = 8  # of the pool over them
-    model.text.dropout = 0.1  # share of captions dropped, for classifier-free guidance
+    model.text.width = 512
+    model.text.num_heads = 8
+    model.text_dropout = 0.1
     config.sampling.threshold = ConfigDict({"name": "dynamic", "quantile": 0.995})
     return config
 

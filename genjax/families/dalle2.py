@@ -16,6 +16,7 @@ by CLIP's frozen text tower, as in Karlo.
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -24,9 +25,10 @@ import jax.numpy as jnp
 
 from genjax.conditioning.inputs import drop_share
 from genjax.core import rng
+from genjax.core.ranges import SHARE
 from genjax.families.base import Family
 from genjax.families.interfaces import ImageTextEncoder
-from genjax.families.settings import expect_parent, read_settings
+from genjax.families.settings import expect_parent, read_settings, split_settings
 from genjax.families.shared import diffusion as shared_diffusion
 from genjax.families.shared import prior as prior_lib
 from genjax.families.shared.diffusion_model import Conditioner, read_tokens
@@ -39,6 +41,21 @@ from genjax.typing import DataSpec, Key, PyTree
 SOURCES = ("own", "clip")
 
 
+class Settings(NamedTuple):
+    """`config.model`, beside the fields of `diffusion_model.Settings`.
+
+    Attributes:
+        text: fields of `Text`.
+        image: fields of `ImageEmbedding`.
+        text_dropout, image_dropout: shares of the captions and of the embeddings that are dropped, for guidance.
+    """
+
+    text: Mapping[str, Any] = MappingProxyType({})
+    image: Mapping[str, Any] = MappingProxyType({})
+    text_dropout: float = 0.5
+    image_dropout: float = 0.1
+
+
 class Text(NamedTuple):
     """`config.model.text`.
 
@@ -46,33 +63,25 @@ class Text(NamedTuple):
         source: who reads the caption, "own", a transformer trained along, or "clip", its frozen text tower.
         width: of the transformer, or of CLIP's features as attention sees them.
         depth, num_heads: of the transformer.
-        dropout: share of the captions that are dropped.
     """
 
     source: str = "own"
     width: int = 2048
     depth: int = 24
     num_heads: int = 32
-    dropout: float = 0.5
 
 
 class ImageEmbedding(NamedTuple):
-    """`config.model.image`.
-
-    Attributes:
-        num_tokens: that attention sees of an embedding.
-        dropout: share of the embeddings that are dropped.
-    """
+    """`config.model.image`: `num_tokens` that attention sees of an embedding."""
 
     num_tokens: int = 4
-    dropout: float = 0.1
 
 
 def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
     """The family for the settings of a config.
 
     Args:
-        fields: those of `diffusion_model.Settings`; "text" and "image", those of `Text` and `ImageEmbedding`.
+        fields: those of `diffusion_model.Settings` and of `Settings`.
         sampling: fields of `diffusion_model.Sampling`.
         spec: shape and tokens of the data.
         parents: "clip".
@@ -82,23 +91,20 @@ def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec
     """
     clip = expect_parent(parents, "clip", ImageTextEncoder, "dalle2")
     prior_lib.check_clip(clip, spec, "dalle2")
-    text = read_settings(Text, fields.get("text", {}), "config.model.text of the dalle2 family")
-    image = read_settings(ImageEmbedding, fields.get("image", {}), "config.model.image of the dalle2 family")
-    shared = {name: value for name, value in fields.items() if name not in ("text", "image")}
-    conditioner = make_conditioner(
-        clip, text, image, spec, 4 * shared["network"]["width"], shared.get("dtype", "float32")
-    )
+    settings, shared = split_settings(Settings, fields, "config.model of the dalle2 family")
+    sizes = (4 * shared["network"]["width"], shared.get("dtype", "float32"))
+    conditioner = make_conditioner(clip, settings, spec, *sizes)
     return shared_diffusion.build("dalle2", shared, sampling, spec, conditioner, clip_conditioning.LOGICAL_AXES)
 
 
 def make_conditioner(
-    clip: ImageTextEncoder, text: Text, image: ImageEmbedding, spec: DataSpec, vector_dim: int, dtype: str
+    clip: ImageTextEncoder, settings: Settings, spec: DataSpec, vector_dim: int, dtype: str
 ) -> Conditioner:
     """The conditioner of embeddings and captions.
 
     Args:
         clip: of the upstream stage.
-        text, image: settings.
+        settings: see `Settings`.
         spec: of the data.
         vector_dim: features of the U-Net's embedding of time.
         dtype: of the computation.
@@ -106,11 +112,12 @@ def make_conditioner(
     Raises:
         ValueError: for an unknown source, or shares outside [0, 1].
     """
+    text = read_settings(Text, settings.text, "config.model.text of the dalle2 family")
+    image = read_settings(ImageEmbedding, settings.image, "config.model.image of the dalle2 family")
     if text.source not in SOURCES:
         raise ValueError(f"unknown config.model.text.source={text.source!r}; it is one of {SOURCES}")
-    for name, share in (("text", text.dropout), ("image", image.dropout)):
-        if not 0 <= share <= 1:
-            raise ValueError(f"config.model.{name}.dropout={share} must be in [0, 1]")
+    SHARE.check("config.model.text_dropout", settings.text_dropout)
+    SHARE.check("config.model.image_dropout", settings.image_dropout)
 
     def read(frozen, given) -> ClipInputs:
         tokens = read_tokens(given, spec.text_length)
@@ -121,8 +128,8 @@ def make_conditioner(
         return ClipInputs(of_text, jnp.zeros((count, clip.dim)), jnp.zeros((count,), bool))
 
     def drop(raw: ClipInputs, key: Key) -> ClipInputs:
-        kept = ~jax.random.bernoulli(rng.stream(key, "image"), image.dropout, raw.has_image.shape)
-        of_text = drop_share(raw.text, _no_text(raw.text), text.dropout, rng.stream(key, "text"))
+        kept = ~jax.random.bernoulli(rng.stream(key, "image"), settings.image_dropout, raw.has_image.shape)
+        of_text = drop_share(raw.text, _no_text(raw.text), settings.text_dropout, rng.stream(key, "text"))
         return ClipInputs(of_text, raw.image_embed, raw.has_image & kept)
 
     def null(raw: ClipInputs) -> ClipInputs:
@@ -134,7 +141,7 @@ def make_conditioner(
         shapes=shapes,
         module=ClipConditioning(_text_module(text, spec, vector_dim, dtype), vector_dim, image.num_tokens, dtype),
         drop=drop,
-        null=null if image.dropout and text.dropout else None,
+        null=null if settings.image_dropout and settings.text_dropout else None,
         text_length=spec.text_length,
         parents=("clip",),
     )

@@ -15,14 +15,16 @@ Deviation: the paper drops captions only in a fine-tuning after the pre-training
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from genjax.conditioning.inputs import drop_share
+from genjax.core.ranges import SHARE
 from genjax.families.base import Family
-from genjax.families.settings import expect_tokens, read_settings, refuse_parents
+from genjax.families.settings import expect_tokens, read_settings, refuse_parents, split_settings
 from genjax.families.shared import diffusion as shared_diffusion
 from genjax.families.shared.diffusion_model import Conditioner, read_tokens
 from genjax.nn import glide_text
@@ -30,25 +32,31 @@ from genjax.nn.glide_text import GlideText
 from genjax.typing import DataSpec, Key, Tokens
 
 
-class Text(NamedTuple):
-    """`config.model.text`.
+class Settings(NamedTuple):
+    """`config.model`, beside the fields of `diffusion_model.Settings`.
 
     Attributes:
-        width, depth, num_heads: of the transformer that reads captions.
-        dropout: share of the captions replaced by the empty one, for classifier-free guidance; .2 in the paper.
+        text: fields of `Text`.
+        text_dropout: share of the captions replaced by the empty one, for classifier-free guidance; .2 in the paper.
     """
+
+    text: Mapping[str, Any] = MappingProxyType({})
+    text_dropout: float = 0.0
+
+
+class Text(NamedTuple):
+    """`config.model.text`: `width`, `depth` and `num_heads` of the transformer that reads captions."""
 
     width: int = 512
     depth: int = 16
     num_heads: int = 8
-    dropout: float = 0.0
 
 
 def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
     """The family for the settings of a config.
 
     Args:
-        fields: those of `diffusion_model.Settings`, and "text", those of `Text`.
+        fields: those of `diffusion_model.Settings` and of `Settings`.
         sampling: fields of `diffusion_model.Sampling`.
         spec: shape and tokens of the data.
         parents: none.
@@ -57,17 +65,16 @@ def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec
         ValueError: for unknown names, or data without tokens.
     """
     refuse_parents(parents, "glide")
-    text = read_settings(Text, fields.get("text", {}), "config.model.text of the glide family")
-    shared = {name: value for name, value in fields.items() if name != "text"}
-    conditioner = make_conditioner(text, spec, 4 * shared["network"]["width"], shared.get("dtype", "float32"))
+    settings, shared = split_settings(Settings, fields, "config.model of the glide family")
+    conditioner = make_conditioner(settings, spec, 4 * shared["network"]["width"], shared.get("dtype", "float32"))
     return shared_diffusion.build("glide", shared, sampling, spec, conditioner, glide_text.LOGICAL_AXES)
 
 
-def make_conditioner(text: Text, spec: DataSpec, vector_dim: int, dtype: str) -> Conditioner:
+def make_conditioner(settings: Settings, spec: DataSpec, vector_dim: int, dtype: str) -> Conditioner:
     """The conditioner of captions, as the transformer reads them.
 
     Args:
-        text: settings.
+        settings: see `Settings`.
         spec: of the data.
         vector_dim: features of the U-Net's embedding of time.
         dtype: of the computation.
@@ -76,17 +83,17 @@ def make_conditioner(text: Text, spec: DataSpec, vector_dim: int, dtype: str) ->
         ValueError: for data without tokens, or a share outside [0, 1].
     """
     expect_tokens(spec, "glide")
-    if not 0 <= text.dropout <= 1:
-        raise ValueError(f"config.model.text.dropout={text.dropout} must be in [0, 1]")
+    text = read_settings(Text, settings.text, "config.model.text of the glide family")
+    SHARE.check("config.model.text_dropout", settings.text_dropout)
 
     def drop(tokens: Tokens, key: Key) -> Tokens:
-        return drop_share(tokens, jnp.zeros_like(tokens), text.dropout, key)
+        return drop_share(tokens, jnp.zeros_like(tokens), settings.text_dropout, key)
 
     return Conditioner(
         read=lambda frozen, given: read_tokens(given, spec.text_length),
         shapes=jax.ShapeDtypeStruct((1, spec.text_length), jnp.int32),
         module=GlideText(spec.vocab_size, spec.text_length, vector_dim, text.width, text.depth, text.num_heads, dtype),
         drop=drop,
-        null=jnp.zeros_like if text.dropout else None,
+        null=jnp.zeros_like if settings.text_dropout else None,
         text_length=spec.text_length,
     )

@@ -20,9 +20,10 @@ import jax
 import jax.numpy as jnp
 
 from genjax.conditioning.inputs import drop_share
+from genjax.core.ranges import SHARE
 from genjax.families.base import Family
 from genjax.families.interfaces import TextEncoder, Weights
-from genjax.families.settings import expect_parent, read_settings
+from genjax.families.settings import expect_parent, read_settings, split_settings
 from genjax.families.shared import diffusion as shared_diffusion
 from genjax.families.shared.diffusion_model import Conditioner, read_tokens
 from genjax.nn import text_conditioning
@@ -33,25 +34,35 @@ TEXT = "text"
 """The name of the stage that reads captions."""
 
 
+class Settings(NamedTuple):
+    """`config.model`, beside the fields of `diffusion_model.Settings`.
+
+    Attributes:
+        text: fields of `Text`.
+        text_dropout: share of the captions replaced by the empty one, for classifier-free guidance; .1 in the paper.
+    """
+
+    text: Mapping[str, Any]
+    text_dropout: float = 0.1
+
+
 class Text(NamedTuple):
     """`config.model.text`.
 
     Attributes:
         width: features that the states are projected to, for attention.
         num_heads: of the pool.
-        dropout: share of the captions replaced by the empty one, for classifier-free guidance; .1 in the paper.
     """
 
     width: int
     num_heads: int = 1
-    dropout: float = 0.1
 
 
 def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
     """The family for the settings of a config.
 
     Args:
-        fields: those of `diffusion_model.Settings`, and "text", those of `Text`.
+        fields: those of `diffusion_model.Settings` and of `Settings`.
         sampling: fields of `diffusion_model.Sampling`.
         spec: shape and tokens of the data.
         parents: "text", a `TextEncoder`.
@@ -61,17 +72,19 @@ def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec
             parent.
     """
     reader = expect_parent(parents, TEXT, TextEncoder, "imagen")
-    text = read_settings(Text, fields.get(TEXT, {}), "config.model.text of the imagen family")
-    shared = {name: value for name, value in fields.items() if name != TEXT}
-    conditioner = make_conditioner(text, reader, spec, 4 * shared["network"]["width"], shared.get("dtype", "float32"))
+    settings, shared = split_settings(Settings, fields, "config.model of the imagen family")
+    sizes = (4 * shared["network"]["width"], shared.get("dtype", "float32"))
+    conditioner = make_conditioner(settings, reader, spec, *sizes)
     return shared_diffusion.build("imagen", shared, sampling, spec, conditioner, tuple(text_conditioning.LOGICAL_AXES))
 
 
-def make_conditioner(text: Text, reader: TextEncoder, spec: DataSpec, vector_dim: int, dtype: str) -> Conditioner:
+def make_conditioner(
+    settings: Settings, reader: TextEncoder, spec: DataSpec, vector_dim: int, dtype: str
+) -> Conditioner:
     """The conditioner of states of a frozen language model.
 
     Args:
-        text: settings.
+        settings: see `Settings`.
         reader: the language model.
         spec: of the data.
         vector_dim: features of the network's embedding of time.
@@ -85,8 +98,8 @@ def make_conditioner(text: Text, reader: TextEncoder, spec: DataSpec, vector_dim
             f"the language model in config.stages.{TEXT} reads {reader.length} of {reader.vocab_size} tokens, and "
             f"captions here have {spec.text_length} of {spec.vocab_size}; set config.data.tokenizer to its own"
         )
-    if not 0 <= text.dropout <= 1:
-        raise ValueError(f"config.model.text.dropout={text.dropout} must be in [0, 1]")
+    text = read_settings(Text, settings.text, "config.model.text of the imagen family")
+    SHARE.check("config.model.text_dropout", settings.text_dropout)
 
     def read(frozen: Mapping[str, Weights], given: Mapping[str, Any]) -> TextStates:
         tokens = read_tokens(given, reader.length)
@@ -99,7 +112,7 @@ def make_conditioner(text: Text, reader: TextEncoder, spec: DataSpec, vector_dim
         return jax.tree.map(jnp.zeros_like, texts)
 
     def drop(texts: TextStates, key: Key) -> TextStates:
-        return drop_share(texts, null(texts), text.dropout, key)
+        return drop_share(texts, null(texts), settings.text_dropout, key)
 
     shape_of: Any = jax.ShapeDtypeStruct  # stands for an array
     return Conditioner(
@@ -110,7 +123,7 @@ def make_conditioner(text: Text, reader: TextEncoder, spec: DataSpec, vector_dim
         ),
         module=ReadStates(text.width, vector_dim, text.num_heads, dtype=dtype),
         drop=drop,
-        null=null if text.dropout else None,
+        null=null if settings.text_dropout else None,
         text_length=reader.length,
         parents=(TEXT,),
     )

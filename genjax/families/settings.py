@@ -58,6 +58,12 @@ def read_settings(kind: type[Fields], settings: Mapping[str, Any], where: str) -
     return kind(**settings)
 
 
+def split_settings(kind: type[Fields], settings: Mapping[str, Any], where: str) -> tuple[Fields, dict[str, Any]]:
+    """(the fields of `kind`, as of `read_settings`; the others, for whoever else reads this section)."""
+    own = {name: value for name, value in settings.items() if name in kind._fields}  # type: ignore[attr-defined]
+    return read_settings(kind, own, where), {name: value for name, value in settings.items() if name not in own}
+
+
 def make_named(what: str, table: Mapping[str, Callable], fields: Mapping[str, Any], where: str, **given: Any) -> Any:
     """What `table` has by the name in the fields, made of the other fields and of what is given.
 

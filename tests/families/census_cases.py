@@ -126,13 +126,13 @@ CASES = {
                            "model.time_sampler": {"name": "lognormal"}}),  # fmt: skip
     "efficient": lambda: _text_diffusion(
         "imagen_base64", UNET | {"name": "efficient_unet", "num_res_blocks": (1,), "attention_resolutions": (2,)},
-        changes={"model.text": {"width": 4, "num_heads": 1, "dropout": 0.2}}, **IMAGEN_TEXT),
-    "glide": lambda: _text_diffusion("glide_base64", TEXT_UNET, changes={"model.text": TRANSFORMER | {"dropout": 0.2}}),
+        changes={"model.text": {"width": 4, "num_heads": 1}}, **IMAGEN_TEXT),
+    "glide": lambda: _text_diffusion("glide_base64", TEXT_UNET, changes={"model.text": TRANSFORMER}),
     "imagen": lambda: _text_diffusion("imagen_base64", TEXT_UNET, **IMAGEN_TEXT,
-                                      changes={"model.text": {"width": 4, "num_heads": 1, "dropout": 0.2}}),
+                                      changes={"model.text": {"width": 4, "num_heads": 1}}),
     "dalle2": lambda: _case(
         "dalle2_decoder64", toy_clip.SPEC, **CLIP,
-        changes=DDPM | {"model.network": TEXT_UNET, "model.text": TRANSFORMER | {"source": "own", "dropout": 0.2}},
+        changes=DDPM | {"model.network": TEXT_UNET, "model.text": TRANSFORMER | {"source": "own"}},
     ),
     "clip_prior": lambda: _case(
         "dalle2_prior", toy_clip.SPEC, **CLIP,

@@ -69,27 +69,37 @@ DIFFUSION = [
         "max_side": to(0.7, "loss evaluate"),
         "everything": to(0.4, "loss evaluate"),
     }),
+    Rows(glide.Settings, "glide", "model", {
+        "text": to({"width": 8, "depth": 1, "num_heads": 2}, "init", of=glide.Text),
+        "text_dropout": to(0.4, "loss"),
+    }),
     Rows(glide.Text, "glide", "model.text", {
         "width": to(8, "init"),
         "depth": to(2, "init"),
         "num_heads": to(2, "init"),
-        "dropout": to(0.4, "loss"),
+    }),
+    Rows(imagen.Settings, "imagen", "model", {
+        "text": to({"width": 8, "num_heads": 2}, "init", of=imagen.Text),
+        "text_dropout": to(0.4, "loss"),
     }),
     Rows(imagen.Text, "imagen", "model.text", {
         "width": to(8, "init"),
         "num_heads": to(2, "init"),
-        "dropout": to(0.4, "loss"),
+    }),
+    Rows(dalle2.Settings, "dalle2", "model", {
+        "text": to({"width": 8, "depth": 1, "num_heads": 2}, "init", of=dalle2.Text),
+        "image": to({"num_tokens": 2}, "init", of=dalle2.ImageEmbedding),
+        "text_dropout": to(0.4, "loss"),
+        "image_dropout": to(0.4, "loss"),
     }),
     Rows(dalle2.Text, "dalle2", "model.text", {
         "source": to("clip", "init"),
         "width": to(8, "init"),
         "depth": to(2, "init"),
         "num_heads": to(2, "init"),
-        "dropout": to(0.4, "loss"),
     }),
     Rows(dalle2.ImageEmbedding, "dalle2", "model.image", {
         "num_tokens": to(2, "init"),
-        "dropout": to(0.4, "loss"),
     }),
     Rows(student.Settings, "progressive", "model", {
         "objective": to({"name": "progressive", "num_steps": 1, "weight": {"name": "snr"}}, "loss evaluate",

@@ -45,12 +45,12 @@ def fields_of(owner) -> set[str]:
 
 
 def settings_classes() -> set[type]:
-    """Whatever the families read a part of a config as: what their calls of `read_settings` and `builder` name."""
+    """Whatever the families read a part of a config as: what their calls of these functions name."""
     found = set()
     for path in sorted((ROOT / "genjax" / "families").glob("*.py")):
         module = importlib.import_module(f"genjax.families.{path.stem}")
         for node in ast.walk(ast.parse(path.read_text())):
-            called = {"read_settings": slice(0, 1), "builder": slice(1, 3)}
+            called = {"read_settings": slice(0, 1), "split_settings": slice(0, 1), "builder": slice(1, 3)}
             places = called.get(getattr(getattr(node, "func", None), "id", ""), slice(0))
             found |= {getattr(module, argument.id) for argument in getattr(node, "args", [])[places]}
     return found

@@ -80,13 +80,14 @@ def reading(monkeypatch):
 
 def text(family, dropout, source="own"):
     """`config.model` of a family with a share of captions and of embeddings left out."""
-    fields = {"width": 16, "num_heads": 2, "dropout": dropout[0]}
+    fields, shares = {"width": 16, "num_heads": 2}, {"text_dropout": dropout[0]}
     if family == "imagen":
-        return {"text": fields}
+        return {"text": fields, **shares}
     fields["depth"] = 3
     if family == "glide":
-        return {"text": fields}
-    return {"text": fields | {"source": source}, "image": {"num_tokens": 5, "dropout": dropout[1]}}
+        return {"text": fields, **shares}
+    shares["image_dropout"] = dropout[1]
+    return {"text": fields | {"source": source}, "image": {"num_tokens": 5}, **shares}
 
 
 def build(family, dropout=(0.0, 0.0), source="own", draw=(), **changes):

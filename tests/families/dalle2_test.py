@@ -20,8 +20,10 @@ MODEL = {
     "time_sampler": {"name": "uniform"},
     "network": {"name": "unet", "width": 4, "channel_mult": (1,), "num_res_blocks": 1, "attention_resolutions": (),
                 "num_groups": 2},
-    "text": {"source": "own", "width": 8, "depth": 1, "num_heads": 2, "dropout": 0.5},
-    "image": {"num_tokens": 2, "dropout": 0.25},
+    "text": {"source": "own", "width": 8, "depth": 1, "num_heads": 2},
+    "image": {"num_tokens": 2},
+    "text_dropout": 0.5,
+    "image_dropout": 0.25,
 }  # fmt: skip
 SAMPLING = {"sampler": {"name": "ddim"}, "num_steps": "3", "threshold": {"name": "static"}}
 
@@ -73,7 +75,7 @@ def test_it_draws_for_embeddings_captions_both_or_neither(run):
 @pytest.mark.parametrize("source", ["own", "clip"])
 def test_what_is_read_has_the_shapes_that_parameters_are_made_for(source):
     conditioner = dalle2.make_conditioner(
-        CLIP, dalle2.Text(source, 8, 1, 2), dalle2.ImageEmbedding(), SPEC, 32, "float32"
+        CLIP, dalle2.Settings({"source": source, "width": 8, "depth": 1, "num_heads": 2}), SPEC, 32, "float32"
     )
     raw = conditioner.read(FROZEN, toy_clip.batch(3))
     shapes = jax.tree.map(lambda leaf: (leaf.shape[1:], leaf.dtype), conditioner.shapes)
@@ -149,4 +151,4 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="config.data.tokenizer"):
         build(spec=SPEC._replace(vocab_size=9))
     with pytest.raises(ValueError, match="dropout"):
-        build(image={"dropout": 1.5})
+        build(image_dropout=1.5)

@@ -23,7 +23,8 @@ MODEL = {
     "time_sampler": {"name": "uniform"},
     "network": {"name": "unet", "width": 8, "channel_mult": (1,), "num_res_blocks": 1, "attention_resolutions": (8,),
                 "num_groups": 2, "adaptive_norm": True},
-    "text": {"width": 8, "depth": 1, "num_heads": 2, "dropout": 0.25},
+    "text": {"width": 8, "depth": 1, "num_heads": 2},
+    "text_dropout": 0.25,
 }  # fmt: skip
 SAMPLING = {"sampler": {"name": "ddim"}, "num_steps": "3", "threshold": {"name": "static"}}
 
@@ -115,13 +116,13 @@ def test_the_channels_of_inpainting_are_added_in_every_pixel_of_a_patch():
 
 
 @pytest.mark.parametrize(
-    ("spec", "text", "words"),
+    ("spec", "changes", "words"),
     [
         (DataSpec((8, 8, 3)), {}, "needs captions as tokens"),
-        (SPEC, {"dropout": 1.5}, r"dropout=1.5 must be in \[0, 1\]"),
-        (SPEC, {"heads": 2}, "heads"),
+        (SPEC, {"text_dropout": 1.5}, r"dropout=1.5 must be in \[0, 1\]"),
+        (SPEC, {"text": {"heads": 2}}, "heads"),
     ],
 )
-def test_what_does_not_fit_is_told(spec, text, words):
+def test_what_does_not_fit_is_told(spec, changes, words):
     with pytest.raises(ValueError, match=words):
-        build(spec, text=text)
+        build(spec, **changes)

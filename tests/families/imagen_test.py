@@ -30,9 +30,9 @@ def encode(weights, tokens):
 READER = TextEncoder(encode, LENGTH, VOCAB, DIM, DIM)
 
 
-def build(stage=imagen_shapes_pipeline.base, spec=SPEC, parents=None, sampling=(), **text):
+def build(stage=imagen_shapes_pipeline.base, spec=SPEC, parents=None, sampling=(), **model):
     config = stage("tiny")
-    config.model.text.update(text)
+    config.model.update(model)
     model, sampling = config.model.to_dict(), config.sampling.to_dict() | {"num_steps": "2", **dict(sampling)}
     return registry.build(config.family, model, sampling, spec, {"text": READER} if parents is None else parents)
 
@@ -147,9 +147,9 @@ def test_what_does_not_fit_is_told():
             build(spec=spec)
     with pytest.raises(ValueError, match="the family imagen needs a TextEncoder: name the workdir of one"):
         build(parents={})
-    with pytest.raises(ValueError, match="text.dropout=1.5 must be in"):
-        build(dropout=1.5)
-    family = build(dropout=0.0)
+    with pytest.raises(ValueError, match="text_dropout=1.5 must be in"):
+        build(text_dropout=1.5)
+    family = build(text_dropout=0.0)
     with pytest.raises(ValueError, match="classifier-free guidance needs"):
         family.interface.sample(Weights({"model": {}}, (), FROZEN), conditions(guidance_scale=2.0), KEY)
     with pytest.raises(ValueError, match="texts of 4 tokens, and was given none"):
