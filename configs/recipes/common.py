@@ -24,14 +24,7 @@ def expect_variant(variant: str, *others: str) -> None:
 
 
 def adam(learning_rate: float, **settings) -> ConfigDict:
-    """The settings of one player's optimizer, Adam unless said otherwise.
-
-    Fields: `name` (adam, adamw, adafactor, sgd), `learning_rate`, `schedule` (constant, cosine, linear: from the
-    learning rate to `end_factor` times it at `decay_steps`, or `training.num_steps` if that is 0), `warmup_steps`
-    (linear from 0), `b1`, `b2`, `eps`, `momentum` (sgd), `weight_decay` (decoupled; adamw), `clip_norm` (global
-    gradient norm; 0 = off), `layer_decay` (each block of a transformer learns that much slower than the one above; 1 =
-    all alike).
-    """
+    """The settings of one player's optimizer, Adam unless said otherwise: `genjax.training.optim.make_optimizer`."""
     config = ConfigDict()
     config.name = "adam"
     config.learning_rate = learning_rate
@@ -125,10 +118,7 @@ def wordpiece(file: str = "", length: int = 32) -> ConfigDict:
 
 def _tokenizer(name: str, length: int, vocab_size: int = 0, file: str = "", dropout: float = 0.0) -> ConfigDict:
     config = ConfigDict({"name": name})
-    config.length = length  # tokens of a text, with start, end and padding; longer ones are cut
-    config.vocab_size = vocab_size  # of bpe: tokens at most, at least 259
-    config.file = file  # of a published vocabulary; of bpe, one that was trained before
-    config.dropout = dropout  # of byte pairs, in training: share of the merges that is dropped (BPE dropout)
+    config.update(length=length, vocab_size=vocab_size, file=file, dropout=dropout)  # `genjax.data.tokenizers.Settings`
     return config
 
 
@@ -172,36 +162,34 @@ def diffusion() -> ConfigDict:
 def low_res(size: int, **settings) -> ConfigDict:
     """`config.model.low_res`: what a super-resolution model upsamples, see `genjax.conditioning.low_res.LowRes`."""
     config = ConfigDict()
-    config.size = size  # pixels of the low-resolution image's side
-    config.blur = ()  # (low, high), standard deviations in pixels of a 3x3 Gaussian blur in training
-    config.blur_share = 1.0  # share of the examples that are blurred
-    config.max_aug_level = (
-        0.0  # greatest level of noise on the low-resolution image in training, at most 1; 0 = no noise
-    )
-    config.crop_fraction = 1.0  # side of the crops that are trained on, in the image's
-    config.dropout = 0.0  # share of low-resolution images replaced by grey, for classifier-free guidance
-    config.bsr = False  # whether low-resolution images are degraded as in BSRGAN: by blur, resizing, noise, JPEG
+    config.size = size
+    config.blur = ()
+    config.blur_share = 1.0
+    config.max_aug_level = 0.0
+    config.crop_fraction = 1.0
+    config.dropout = 0.0
+    config.bsr = False
     config.update(settings)
     return config
 
 
 def inpaint(**settings) -> ConfigDict:
-    """`config.model.inpaint`: what is erased in training, see `genjax.conditioning.low_res.Inpaint`."""
+    """`config.model.inpaint`: what is erased in training, see `genjax.conditioning.inpainting.Inpaint`."""
     config = ConfigDict()
-    config.min_side = 0.2  # least side of the rectangle that is erased, in the image's
-    config.max_side = 0.8  # greatest
-    config.everything = 0.25  # share of the examples of which nothing is left
+    config.min_side = 0.2
+    config.max_side = 0.8
+    config.everything = 0.25
     config.update(settings)
     return config
 
 
 def noisy_classifier() -> ConfigDict:
-    """`base()` with the fields of the noisy_classifier family (arXiv:2105.05233); nothing is sampled."""
+    """`base()` with the fields of `genjax.families.noisy_classifier.Settings` (arXiv:2105.05233)."""
     config = base()
     config.family = "noisy_classifier"
     config.model = model = ConfigDict()
-    model.schedule = ConfigDict({"name": "linear_beta", "num_steps": 1000})  # that of the model to guide
-    model.dtype = "float32"  # of the network's computation; parameters stay float32
+    model.schedule = ConfigDict({"name": "linear_beta", "num_steps": 1000})
+    model.dtype = "float32"
     model.network = ConfigDict({"name": "encoder_unet"})
     config.optimizer = ConfigDict({"model": adam(3e-4)})
     config.log.sample_every = 0

@@ -43,7 +43,15 @@ READERS: dict[str, Callable[[Path], Vocabulary]] = {
 
 
 class Settings(NamedTuple):
-    """`config.data.tokenizer`: see `configs.recipes.common.bpe` and the functions beside it for each field."""
+    """`config.data.tokenizer`.
+
+    Attributes:
+        name: "bpe", byte pairs trained on the captions of the training split, or another name of `READERS`.
+        length: tokens of a text, with start, end and padding; longer ones are cut.
+        vocab_size: of bpe: tokens at most, at least 259.
+        file: of a published vocabulary, as in `genjax.data.vocabularies`; of bpe, one that was trained before.
+        dropout: of byte pairs, in training: share of the merges that is dropped (BPE dropout).
+    """
 
     name: str
     length: int

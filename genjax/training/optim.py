@@ -80,7 +80,7 @@ def make_optimizers(
     """The optax chain of each player, by its name.
 
     Args:
-        settings: player name -> fields as in `configs.recipes.common.adam`: `config.optimizer`.
+        settings: player name -> fields as of `make_optimizer`: `config.optimizer`.
         family: whose players they train.
         num_steps: where a decaying learning rate ends.
 
@@ -100,7 +100,10 @@ def make_optimizer(settings: Mapping[str, Any], num_steps: int) -> optax.Gradien
     state is the same with clipping and without, so that it may be turned on when a run is resumed.
 
     Args:
-        settings: fields as in `configs.recipes.common.adam`.
+        settings: `name`, one of `OPTIMIZERS`; `learning_rate`; `schedule`, one of `SCHEDULES`: from that rate to
+            `end_factor` times it at `decay_steps`, or `num_steps` if that is 0; `warmup_steps`, linear from 0; `b1`,
+            `b2`, `eps`; `momentum` (sgd); `weight_decay` (decoupled; adamw); `clip_norm` of the global gradient, 0 =
+            off; `layer_decay`: each block of a transformer learns that much slower than the one above, 1 = all alike.
         num_steps: where a decaying learning rate ends.
 
     Raises:
