@@ -1,4 +1,4 @@
-"""The fields that every config has, with their defaults and meaning.
+"""The fields that every config has, with their defaults and meaning; a family's own are explained in its `Settings`.
 
 A config file starts from `base()` and says only what its setting needs. `launch/train.py --config=FILE` reads it
 (`--config=FILE:tiny` for the variant), and any field can be overridden on the command line:
@@ -123,7 +123,7 @@ def _tokenizer(name: str, length: int, vocab_size: int = 0, file: str = "", drop
 
 
 def diffusion() -> ConfigDict:
-    """`base()` with the fields of the diffusion family, set as in DDPM (arXiv:2006.11239)."""
+    """`base()` with the fields of `genjax.families.shared.diffusion_settings`, set as in DDPM (arXiv:2006.11239)."""
     config = base()
     config.family = "diffusion"
     config.model = model = ConfigDict()
@@ -131,31 +131,31 @@ def diffusion() -> ConfigDict:
     model.parameterization = ConfigDict({"name": "eps"})
     model.weighting = ConfigDict({"name": "simple"})
     model.time_sampler = ConfigDict({"name": "uniform"})
-    model.objective = "simple"  # L_simple, with learned_variance L_hybrid; or "variational": L_vlb (loss_aware times)
-    model.learned_variance = False  # Improved DDPM: the network also predicts the variance, L_hybrid
-    model.vb_weight = 1.0  # of the variational term in L_hybrid: 1 as ADM, T / 1000 as Improved DDPM
-    model.conditional = False  # on the class label
-    model.label_dropout = 0.0  # share of labels replaced by the null class, for classifier-free guidance
-    model.low_res = ConfigDict()  # what the model upsamples: low_res(...); empty: nothing, it draws
-    model.inpaint = ConfigDict()  # what is erased in training, to be filled in: inpaint(...); empty: nothing
-    model.dtype = "float32"  # of the network's computation; parameters stay float32
+    model.objective = "simple"
+    model.learned_variance = False
+    model.vb_weight = 1.0
+    model.conditional = False
+    model.label_dropout = 0.0
+    model.low_res = ConfigDict()
+    model.inpaint = ConfigDict()
+    model.dtype = "float32"
     model.network = ConfigDict({"name": "unet"})
     config.optimizer = ConfigDict({"model": adam(2e-4)})
 
     config.sampling = sampling = ConfigDict()
     sampling.sampler = ConfigDict({"name": "ancestral"})
-    sampling.num_steps = "1000"  # a respacing: "25", "ddim25", "10,10,3,2,2"
-    sampling.guidance_scale = 1.0  # s in eps_u + s (eps_c - eps_u); 1 = no guidance
-    sampling.guidance_interval = ()  # (low, high) in sigma / alpha: guide only there
-    sampling.guidance_rescale = 0.0  # phi of arXiv:2305.08891
+    sampling.num_steps = "1000"
+    sampling.guidance_scale = 1.0
+    sampling.guidance_interval = ()
+    sampling.guidance_rescale = 0.0
     sampling.threshold = ConfigDict({"name": "static"})
-    sampling.trajectory = False  # while training, also write the way from noise to image as a GIF
-    sampling.batch_size = 64  # images sampled at once, over all devices
-    sampling.strength = 1.0  # share of the steps that are made when starting from an image (SDEdit)
-    sampling.aug_level = 0.0  # of a super-resolution model: noise on the low-resolution image, up to its max_aug_level
-    sampling.resamples = 1  # times that each stretch is walked when inpainting; RePaint: 10
-    sampling.guides = ()  # guides from outside, as sample.py --guide takes them: ("classifier:WORKDIR:3.0",)
-    sampling.noise_scale = 1.0  # times the noise that sampling starts from; GLIDE's upsampler: .997
+    sampling.trajectory = False
+    sampling.batch_size = 64
+    sampling.strength = 1.0
+    sampling.aug_level = 0.0
+    sampling.resamples = 1
+    sampling.guides = ()
+    sampling.noise_scale = 1.0
     return config
 
 

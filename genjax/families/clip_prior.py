@@ -78,7 +78,7 @@ class Sampling(NamedTuple):
     """`config.sampling`.
 
     Attributes:
-        sampler, num_steps, threshold, guidance_scale, batch_size: as of `diffusion_model.Sampling`.
+        sampler, num_steps, threshold, guidance_scale, batch_size: as of `diffusion_settings.Sampling`.
         candidates: draws for a caption, of which the one that is nearest to it is kept.
     """
 

@@ -42,7 +42,7 @@ SOURCES = ("own", "clip")
 
 
 class Settings(NamedTuple):
-    """`config.model`, beside the fields of `diffusion_model.Settings`.
+    """`config.model`, beside the fields of `diffusion_settings.Settings`.
 
     Attributes:
         text: fields of `Text`.
@@ -81,8 +81,8 @@ def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec
     """The family for the settings of a config.
 
     Args:
-        fields: those of `diffusion_model.Settings` and of `Settings`.
-        sampling: fields of `diffusion_model.Sampling`.
+        fields: those of `diffusion_settings.Settings` and of `Settings`.
+        sampling: fields of `diffusion_settings.Sampling`.
         spec: shape and tokens of the data.
         parents: "clip".
 

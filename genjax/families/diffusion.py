@@ -25,8 +25,8 @@ def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec
     """The family for the settings of a config.
 
     Args:
-        fields: those of `diffusion_model.Settings`.
-        sampling: fields of `diffusion_model.Sampling`.
+        fields: those of `diffusion_settings.Settings`.
+        sampling: fields of `diffusion_settings.Sampling`.
         spec: shape and classes of the data.
         parents: none.
 

@@ -33,7 +33,7 @@ from genjax.typing import DataSpec, Key, Tokens
 
 
 class Settings(NamedTuple):
-    """`config.model`, beside the fields of `diffusion_model.Settings`.
+    """`config.model`, beside the fields of `diffusion_settings.Settings`.
 
     Attributes:
         text: fields of `Text`.
@@ -56,8 +56,8 @@ def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec
     """The family for the settings of a config.
 
     Args:
-        fields: those of `diffusion_model.Settings` and of `Settings`.
-        sampling: fields of `diffusion_model.Sampling`.
+        fields: those of `diffusion_settings.Settings` and of `Settings`.
+        sampling: fields of `diffusion_settings.Sampling`.
         spec: shape and tokens of the data.
         parents: none.
 

@@ -35,7 +35,7 @@ TEXT = "text"
 
 
 class Settings(NamedTuple):
-    """`config.model`, beside the fields of `diffusion_model.Settings`.
+    """`config.model`, beside the fields of `diffusion_settings.Settings`.
 
     Attributes:
         text: fields of `Text`.
@@ -62,8 +62,8 @@ def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec
     """The family for the settings of a config.
 
     Args:
-        fields: those of `diffusion_model.Settings` and of `Settings`.
-        sampling: fields of `diffusion_model.Sampling`.
+        fields: those of `diffusion_settings.Settings` and of `Settings`.
+        sampling: fields of `diffusion_settings.Sampling`.
         spec: shape and tokens of the data.
         parents: "text", a `TextEncoder`.
 

@@ -42,8 +42,8 @@ def build(
 
     Args:
         family: its name, for errors.
-        fields: those of `diffusion_model.Settings`.
-        sampling: fields of `diffusion_model.Sampling`.
+        fields: those of `diffusion_settings.Settings`.
+        sampling: fields of `diffusion_settings.Sampling`.
         spec: shape and classes of the data.
         conditioner: of other conditioning than classes and low-resolution images.
         logical_axes: of the conditioner's parameters.

@@ -27,45 +27,10 @@ from genjax.conditioning.low_res import LowRes
 from genjax.core import rng
 from genjax.diffusion import denoisers, grids, loss, parameterization, schedules, time_samplers, weighting
 from genjax.families.interfaces import Weights
-from genjax.families.settings import read_settings
+from genjax.families.settings import expect_labels, read_settings
+from genjax.families.shared.diffusion_settings import Sampling, Settings
 from genjax.nn import denoising
 from genjax.typing import Array, Batch, DataSpec, Float, Image, Key, Params, PerExample, PyTree, Tokens
-
-
-class Settings(NamedTuple):
-    """`config.model`, but for the fields of one family alone: see `configs.recipes.common.diffusion` for each field."""
-
-    schedule: Mapping[str, Any]
-    parameterization: Mapping[str, Any]
-    weighting: Mapping[str, Any]
-    time_sampler: Mapping[str, Any]
-    network: Mapping[str, Any]
-    objective: str = "simple"
-    learned_variance: bool = False
-    vb_weight: float = 1.0
-    conditional: bool = False
-    label_dropout: float = 0.0
-    low_res: Mapping[str, Any] = MappingProxyType({})
-    inpaint: Mapping[str, Any] = MappingProxyType({})
-    dtype: str = "float32"
-
-
-class Sampling(NamedTuple):
-    """`config.sampling`: see `configs.recipes.common.diffusion` for each field."""
-
-    sampler: Mapping[str, Any]
-    num_steps: str | int
-    threshold: Mapping[str, Any]
-    guidance_scale: float = 1.0
-    guidance_interval: tuple[float, ...] = ()
-    guidance_rescale: float = 0.0
-    trajectory: bool = False
-    batch_size: int = 64
-    strength: float = 1.0
-    resamples: int = 1
-    aug_level: float = 0.0
-    guides: tuple[str, ...] = ()
-    noise_scale: float = 1.0
 
 
 class Conditioner(NamedTuple):
@@ -158,8 +123,8 @@ def make(
     """
     settings = read_settings(Settings, model, f"config.model of the {family} family")
     requested = read_settings(Sampling, sampling, f"config.sampling of the {family} family")
-    if settings.conditional and not spec.num_classes:
-        raise ValueError("config.model.conditional=True needs data with class labels, and this has none")
+    if settings.conditional:
+        expect_labels(spec, "config.model.conditional=True")
     low_res = read_settings(LowRes, settings.low_res, "config.model.low_res") if settings.low_res else None
     if low_res:
         low_res_lib.check(low_res, spec.image_shape, requested.aug_level)
