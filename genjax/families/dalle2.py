@@ -26,9 +26,8 @@ import jax.numpy as jnp
 from genjax.conditioning.inputs import drop_share
 from genjax.core import rng
 from genjax.core.ranges import SHARE
-from genjax.families.base import Family
 from genjax.families.interfaces import ImageTextEncoder
-from genjax.families.settings import expect_parent, read_settings, split_settings
+from genjax.families.settings import read_settings
 from genjax.families.shared import diffusion as shared_diffusion
 from genjax.families.shared import prior as prior_lib
 from genjax.families.shared.diffusion_model import Conditioner, read_tokens
@@ -77,41 +76,15 @@ class ImageEmbedding(NamedTuple):
     num_tokens: int = 4
 
 
-def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
-    """The family for the settings of a config.
-
-    Args:
-        fields: those of `diffusion_settings.Settings` and of `Settings`.
-        sampling: fields of `diffusion_settings.Sampling`.
-        spec: shape and tokens of the data.
-        parents: "clip".
-
-    Raises:
-        ValueError: for unknown names, or a CLIP of other captions.
-    """
-    clip = expect_parent(parents, "clip", ImageTextEncoder, "dalle2")
-    prior_lib.check_clip(clip, spec, "dalle2")
-    settings, shared = split_settings(Settings, fields, "config.model of the dalle2 family")
-    sizes = (4 * shared["network"]["width"], shared.get("dtype", "float32"))
-    conditioner = make_conditioner(clip, settings, spec, *sizes)
-    return shared_diffusion.build("dalle2", shared, sampling, spec, conditioner, clip_conditioning.LOGICAL_AXES)
-
-
 def make_conditioner(
-    clip: ImageTextEncoder, settings: Settings, spec: DataSpec, vector_dim: int, dtype: str
+    settings: Settings, spec: DataSpec, vector_dim: int, dtype: str, clip: ImageTextEncoder
 ) -> Conditioner:
     """The conditioner of embeddings and captions.
 
-    Args:
-        clip: of the upstream stage.
-        settings: see `Settings`.
-        spec: of the data.
-        vector_dim: features of the U-Net's embedding of time.
-        dtype: of the computation.
-
     Raises:
-        ValueError: for an unknown source, or shares outside [0, 1].
+        ValueError: for a CLIP of other captions, an unknown source, or shares outside [0, 1].
     """
+    prior_lib.check_clip(clip, spec, "dalle2")
     text = read_settings(Text, settings.text, "config.model.text of the dalle2 family")
     image = read_settings(ImageEmbedding, settings.image, "config.model.image of the dalle2 family")
     if text.source not in SOURCES:
@@ -171,3 +144,8 @@ def _text_module(text: Text, spec: DataSpec, vector_dim: int, dtype: str) -> nn.
     if text.source == "clip":
         return CaptionStates(text.width, vector_dim, dtype)
     return GlideText(spec.vocab_size, spec.text_length, vector_dim, text.width, text.depth, text.num_heads, dtype)
+
+
+build = shared_diffusion.builder(
+    "dalle2", Settings, conditioner=make_conditioner, logical_axes=clip_conditioning.LOGICAL_AXES, clip=ImageTextEncoder
+)

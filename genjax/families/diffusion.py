@@ -12,26 +12,6 @@ Deviations: ADM's two-file recipe for guidance is here a setting of the same fam
 super-resolution.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from genjax.families.shared import diffusion
 
-from genjax.families.base import Family
-from genjax.families.settings import refuse_parents
-from genjax.families.shared import diffusion as shared_diffusion
-from genjax.typing import DataSpec
-
-
-def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
-    """The family for the settings of a config.
-
-    Args:
-        fields: those of `diffusion_settings.Settings`.
-        sampling: fields of `diffusion_settings.Sampling`.
-        spec: shape and classes of the data.
-        parents: none.
-
-    Raises:
-        ValueError: for unknown names, or a conditional model of unlabelled data.
-    """
-    refuse_parents(parents, "diffusion")
-    return shared_diffusion.build("diffusion", fields, sampling, spec)
+build = diffusion.builder("diffusion")

@@ -23,8 +23,7 @@ import jax.numpy as jnp
 
 from genjax.conditioning.inputs import drop_share
 from genjax.core.ranges import SHARE
-from genjax.families.base import Family
-from genjax.families.settings import expect_tokens, read_settings, refuse_parents, split_settings
+from genjax.families.settings import expect_tokens, read_settings
 from genjax.families.shared import diffusion as shared_diffusion
 from genjax.families.shared.diffusion_model import Conditioner, read_tokens
 from genjax.nn import glide_text
@@ -52,32 +51,8 @@ class Text(NamedTuple):
     num_heads: int = 8
 
 
-def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
-    """The family for the settings of a config.
-
-    Args:
-        fields: those of `diffusion_settings.Settings` and of `Settings`.
-        sampling: fields of `diffusion_settings.Sampling`.
-        spec: shape and tokens of the data.
-        parents: none.
-
-    Raises:
-        ValueError: for unknown names, or data without tokens.
-    """
-    refuse_parents(parents, "glide")
-    settings, shared = split_settings(Settings, fields, "config.model of the glide family")
-    conditioner = make_conditioner(settings, spec, 4 * shared["network"]["width"], shared.get("dtype", "float32"))
-    return shared_diffusion.build("glide", shared, sampling, spec, conditioner, glide_text.LOGICAL_AXES)
-
-
 def make_conditioner(settings: Settings, spec: DataSpec, vector_dim: int, dtype: str) -> Conditioner:
     """The conditioner of captions, as the transformer reads them.
-
-    Args:
-        settings: see `Settings`.
-        spec: of the data.
-        vector_dim: features of the U-Net's embedding of time.
-        dtype: of the computation.
 
     Raises:
         ValueError: for data without tokens, or a share outside [0, 1].
@@ -97,3 +72,6 @@ def make_conditioner(settings: Settings, spec: DataSpec, vector_dim: int, dtype:
         null=jnp.zeros_like if settings.text_dropout else None,
         text_length=spec.text_length,
     )
+
+
+build = shared_diffusion.builder("glide", Settings, conditioner=make_conditioner, logical_axes=glide_text.LOGICAL_AXES)

@@ -21,9 +21,8 @@ import jax.numpy as jnp
 
 from genjax.conditioning.inputs import drop_share
 from genjax.core.ranges import SHARE
-from genjax.families.base import Family
 from genjax.families.interfaces import TextEncoder, Weights
-from genjax.families.settings import expect_parent, read_settings, split_settings
+from genjax.families.settings import read_settings
 from genjax.families.shared import diffusion as shared_diffusion
 from genjax.families.shared.diffusion_model import Conditioner, read_tokens
 from genjax.nn import text_conditioning
@@ -58,47 +57,18 @@ class Text(NamedTuple):
     num_heads: int = 1
 
 
-def build(fields: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, parents: Mapping[str, Any]) -> Family:
-    """The family for the settings of a config.
-
-    Args:
-        fields: those of `diffusion_settings.Settings` and of `Settings`.
-        sampling: fields of `diffusion_settings.Sampling`.
-        spec: shape and tokens of the data.
-        parents: "text", a `TextEncoder`.
-
-    Raises:
-        ValueError: for unknown names, data without tokens or with other ones than the language model's, or no such
-            parent.
-    """
-    reader = expect_parent(parents, TEXT, TextEncoder, "imagen")
-    settings, shared = split_settings(Settings, fields, "config.model of the imagen family")
-    sizes = (4 * shared["network"]["width"], shared.get("dtype", "float32"))
-    conditioner = make_conditioner(settings, reader, spec, *sizes)
-    return shared_diffusion.build("imagen", shared, sampling, spec, conditioner, tuple(text_conditioning.LOGICAL_AXES))
-
-
-def make_conditioner(
-    settings: Settings, reader: TextEncoder, spec: DataSpec, vector_dim: int, dtype: str
-) -> Conditioner:
+def make_conditioner(settings: Settings, spec: DataSpec, vector_dim: int, dtype: str, text: TextEncoder) -> Conditioner:
     """The conditioner of states of a frozen language model.
-
-    Args:
-        settings: see `Settings`.
-        reader: the language model.
-        spec: of the data.
-        vector_dim: features of the network's embedding of time.
-        dtype: of the computation.
 
     Raises:
         ValueError: for tokens that aren't the language model's, or a share outside [0, 1].
     """
+    reader, fields = text, read_settings(Text, settings.text, "config.model.text of the imagen family")
     if spec.text_length != reader.length or spec.vocab_size > reader.vocab_size:
         raise ValueError(
             f"the language model in config.stages.{TEXT} reads {reader.length} of {reader.vocab_size} tokens, and "
             f"captions here have {spec.text_length} of {spec.vocab_size}; set config.data.tokenizer to its own"
         )
-    text = read_settings(Text, settings.text, "config.model.text of the imagen family")
     SHARE.check("config.model.text_dropout", settings.text_dropout)
 
     def read(frozen: Mapping[str, Weights], given: Mapping[str, Any]) -> TextStates:
@@ -121,9 +91,14 @@ def make_conditioner(
             shape_of((1, reader.length, reader.dim), jnp.float32),
             shape_of((1, reader.length), jnp.bool_),
         ),
-        module=ReadStates(text.width, vector_dim, text.num_heads, dtype=dtype),
+        module=ReadStates(fields.width, vector_dim, fields.num_heads, dtype=dtype),
         drop=drop,
         null=null if settings.text_dropout else None,
         text_length=reader.length,
         parents=(TEXT,),
     )
+
+
+build = shared_diffusion.builder(
+    "imagen", Settings, conditioner=make_conditioner, logical_axes=text_conditioning.LOGICAL_AXES, text=TextEncoder
+)

@@ -28,6 +28,17 @@ def expect_parent(parents: Mapping[str, Any], name: str, kind: type[Kind], famil
     return parents[name]
 
 
+def expect_parents(parents: Mapping[str, Any], kinds: Mapping[str, type], family: str) -> dict[str, Any]:
+    """The parents of these names, each of its kind; of a family without kinds, that there are none.
+
+    Raises:
+        ValueError: for parents that are missing, of another kind, or not needed.
+    """
+    if not kinds:
+        refuse_parents(parents, family)
+    return {name: expect_parent(parents, name, kind, family) for name, kind in kinds.items()}
+
+
 def refuse_parents(parents: Mapping[str, Any], family: str) -> None:
     """For families that build on no other stage.
 

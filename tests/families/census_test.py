@@ -51,9 +51,14 @@ def settings_classes() -> set[type]:
         module = importlib.import_module(f"genjax.families.{path.stem}")
         for node in ast.walk(ast.parse(path.read_text())):
             called = {"read_settings": slice(0, 1), "split_settings": slice(0, 1), "builder": slice(1, 3)}
-            places = called.get(getattr(getattr(node, "func", None), "id", ""), slice(0))
+            places = called.get(name_of_call(node), slice(0))
             found |= {getattr(module, argument.id) for argument in getattr(node, "args", [])[places]}
     return found
+
+
+def name_of_call(node: ast.AST) -> str:
+    function = getattr(node, "func", None)
+    return getattr(function, "id", None) or getattr(function, "attr", "")
 
 
 def is_nested(owner: Callable, field: str) -> bool:

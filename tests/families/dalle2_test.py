@@ -75,7 +75,7 @@ def test_it_draws_for_embeddings_captions_both_or_neither(run):
 @pytest.mark.parametrize("source", ["own", "clip"])
 def test_what_is_read_has_the_shapes_that_parameters_are_made_for(source):
     conditioner = dalle2.make_conditioner(
-        CLIP, dalle2.Settings({"source": source, "width": 8, "depth": 1, "num_heads": 2}), SPEC, 32, "float32"
+        dalle2.Settings({"source": source, "width": 8, "depth": 1, "num_heads": 2}), SPEC, 32, "float32", CLIP
     )
     raw = conditioner.read(FROZEN, toy_clip.batch(3))
     shapes = jax.tree.map(lambda leaf: (leaf.shape[1:], leaf.dtype), conditioner.shapes)

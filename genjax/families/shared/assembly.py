@@ -7,7 +7,7 @@ from typing import Any
 
 from genjax.core import rng
 from genjax.families.base import Builder, Family, LossOutputs, Player
-from genjax.families.settings import expect_parent, read_settings, refuse_parents
+from genjax.families.settings import expect_parents, read_settings
 from genjax.families.terms import Term, mean_of
 from genjax.typing import Array, Float, Image, Key, Params
 
@@ -33,9 +33,7 @@ def builder(
     def decorate(make: Callable[..., Family]) -> Builder:
         @wraps(make)
         def build(fields, defaults, spec, given):
-            if not parents:
-                refuse_parents(given, family)
-            found = {name: expect_parent(given, name, kind, family) for name, kind in parents.items()}
+            found = expect_parents(given, parents, family)
             read = [read_settings(settings, fields, f"config.model of the {family} family")]
             if sampling is not None:
                 read.append(read_settings(sampling, defaults, f"config.sampling of the {family} family"))

@@ -11,17 +11,19 @@ conditioning of the network, a share of which is dropped in training, is in `gen
 how it is drawn with, in `genjax.families.shared.diffusion_sampling`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from genjax.conditioning import inpainting
 from genjax.conditioning import low_res as low_res_lib
 from genjax.core import rng
 from genjax.diffusion import denoisers, time_samplers
-from genjax.families.base import Family, LossInputs, LossOutputs, Player
+from genjax.families.base import Builder, Family, LossInputs, LossOutputs, Player
 from genjax.families.interfaces import Distillable, Guidable, ImageSampler, SampleFn, Weights
+from genjax.families.settings import expect_parents, split_settings
 from genjax.families.shared import diffusion_model, diffusion_sampling
+from genjax.families.shared.assembly import LogicalAxes
 from genjax.families.shared.diffusion_model import Conditioner, Model
 from genjax.families.terms import mean_of, present
 from genjax.nn import denoising
@@ -30,13 +32,48 @@ from genjax.typing import Batch, DataSpec, Image, Key, Params, PerExample
 LOSS_AWARE = "the chances of its times (config.model.time_sampler.name='loss_aware') move once a batch"
 
 
-def build(
+class NoSettings(NamedTuple):
+    """The own fields of a family that has none."""
+
+
+def builder(
+    family: str,
+    settings: type = NoSettings,
+    *,
+    conditioner: Callable[..., Conditioner] | None = None,
+    logical_axes: LogicalAxes = (),
+    **parents: type,
+) -> Builder:
+    """The `Builder` of a family of diffusion models.
+
+    Args:
+        family: its name.
+        settings: the NamedTuple of its own fields of `config.model`, beside those of `diffusion_settings.Settings`.
+        conditioner: (its own settings, spec, features of the network's embedding of time, dtype, **parents) -> what
+            conditions it, beside classes and low-resolution images.
+        logical_axes: of the conditioner's parameters.
+        parents: name of an upstream stage -> the interface that it has to have.
+    """
+
+    def build(fields, sampling, spec, given) -> Family:
+        found = expect_parents(given, parents, family)
+        own: Any
+        own, shared = split_settings(settings, fields, f"config.model of the {family} family")
+        if conditioner is None:
+            return assemble(family, shared, sampling, spec)
+        dim, dtype = 4 * shared["network"]["width"], shared.get("dtype", "float32")
+        return assemble(family, shared, sampling, spec, conditioner(own, spec, dim, dtype, **found), logical_axes)
+
+    return build
+
+
+def assemble(
     family: str,
     fields: Mapping[str, Any],
     sampling: Mapping[str, Any],
     spec: DataSpec,
     conditioner: Conditioner | None = None,
-    logical_axes: tuple[tuple[str, tuple[str | None, ...]], ...] = (),
+    logical_axes: LogicalAxes = (),
 ) -> Family:
     """The family for the settings of a config.
 
