@@ -25,9 +25,8 @@ import jax.numpy as jnp
 
 from genjax.conditioning.inputs import drop_share
 from genjax.core import rng
-from genjax.core.ranges import SHARE
 from genjax.families.interfaces import ImageTextEncoder
-from genjax.families.settings import read_settings
+from genjax.families.settings import expect_share, read_settings
 from genjax.families.shared import diffusion as shared_diffusion
 from genjax.families.shared import prior as prior_lib
 from genjax.families.shared.diffusion_model import Conditioner, read_tokens
@@ -89,8 +88,8 @@ def make_conditioner(
     image = read_settings(ImageEmbedding, settings.image, "config.model.image of the dalle2 family")
     if text.source not in SOURCES:
         raise ValueError(f"unknown config.model.text.source={text.source!r}; it is one of {SOURCES}")
-    SHARE.check("config.model.text_dropout", settings.text_dropout)
-    SHARE.check("config.model.image_dropout", settings.image_dropout)
+    expect_share("config.model.text_dropout", settings.text_dropout)
+    expect_share("config.model.image_dropout", settings.image_dropout)
 
     def read(frozen, given) -> ClipInputs:
         tokens = read_tokens(given, spec.text_length)
@@ -112,7 +111,7 @@ def make_conditioner(
     return Conditioner(
         read=read,
         shapes=shapes,
-        module=ClipConditioning(_text_module(text, spec, vector_dim, dtype), vector_dim, image.num_tokens, dtype),
+        module=ClipConditioning(_text_module(text, spec, vector_dim, dtype), vector_dim, image.num_tokens, dtype=dtype),
         drop=drop,
         null=null if settings.image_dropout and settings.text_dropout else None,
         text_length=spec.text_length,
@@ -142,8 +141,8 @@ def _text_shapes(clip: ImageTextEncoder, text: Text) -> PyTree:
 
 def _text_module(text: Text, spec: DataSpec, vector_dim: int, dtype: str) -> nn.Module:
     if text.source == "clip":
-        return CaptionStates(text.width, vector_dim, dtype)
-    return GlideText(spec.vocab_size, spec.text_length, vector_dim, text.width, text.depth, text.num_heads, dtype)
+        return CaptionStates(text.width, vector_dim, dtype=dtype)
+    return GlideText(spec.vocab_size, spec.text_length, vector_dim, text.width, text.depth, text.num_heads, dtype=dtype)
 
 
 build = shared_diffusion.builder(

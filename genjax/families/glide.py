@@ -22,8 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.conditioning.inputs import drop_share
-from genjax.core.ranges import SHARE
-from genjax.families.settings import expect_tokens, read_settings
+from genjax.families.settings import expect_share, expect_tokens, read_settings
 from genjax.families.shared import diffusion as shared_diffusion
 from genjax.families.shared.diffusion_model import Conditioner, read_tokens
 from genjax.nn import glide_text
@@ -59,7 +58,7 @@ def make_conditioner(settings: Settings, spec: DataSpec, vector_dim: int, dtype:
     """
     expect_tokens(spec, "glide")
     text = read_settings(Text, settings.text, "config.model.text of the glide family")
-    SHARE.check("config.model.text_dropout", settings.text_dropout)
+    expect_share("config.model.text_dropout", settings.text_dropout)
 
     def drop(tokens: Tokens, key: Key) -> Tokens:
         return drop_share(tokens, jnp.zeros_like(tokens), settings.text_dropout, key)
@@ -67,7 +66,9 @@ def make_conditioner(settings: Settings, spec: DataSpec, vector_dim: int, dtype:
     return Conditioner(
         read=lambda frozen, given: read_tokens(given, spec.text_length),
         shapes=jax.ShapeDtypeStruct((1, spec.text_length), jnp.int32),
-        module=GlideText(spec.vocab_size, spec.text_length, vector_dim, text.width, text.depth, text.num_heads, dtype),
+        module=GlideText(
+            spec.vocab_size, spec.text_length, vector_dim, text.width, text.depth, text.num_heads, dtype=dtype
+        ),
         drop=drop,
         null=jnp.zeros_like if settings.text_dropout else None,
         text_length=spec.text_length,

@@ -20,9 +20,8 @@ import jax
 import jax.numpy as jnp
 
 from genjax.conditioning.inputs import drop_share
-from genjax.core.ranges import SHARE
 from genjax.families.interfaces import TextEncoder, Weights
-from genjax.families.settings import read_settings
+from genjax.families.settings import expect_share, read_settings
 from genjax.families.shared import diffusion as shared_diffusion
 from genjax.families.shared.diffusion_model import Conditioner, read_tokens
 from genjax.nn import text_conditioning
@@ -69,7 +68,7 @@ def make_conditioner(settings: Settings, spec: DataSpec, vector_dim: int, dtype:
             f"the language model in config.stages.{TEXT} reads {reader.length} of {reader.vocab_size} tokens, and "
             f"captions here have {spec.text_length} of {spec.vocab_size}; set config.data.tokenizer to its own"
         )
-    SHARE.check("config.model.text_dropout", settings.text_dropout)
+    expect_share("config.model.text_dropout", settings.text_dropout)
 
     def read(frozen: Mapping[str, Weights], given: Mapping[str, Any]) -> TextStates:
         tokens = read_tokens(given, reader.length)

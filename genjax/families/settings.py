@@ -100,6 +100,16 @@ def make_named(what: str, table: Mapping[str, Callable], fields: Mapping[str, An
     return table[name](**given, **others)
 
 
+def expect_share(name: str, value: float) -> None:
+    """Refuses what is no share.
+
+    Raises:
+        ValueError: for a value outside [0, 1], with its name.
+    """
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name}={value} must be in [0, 1]")
+
+
 def expect_labels(spec: DataSpec, who: str) -> None:
     """Refuses data without class labels for what needs them, such as "config.model.conditional=True".
 

@@ -54,7 +54,7 @@ def code_shares(codes: Int[Array, "..."], num_codes: int) -> Term:
 def summarize_shares(metrics: Metrics) -> Metrics:
     """Metrics in which the shares of codes, "shares" or "shares_0", become "usage" and "perplexity" of that name."""
     scalars = {name: value for name, value in metrics.items() if not name.startswith("shares")}
-    for name in metrics.keys() - scalars.keys():
+    for name in sorted(metrics.keys() - scalars.keys()):
         level = name.removeprefix("shares")
         scalars[f"perplexity{level}"] = quantize.perplexity_of(metrics[name])
         scalars[f"usage{level}"] = quantize.usage_of(metrics[name])
