@@ -49,16 +49,15 @@ def settings_classes() -> set[type]:
     found = set()
     for path in sorted((ROOT / "genjax" / "families").glob("*.py")):
         module = importlib.import_module(f"genjax.families.{path.stem}")
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
             called = {"read_settings": slice(0, 1), "split_settings": slice(0, 1), "builder": slice(1, 3)}
             places = called.get(name_of_call(node), slice(0))
-            found |= {getattr(module, argument.id) for argument in getattr(node, "args", [])[places]}
+            found |= {getattr(module, argument.id) for argument in node.args[places]}
     return found
 
 
-def name_of_call(node: ast.AST) -> str:
-    function = getattr(node, "func", None)
-    return getattr(function, "id", None) or getattr(function, "attr", "")
+def name_of_call(node: ast.Call) -> str:
+    return getattr(node.func, "id", None) or getattr(node.func, "attr", "")
 
 
 def is_nested(owner: Callable, field: str) -> bool:
