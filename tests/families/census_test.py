@@ -52,8 +52,8 @@ def settings_classes() -> set[type]:
         for node in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
             called = {"read_settings": slice(0, 1), "split_settings": slice(0, 1), "builder": slice(1, 3)}
             places = called.get(name_of_call(node), slice(0))
-            found |= {getattr(module, argument.id) for argument in node.args[places]}
-    return found
+            found |= {getattr(module, argument.id, None) for argument in node.args[places]}
+    return found - {None}  # an argument of a function that passes it on
 
 
 def name_of_call(node: ast.Call) -> str:
