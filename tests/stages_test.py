@@ -76,6 +76,16 @@ def test_a_stage_is_the_newest_checkpoint_by_its_averages(data_dir, tmp_path):
         stages.load(tmp_path / "w", step=5)
 
 
+def test_a_stage_sampled_in_another_way_reads_nothing_again(data_dir, tmp_path, monkeypatch):
+    stages.train(settings(data_dir, start=2.0), tmp_path / "w")
+    stage = stages.load(tmp_path / "w")
+    monkeypatch.setattr(stages, "Checkpoints", lambda *_, **__: pytest.fail("a checkpoint is opened"))
+    monkeypatch.setattr(workdir, "read_json", lambda path: pytest.fail(f"{path} is read"))
+    other = stages.with_sampling(stage, {"classes": 7})
+    assert other.weights is stage.weights and other.family.interface.num_classes == 7
+    assert other.config.sampling.classes == 7 and stage.config.sampling.classes == 0
+
+
 def test_a_stage_without_averages_is_its_parameters_on_the_given_mesh(data_dir, tmp_path):
     stages.train(settings(data_dir, start=2.0, decay=0.0), tmp_path / "w")
     mesh = sharding.make_mesh(devices=jax.devices()[:1])
