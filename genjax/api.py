@@ -24,6 +24,7 @@ from ml_collections import ConfigDict
 from genjax import generate, sharding, stages
 from genjax.core import paths
 from genjax.families.interfaces import generates
+from genjax.generate import Drawn
 from genjax.launcher import config_files
 from genjax.launcher import overrides as overrides_lib
 from genjax.pipelines import chain, encoding, evaluation, folders, requests, sample_files
@@ -95,7 +96,7 @@ class Run:
     def __init__(self, workdir: str | Path):
         self.folder = paths.local(workdir)
         self._mesh = sharding.make_mesh()
-        self._samplers: dict[tuple, tuple[stages.Stage, Callable[..., generate.ImageSet] | None]] = {}
+        self._samplers: dict[tuple, tuple[stages.Stage, Callable[..., generate.Drawn] | None]] = {}
         self._programs: dict[str, Callable[..., PyTree]] = {}
 
     def __repr__(self) -> str:
@@ -169,7 +170,7 @@ class Run:
     def held_out(self, n: int = COUNT) -> Images:
         """The first images of the held-out split of its data, with their labels."""
         found = evaluation.held_out_arrays(self.stage, n)
-        return Images.of(sampling_lib.Drawn(found["image"], found.get("label"), None))
+        return Images.of(Drawn(found["image"], found.get("label"), None))
 
     def reconstruct(self, images: Any = None, seed: int = 0) -> Images:
         """What the model makes of images when it encodes and decodes them, or makes them small and large again.
@@ -281,7 +282,7 @@ class Run:
         drawn = None
         if samples is not None:
             pixels = sample_files.to_images(np.asarray(samples))
-            drawn = sampling_lib.Drawn(pixels, getattr(samples, "labels", None), None)
+            drawn = Drawn(pixels, getattr(samples, "labels", None), None)
         elif generates(stage.family.interface):
             drawn = requests.draw(stage, request, program)
         return Evaluation(evaluation.evaluate(stage, self.folder, drawn, 0, likelihood, probe_data))

@@ -20,18 +20,20 @@ from genjax.families.interfaces import ImageSampler, Interface, Weights
 from genjax.typing import Key, PyTree
 
 
-class ImageSet(NamedTuple):
-    """Generated images on the host.
+class Drawn(NamedTuple):
+    """Generated images on the host; on the devices they are `Samples`.
 
     Attributes:
         images: uint8 [n, h, w, c].
+        labels: int32 [n], or None of an unconditional model.
         trajectory: uint8 [t, n, h, w, c] from noise to image, or None.
-        captions: the text that each was drawn for, or None.
+        prompts: the text that each was drawn for, or None of a model without text.
     """
 
     images: np.ndarray
-    trajectory: np.ndarray | None
-    captions: tuple[str, ...] | None = None
+    labels: np.ndarray | None = None
+    trajectory: np.ndarray | None = None
+    prompts: tuple[str, ...] | None = None
 
 
 def class_labels(count: int, num_classes: int) -> np.ndarray:
@@ -86,8 +88,8 @@ def options(interface: ImageSampler, sampling: Mapping[str, Any], requested: Map
     return {name: value for name, value in values.items() if value != interface.options[name]}
 
 
-def make_generate(family: Family, mesh: Mesh) -> Callable[..., ImageSet]:
-    """The function (weights, per-image conditions, shared conditions, key, batch_size, progress) -> ImageSet.
+def make_generate(family: Family, mesh: Mesh) -> Callable[..., Drawn]:
+    """The function (weights, per-image conditions, shared conditions, key, batch_size, progress) -> Drawn.
 
     Per-image conditions are arrays [n, ...] ("index" is added), shared ones scalars (see `options`). `progress`
     is called with the number of images of each finished batch. It compiles once for a batch size, whatever the
@@ -108,11 +110,11 @@ def make_generate(family: Family, mesh: Mesh) -> Callable[..., ImageSet]:
         key: Key,
         batch_size: int,
         progress: Callable[[int], None] = lambda done: None,
-    ) -> ImageSet:
+    ) -> Drawn:
         count = len(next(iter(each.values()))) if each else 0
         each = {"index": np.arange(count, dtype=np.int32), **each}
         images, by_image = run(weights, each, key, batch_size, shared, progress)
-        return ImageSet(images, None if by_image is None else by_image.swapaxes(0, 1))
+        return Drawn(images, trajectory=None if by_image is None else by_image.swapaxes(0, 1))
 
     return generate
 

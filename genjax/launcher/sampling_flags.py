@@ -8,6 +8,7 @@ from genjax import stages
 from genjax.core.ranges import COUNT, Range
 from genjax.families.interfaces import generates
 from genjax.families.options import OPTIONS
+from genjax.generate import Drawn
 from genjax.launcher.flags import define_number, define_path, define_seed, define_stages, given, refuse
 from genjax.pipelines import evaluation, filling, folders, prompts, requests, reranking, sample_files
 from genjax.pipelines import sampling as sampling_lib
@@ -112,7 +113,7 @@ class SamplingFlags:
                 raise ValueError(f"--{error}") from error
             return requests.prepare(folders.load(self.workdir), request)
 
-    def draw(self, stage: stages.Stage) -> sampling_lib.Drawn:
+    def draw(self, stage: stages.Stage) -> Drawn:
         """The images that were requested.
 
         Raises:
@@ -126,7 +127,7 @@ class SamplingFlags:
             refuse("this model reads no text", "samples_per_prompt")
         return requests.draw(stage, request)
 
-    def samples(self, stage: stages.Stage, found: sampling_lib.Drawn | None) -> sampling_lib.Drawn | None:
+    def samples(self, stage: stages.Stage, found: Drawn | None) -> Drawn | None:
         """Those that were found in a file, or new ones where there are none; None of a family that draws none.
 
         Args:
@@ -160,7 +161,7 @@ class SamplingFlags:
         request = self.request()
         return {"holes": filling.measure(stage, request.count, request.options, request.seed)}
 
-    def reconstruct(self, stage: stages.Stage) -> sampling_lib.Drawn:
+    def reconstruct(self, stage: stages.Stage) -> Drawn:
         """As many held-out images as were requested, or all there are, each with its reconstruction.
 
         Raises:

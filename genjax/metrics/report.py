@@ -35,7 +35,7 @@ import os
 import platform
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -47,7 +47,7 @@ from genjax.metrics.baselines import (
     fit_gaussian_mixtures,
     sample_gaussian_mixtures,
 )
-from genjax.metrics.feature_net import NUM_FEATURES, FeatureNet, Readings, accuracy, read, weights_hash
+from genjax.metrics.feature_net import NUM_FEATURES, FeatureNet, accuracy, read, weights_hash
 from genjax.metrics.fid import frechet_from_features
 from genjax.metrics.novelty import novelty
 from genjax.metrics.precision_recall import precision_recall
@@ -58,13 +58,6 @@ FLOOR_DRAWS = 10
 """Subsets of the training images over which the floor's Fréchet distance is averaged."""
 COPIES = "over half the held-out images are copies of training images: split the data anew"
 LIBRARIES = ("jax", "flax", "optax", "numpy", "scipy", "scikit-learn")
-
-
-class ImageSet(NamedTuple):
-    """Images and, where known, the class of each."""
-
-    images: UInt8[np.ndarray, "n h w c"]
-    labels: Int[np.ndarray, " n"] | None
 
 
 def evaluate_samples(
@@ -100,7 +93,7 @@ def evaluate_samples(
     sets, draws, omitted = _sets(images, labels, train, count, seed)
     reference = read(feature_net, test[0])
     shared = (reference, train[0], test[0], feature_net)
-    rows = {name: {"count": count} | _row(image_set, *shared) for name, image_set in sets.items()}
+    rows = {name: {"count": count} | _row(*found, *shared) for name, found in sets.items()}
     if rows["samples"]["novelty"] is None:
         omitted["novelty"] = COPIES
     real = read(feature_net, train[0]).features
@@ -119,17 +112,17 @@ def evaluate_samples(
 
 def _sets(
     images, labels, train: tuple[np.ndarray, np.ndarray], count: int, seed: int
-) -> tuple[dict[str, ImageSet], list[Int[np.ndarray, " count"]], dict[str, str]]:
-    """The images of each row, the subsets of the training images for the floor, and which row is omitted, and why."""
+) -> tuple[dict[str, tuple[np.ndarray, np.ndarray | None]], list[Int[np.ndarray, " count"]], dict[str, str]]:
+    """Images and labels of each row, the training images' subsets for the floor, and which row is omitted, and why."""
     rng = np.random.default_rng(seed)
     strata = (None, None) if labels is None else (labels, train[1])
     samples = _pick(images, labels, _subset(len(images), count, strata[0], rng))
     draws = [_subset(len(train[0]), count, strata[1], rng) for _ in range(FLOOR_DRAWS)]
-    requested = rng.choice(train[1], count) if samples.labels is None else samples.labels
+    requested = rng.choice(train[1], count) if samples[1] is None else samples[1]
     sets, omitted = {"samples": samples, "real_train": _pick(*train, draws[0])}, {}
     try:
         mixture = sample_gaussian_mixtures(fit_gaussian_mixtures(*train, seed=seed), requested, seed)
-        sets["gaussian_mixture"] = ImageSet(mixture, requested)
+        sets["gaussian_mixture"] = mixture, requested
     except ValueError as error:
         omitted["gaussian_mixture"] = str(error)
     return sets, draws, omitted
@@ -164,21 +157,21 @@ def _subset(total: int, count: int, strata, rng: np.random.Generator) -> Int[np.
     return np.sort(order[:count])
 
 
-def _pick(images, labels, chosen: Int[np.ndarray, " n"]) -> ImageSet:
+def _pick(images, labels, chosen: Int[np.ndarray, " n"]) -> tuple[np.ndarray, np.ndarray | None]:
     """The chosen images with their labels."""
-    return ImageSet(images[chosen], None if labels is None else np.asarray(labels)[chosen])
+    return images[chosen], None if labels is None else np.asarray(labels)[chosen]
 
 
-def _row(image_set: ImageSet, reference: Readings, train, test, net: FeatureNet) -> dict:
+def _row(images, labels, reference, train, test, net) -> dict:
     """All columns of one row but the ratio."""
-    readings = read(net, image_set.images)
+    readings = read(net, images)
     classes = readings.probabilities.argmax(axis=1)
     neighbours = precision_recall(reference.features, readings.features, NEIGHBOURS)
     return {
         "frechet": frechet_from_features(readings.features, reference.features),
         **neighbours._asdict(),
-        "class_accuracy": None if image_set.labels is None else float((classes == image_set.labels).mean()),
-        "novelty": _novelty(image_set.images, train, test),
+        "class_accuracy": None if labels is None else float((classes == labels).mean()),
+        "novelty": _novelty(images, train, test),
         "class_shares": (np.bincount(classes, minlength=net.num_classes) / len(classes)).tolist(),
     }
 

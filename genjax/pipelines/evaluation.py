@@ -22,12 +22,12 @@ import numpy as np
 from genjax import sharding
 from genjax.data import loader
 from genjax.families.base import Family
+from genjax.generate import Drawn
 from genjax.metrics import caption_accuracy, feature_net, novelty, report
 from genjax.metrics.retrieval import CANDIDATES
 from genjax.pipelines import embedding as clip
 from genjax.pipelines import probing
 from genjax.pipelines import sampling as sampling_lib
-from genjax.pipelines.sampling import Drawn
 from genjax.stages import Stage
 from genjax.training import evaluators
 
@@ -218,7 +218,7 @@ def _compare(stage: Stage, folder: Path, drawn: Drawn | None, seed: int) -> dict
     train, test = _both_splits(stage)
     if drawn is None:
         chosen = np.random.default_rng(seed).permutation(len(train["image"]))[:COUNT]
-        drawn = Drawn(sampling_lib.reconstruct(stage, train["image"][chosen], seed), None, None)
+        drawn = Drawn(sampling_lib.reconstruct(stage, train["image"][chosen], seed))
     net = feature_net.load_or_train(
         folder / "feature_net", train["image"], train.get("label"), stage.spec.num_classes, seed
     )

@@ -15,10 +15,10 @@ import numpy as np
 
 from genjax import generate
 from genjax.data import loader
+from genjax.generate import Drawn
 from genjax.metrics import feature_net
 from genjax.metrics.feature_net import FeatureNet
 from genjax.pipelines import sampling as sampling_lib
-from genjax.pipelines.sampling import Drawn
 from genjax.stages import Stage
 from genjax.typing import Float, Int
 

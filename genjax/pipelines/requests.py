@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from genjax import stages
 from genjax.data.labels import label_of
 from genjax.families.options import OPTIONS
+from genjax.generate import Drawn
 from genjax.pipelines import dalle2_editing, editing, folders, named_files, prompts, rejection, reranking
 from genjax.pipelines import sampling as sampling_lib
 from genjax.pipelines.guides import registry as guides
@@ -149,7 +150,7 @@ def prepare(stage: Stage, request: SampleRequest) -> Stage:
     return guides.guide(stage, [guides.make(text, stage) for text in texts if text])
 
 
-def draw(stage: Stage, request: SampleRequest, program: Callable[..., Any] | None = None) -> sampling_lib.Drawn:
+def draw(stage: Stage, request: SampleRequest, program: Callable[..., Any] | None = None) -> Drawn:
     """The images that were requested.
 
     Args:
@@ -215,9 +216,7 @@ def _check_edit(stage: Stage, edit: editing.Edit | None, request: SampleRequest)
         raise ValueError("this edit of a text model needs one prompt for all images; set one")
 
 
-def _draw_best(
-    stage: Stage, request: SampleRequest, texts: Sequence[str] | None, settings: Mapping[str, Any]
-) -> sampling_lib.Drawn:
+def _draw_best(stage: Stage, request: SampleRequest, texts: Sequence[str] | None, settings: Mapping[str, Any]) -> Drawn:
     """The images that a CLIP chooses."""
     if request.edit or request.keep != 1 or request.label is not None:
         raise ValueError("rerank chooses among images of prompts: leave edits, keep and the label out")

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from genjax.generate import Drawn
 from genjax.pipelines import embedding as clip
 from genjax.pipelines import sampling as sampling_lib
-from genjax.pipelines.sampling import Drawn
 from genjax.stages import Stage
 
 USAGE = "WORKDIR:N, the run of a CLIP: of N images of each prompt, keep the one that it finds closest"

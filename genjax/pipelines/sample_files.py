@@ -17,7 +17,7 @@ import numpy as np
 
 from genjax.core import files
 from genjax.data import transforms
-from genjax.pipelines.sampling import Drawn
+from genjax.generate import Drawn
 from genjax.typing import DataSpec, ImageUint8, Int
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def read(path: Path) -> Drawn:
 
 def _read(path: Path) -> Drawn:
     if path.is_dir():
-        return Drawn(_read_folder(path), None, None)
+        return Drawn(_read_folder(path))
     if not path.exists():
         raise ValueError("there is no such file")
     if path.suffix.lower() in SUFFIXES:

@@ -7,7 +7,6 @@ prompts, and `trajectory.gif` the way from noise to image.
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -17,27 +16,12 @@ from tqdm import tqdm
 from genjax import generate, sharding
 from genjax.core import images as images_lib
 from genjax.core.ranges import SEED
+from genjax.generate import Drawn
 from genjax.pipelines import prompts as prompts_lib
 from genjax.stages import Stage
 
 GRID = 100
 """Images shown in a grid, at most."""
-
-
-class Drawn(NamedTuple):
-    """Generated images.
-
-    Attributes:
-        images: uint8 [n, h, w, c].
-        labels: int32 [n], or None of an unconditional model.
-        trajectory: uint8 [t, n, h, w, c], or None.
-        prompts: the text of each, or None of a model without text.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray | None
-    trajectory: np.ndarray | None
-    prompts: tuple[str, ...] | None = None
 
 
 def draw(
@@ -50,7 +34,7 @@ def draw(
     seed: int = 0,
     mesh: Mesh | None = None,
     conditions: Mapping[str, np.ndarray] | None = None,
-    program: Callable[..., generate.ImageSet] | None = None,
+    program: Callable[..., Drawn] | None = None,
 ) -> Drawn:
     """Sample `count` images, in batches of `config.sampling.batch_size`, with a progress bar.
 
@@ -89,7 +73,7 @@ def draw(
         requested["tokens"] = prompts_lib.tokens(stage.tokenizer, texts)
     program = program or generate.make_generate(stage.family, mesh or sharding.make_mesh())
     with tqdm(total=count, unit="image", disable=jax.process_index() != 0) as bar:
-        images = program(
+        drawn = program(
             stage.weights,
             {"index": np.arange(count, dtype=np.int32), **requested, **(conditions or {})},
             shared,
@@ -97,7 +81,7 @@ def draw(
             stage.config.sampling.batch_size,
             bar.update,
         )
-    return Drawn(images.images, labels, images.trajectory, texts)
+    return drawn._replace(labels=labels, prompts=texts)
 
 
 def reconstruct(
@@ -130,7 +114,7 @@ def reconstruct(
 def pairs(stage: Stage, images: np.ndarray, seed: int = 0) -> Drawn:
     """Images, each followed by its reconstruction."""
     both = np.stack([images, reconstruct(stage, images, seed)], axis=1)
-    return Drawn(both.reshape(-1, *images.shape[1:]), None, None)
+    return Drawn(both.reshape(-1, *images.shape[1:]))
 
 
 def save(folder: Path, drawn: Drawn, columns: int | None = None) -> Path:

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from genjax.core import images as images_lib
+from genjax.generate import Drawn
 from genjax.pipelines import evaluation
-from genjax.pipelines.sampling import GRID, Drawn
+from genjax.pipelines.sampling import GRID
 
 
 class Images(np.ndarray):

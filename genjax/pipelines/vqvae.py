@@ -18,8 +18,8 @@ import numpy as np
 
 from genjax import generate
 from genjax.core import images as images_lib
+from genjax.generate import Drawn
 from genjax.pipelines import sampling as sampling_lib
-from genjax.pipelines.sampling import Drawn
 from genjax.stages import Stage
 from genjax.typing import Int, UInt8
 

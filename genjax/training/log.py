@@ -14,15 +14,15 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import jax
-import numpy as np
 from tqdm import tqdm
 
 from genjax.core import images as images_lib
 from genjax.core.files import write_text
+from genjax.generate import Drawn
 from genjax.training.board import Board
 from genjax.training.finite import ACTS, FAULT, NotFiniteError, Watch
 
@@ -108,23 +108,18 @@ class Logger:
             if self._board:
                 self._board.scalars(step, {name: value for name, value in values.items() if name not in wrong})
 
-    def images(
-        self,
-        step: int,
-        pixels: np.ndarray,
-        trajectory: np.ndarray | None = None,
-        captions: Sequence[str] | None = None,
-    ) -> None:
-        """A grid of uint8 images [n, h, w, c] as `samples/step_N.png` and in TensorBoard, with any captions.
+    def images(self, step: int, drawn: Drawn) -> None:
+        """A grid of images as `samples/step_N.png` and in TensorBoard, with any prompts.
 
-        With a trajectory [t, n, h, w, c], also the way from noise to image as `samples/step_N.gif`.
+        With a trajectory, also the way from noise to image as `samples/step_N.gif`.
         """
         if self._quiet:
             return
-        grid = images_lib.make_captioned_grid(pixels, captions) if captions else images_lib.make_grid(pixels)
+        pixels, prompts = drawn.images, drawn.prompts
+        grid = images_lib.make_captioned_grid(pixels, prompts) if prompts else images_lib.make_grid(pixels)
         with self._showing("samples"):
-            if trajectory is not None:
-                film = images_lib.make_film(trajectory)
+            if drawn.trajectory is not None:
+                film = images_lib.make_film(drawn.trajectory)
                 images_lib.save_gif(self._workdir / "samples" / f"step_{step}.gif", film)
             images_lib.save_png(self._workdir / "samples" / f"step_{step}.png", grid)  # last: it says that all is there
         with self._showing("TensorBoard's file"):

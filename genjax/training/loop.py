@@ -128,7 +128,7 @@ class Run:
         values = self.evaluate(state_lib.weights(state, self.frozen), batches, self.key)
         return {f"eval/{name}": value for name, value in values.items()}
 
-    def draw_grid(self, state: TrainState) -> generate.ImageSet:
+    def draw_grid(self, state: TrainState) -> generate.Drawn:
         """The images of the sample grid, of the same noise and labels, or held-out captions, at every step.
 
         A family that draws none, but encodes and decodes, shows held-out images, each with its reconstruction.
@@ -137,18 +137,18 @@ class Run:
         if self.reconstruct and not generates(self.family.interface):
             images = self.data.load_arrays()["image"][: count // 2]
             both = np.stack([images, self.reconstruct(weights, images, self.key, len(images))], axis=1)
-            return generate.ImageSet(both.reshape(-1, *images.shape[1:]), None)
+            return generate.Drawn(both.reshape(-1, *images.shape[1:]))
         interface = self.family.interface
         each = {"label": generate.class_labels(count, interface.num_classes)} if interface.num_classes else {}
-        captions = None
+        prompts = None
         if interface.text_length:
             found = self.data.captions(count=count)
-            captions = tuple(" ".join(found[number % len(found)][:1]) for number in range(count))
-            each["tokens"] = np.stack([self.data.tokenizer.encode(caption) for caption in captions])
+            prompts = tuple(" ".join(found[number % len(found)][:1]) for number in range(count))
+            each["tokens"] = np.stack([self.data.tokenizer.encode(prompt) for prompt in prompts])
         each = each or {"index": np.arange(count)}
         shared = generate.options(interface, self.config.sampling.to_dict(), {})
         drawn = self.generate(weights, each, shared, self.key, self.config.sampling.get("batch_size", count))
-        return drawn._replace(captions=captions)
+        return drawn._replace(prompts=prompts)
 
 
 def train(
@@ -255,8 +255,7 @@ def show(run: Run, state: TrainState, logger: Logger, step: int, now: Due) -> No
     if now.evaluate:
         logger.write(step, run.evaluate_held_out(state))
     if now.draw:
-        images = run.draw_grid(state)
-        logger.images(step, images.images, images.trajectory, images.captions)
+        logger.images(step, run.draw_grid(state))
     if now.save or now.evaluate or now.draw:
         logger.restart_clock()
 

@@ -12,14 +12,15 @@ from PIL import Image
 
 from genjax import stages
 from genjax.families.interfaces import ImageSampler, Weights
+from genjax.generate import Drawn
 from genjax.launcher.sampling_flags import SamplingFlags
 from genjax.pipelines import evaluation, filling, folders, rejection, reranking, sample_files
 from genjax.pipelines import sampling as sampling_lib
 from genjax.typing import DataSpec
 
 SAMPLING = SamplingFlags(num_samples=4)
-FOUND = sampling_lib.Drawn(np.zeros((2, 8, 8, 3), np.uint8), None, None)
-DRAWN = sampling_lib.Drawn(np.zeros((1, 8, 8, 3), np.uint8), None, None)
+FOUND = Drawn(np.zeros((2, 8, 8, 3), np.uint8))
+DRAWN = Drawn(np.zeros((1, 8, 8, 3), np.uint8))
 flags.DEFINE_string("likelihood", "", "As in launch/evaluate.py.")
 
 
@@ -196,7 +197,7 @@ def test_values_have_ranges(name, wrong, right):
 @pytest.mark.parametrize("text", ["cat", "0", "name:cat"])
 def test_classes_go_by_name(monkeypatch, text):
     def draw(stage, count, label, **settings):
-        return sampling_lib.Drawn(np.zeros((1, 8, 8, 3), np.uint8), np.array([label]), None)
+        return Drawn(np.zeros((1, 8, 8, 3), np.uint8), np.array([label]), None)
 
     monkeypatch.setattr(sampling_lib, "draw", draw)
     with _requested(label=text):

@@ -106,8 +106,9 @@ def test_one_requested_class(net, digits):
 def test_a_subset_keeps_each_image_with_its_label():
     images, labels = np.arange(5, dtype=np.uint8)[:, None, None, None], np.array([3, 1, 4, 1, 5])
     chosen = report._pick(images, labels, np.array([1, 4]))
-    assert chosen.images.ravel().tolist() == [1, 4] and chosen.labels.tolist() == [1, 5]
-    assert report._pick(images, None, np.array([2])).labels is None
+    images, labels = chosen
+    assert images.ravel().tolist() == [1, 4] and labels.tolist() == [1, 5]
+    assert report._pick(images, None, np.array([1]))[1] is None
 
 
 def test_stratified_subset_keeps_shares():

@@ -19,9 +19,9 @@ from genjax.families.interfaces import (
     Tokenizer,
     Weights,
 )
+from genjax.generate import Drawn
 from genjax.metrics import feature_net, report
 from genjax.pipelines import evaluation
-from genjax.pipelines.sampling import Drawn
 from genjax.stages import Stage
 from genjax.typing import DataSpec
 
@@ -80,9 +80,9 @@ def _read_back(result, tmp_path):
 
 def test_unlabelled_images_have_a_loss_and_a_novelty(tmp_path):
     stage = _stage(_folder(tmp_path / "pets"), SAMPLER)
-    copies = evaluation.evaluate(stage, tmp_path, Drawn(_pixels(5), None, None))
+    copies = evaluation.evaluate(stage, tmp_path, Drawn(_pixels(5)))
     assert copies["novelty"] == 0.0
-    result = evaluation.evaluate(stage, tmp_path, Drawn(_pixels(5, seed=9), None, None))
+    result = evaluation.evaluate(stage, tmp_path, Drawn(_pixels(5, seed=9)))
     assert set(result["held_out"]) == {"loss"} and 0.8 < result["novelty"] < 1.2
     assert list(result["omitted"]) == ["comparison with real images"]
     text = _read_back(result, tmp_path)
@@ -144,7 +144,7 @@ def test_three_samples_are_too_few_for_neighbours_and_the_loss_stays(tmp_path):
 
 def test_held_out_copies_of_training_images_leave_novelty_out(tmp_path):
     name = _folder(tmp_path / "pets", train=8, test=8, classes=("cat", "dog"), seed=0)  # the same images
-    result = evaluation.evaluate(_stage(name, SAMPLER, num_classes=2), tmp_path, Drawn(_pixels(8, 1), None, None))
+    result = evaluation.evaluate(_stage(name, SAMPLER, num_classes=2), tmp_path, Drawn(_pixels(8, 1)))
     assert "copies of training images" in result["omitted"]["novelty"]
     assert result["rows"]["samples"]["novelty"] is None and result["rows"]["samples"]["frechet"] > 0
     _read_back(result, tmp_path)
@@ -193,7 +193,7 @@ def test_what_is_requested_and_is_not_there_is_refused_at_once(tmp_path):
     with pytest.raises(ValueError, match="no likelihood 'exact'; this model has none"):
         evaluation.evaluate(plain, tmp_path, None, likelihood="exact")
     with pytest.raises(ValueError, match=r"samples of \(4, 4, 3\) can't be compared"):
-        evaluation.evaluate(plain, tmp_path, Drawn(np.zeros((2, 4, 4, 3), np.uint8), None, None))
+        evaluation.evaluate(plain, tmp_path, Drawn(np.zeros((2, 4, 4, 3), np.uint8)))
     with pytest.raises(ValueError, match="'toy' gives no features to probe"):
         evaluation.evaluate(plain, tmp_path, None, probe_data=(name,))
     features = _stage(name, FeatureExtractor(lambda *_: None, (SIZE, SIZE, 3), 3), evaluate)

@@ -9,10 +9,10 @@ import pytest
 from genjax.data import loader
 from genjax.data.builders import scenes
 from genjax.families.interfaces import ImageSampler
+from genjax.generate import Drawn
 from genjax.metrics import scene_reader
 from genjax.pipelines import filling
 from genjax.pipelines import sampling as sampling_lib
-from genjax.pipelines.sampling import Drawn
 from genjax.stages import Stage
 
 SIZE, COUNT = 32, 4

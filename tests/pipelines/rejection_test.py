@@ -8,9 +8,9 @@ from ml_collections import ConfigDict
 
 from genjax.families.base import Family
 from genjax.families.interfaces import ImageSampler, Samples, Weights
+from genjax.generate import Drawn
 from genjax.metrics import feature_net
 from genjax.pipelines import rejection
-from genjax.pipelines.sampling import Drawn
 from genjax.stages import Stage
 from genjax.typing import DataSpec
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from genjax.families.interfaces import ImageSampler, ImageTextEncoder, TextEncoder
+from genjax.generate import Drawn
 from genjax.pipelines import embedding as clip
 from genjax.pipelines import reranking, vqvae
 from genjax.pipelines import sampling as sampling_lib
-from genjax.pipelines.sampling import Drawn
 from genjax.stages import Stage
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 from genjax.data.tokenizers import TextTokenizer
 from genjax.families.base import Family
 from genjax.families.interfaces import ImageSampler, Samples, Weights
+from genjax.generate import Drawn
 from genjax.pipelines import sampling as sampling_lib
 from genjax.stages import Stage
 from genjax.typing import DataSpec
@@ -142,9 +143,7 @@ def test_reconstructions_are_drawn_by_the_seed():
 def test_files_hold_images_labels_and_prompts(tmp_path):
     pixels = np.arange(104, dtype=np.uint8)[:, None, None, None] * np.ones((1, 8, 8, 1), np.uint8)
     labels = np.arange(104, dtype=np.int32) % 4
-    path = sampling_lib.save(
-        tmp_path / "a", sampling_lib.Drawn(pixels, labels, np.stack([pixels, pixels + 1])), columns=10
-    )
+    path = sampling_lib.save(tmp_path / "a", Drawn(pixels, labels, np.stack([pixels, pixels + 1])), columns=10)
     with np.load(tmp_path / "a" / "samples.npz") as file:
         np.testing.assert_array_equal(file["arr_0"], pixels)
         np.testing.assert_array_equal(file["arr_1"], labels)
@@ -153,7 +152,7 @@ def test_files_hold_images_labels_and_prompts(tmp_path):
     assert grid.max() < 104 or 100 not in grid, "a grid shows the first hundred"
     assert (tmp_path / "a" / "trajectory.gif").is_file()
     texts = tuple(f"text {number}" for number in range(104))
-    sampling_lib.save(tmp_path / "b", sampling_lib.Drawn(pixels, None, None, texts))
+    sampling_lib.save(tmp_path / "b", Drawn(pixels, None, None, texts))
     with np.load(tmp_path / "b" / "samples.npz") as file:
         assert tuple(file["prompts"]) == texts and "arr_1" not in file
     assert not (tmp_path / "b" / "trajectory.gif").exists()

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from genjax.core import images as images_lib
-from genjax.pipelines.sampling import Drawn
+from genjax.generate import Drawn
 from genjax.pipelines.shown import Evaluation, Images
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from genjax.families.interfaces import ImageSampler, Tokenizer, Weights
+from genjax.generate import Drawn
 from genjax.pipelines import sampling as sampling_lib
 from genjax.pipelines import vqvae
-from genjax.pipelines.sampling import Drawn
 from genjax.stages import Stage
 
 
@@ -49,7 +49,7 @@ def test_a_completion_is_drawn_by_the_labels_the_seed_and_the_options(stage, mon
 
     def draw(stage, count, **settings):
         notes.append((count, settings))
-        return Drawn(make_images(), None, None)
+        return Drawn(make_images())
 
     monkeypatch.setattr(sampling_lib, "draw", draw)
     found = vqvae.complete(stage, make_images(), labels, rows=2, seed=5, temperature=0.5, top_k=3.0)
@@ -65,7 +65,7 @@ def test_a_completion_of_a_prior_that_reads_is_drawn_by_its_prompts(stage, monke
 
     def draw(stage, count, **settings):
         notes.append(settings)
-        return Drawn(make_images(), None, None)
+        return Drawn(make_images())
 
     monkeypatch.setattr(sampling_lib, "draw", draw)
     reads = stage._replace(family=SimpleNamespace(interface=stage.family.interface._replace(num_classes=0)))

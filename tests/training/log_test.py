@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from genjax.generate import Drawn
 from genjax.training import log
 from genjax.training.finite import Watch
 from genjax.training.log import Logger, NotFiniteError
@@ -112,7 +113,7 @@ def test_nothing_to_report_is_no_line_and_other_processes_write_nothing(tmp_path
     monkeypatch.setattr(jax, "process_index", lambda: 1)
     quiet = Logger(tmp_path / "other", 0, 4, 1)
     quiet.write(1, {"loss": 3.0})
-    quiet.images(1, np.zeros((1, 8, 8, 1), np.uint8))
+    quiet.images(1, Drawn(np.zeros((1, 8, 8, 1), np.uint8)))
     quiet.close()
     assert not (tmp_path / "other").exists()
 
@@ -120,7 +121,7 @@ def test_nothing_to_report_is_no_line_and_other_processes_write_nothing(tmp_path
 def test_grid(tmp_path):
     logger = Logger(tmp_path, 0, 4, 1)
     way = np.arange(3, dtype=np.uint8)[:, None, None, None, None] * np.full((3, 4, 8, 8, 1), 100, np.uint8)
-    logger.images(3, way[-1], way)
+    logger.images(3, Drawn(way[-1], trajectory=way))
     logger.close()
     assert Image.open(tmp_path / "samples" / "step_3.gif").n_frames == 3
     assert Image.open(tmp_path / "samples" / "step_3.png").size[0] > 16
@@ -185,7 +186,7 @@ def test_a_full_disk_costs_lines_and_grids_but_neither_the_run_nor_what_is_writt
         patch.setattr(logger._board._events, "flush", refuse_any)
         for step in (2, 3):
             logger.write(step, {"model/loss": 1.0})
-            logger.images(step, np.zeros((2, 8, 8, 1), np.uint8))
+            logger.images(step, Drawn(np.zeros((2, 8, 8, 1), np.uint8)))
     logger.write(4, {"model/loss": 1.0})
     logger.close()
     assert [line["step"] for line in lines(tmp_path)] == [1, 4]

@@ -69,7 +69,7 @@ def test_the_workdir_is_a_stage_to_sample_from(run):
 def test_the_time_of_checkpoints_evaluations_and_grids_is_no_time_of_steps(now, shown):
     notes = []
     run, logger = object.__new__(loop.Run), object.__new__(loop.Logger)
-    run.evaluate_held_out, run.draw_grid = lambda state: {"eval/loss": 1.0}, lambda state: generate.ImageSet(None, None)
+    run.evaluate_held_out, run.draw_grid = lambda state: {"eval/loss": 1.0}, lambda state: generate.Drawn(np.zeros(0))
     for name, note in (("write", "line"), ("images", "grid"), ("restart_clock", "clock")):
         setattr(logger, name, lambda *_, note=note: notes.append(note))
     loop.show(run, TrainState(*[None] * 5), logger, 3, now)
@@ -86,7 +86,7 @@ def test_a_grid_of_texts_is_of_held_out_captions_in_turn_by_the_config():
     interface = ImageSampler(lambda *_: None, (4, 4, 3), 0, {"guidance_scale": 1.0}, text_length=2)
     run.family = Family(None, (), None, interface)
     tokenizer = SimpleNamespace(encode=lambda caption: np.array([len(caption), 1]))
-    run.generate = lambda *found: drawn.append(found) or generate.ImageSet("images", None)
+    run.generate = lambda *found: drawn.append(found) or generate.Drawn("images")
 
     def captions(**found):
         requested.append(found)
@@ -95,7 +95,7 @@ def test_a_grid_of_texts_is_of_held_out_captions_in_turn_by_the_config():
     run.data = SimpleNamespace(tokenizer=tokenizer, captions=captions)
     images = run.draw_grid(TrainState(0, {"model": 1.0}, {}, {"model": 2.0}, "extra"))
     assert requested == [{"count": 5}], "of the held-out split"
-    assert images.captions == ("a", "bcd", "a", "bcd", "a") and images.images == "images"
+    assert images.prompts == ("a", "bcd", "a", "bcd", "a") and images.images == "images"
     ((weights, each, shared, key, batch_size),) = drawn
     assert weights == Weights({"model": 2.0}, "extra", {"stage": 9.0}) and key is run.key
     assert each["tokens"].tolist() == [[1, 1], [3, 1]] * 2 + [[1, 1]] and each.keys() == {"tokens"}
