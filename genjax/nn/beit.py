@@ -30,6 +30,7 @@ import numpy as np
 
 from genjax.nn.dit import patchify
 from genjax.nn.layers.attention import split_heads
+from genjax.nn.layers.module import Module
 from genjax.nn.transformer import ACTIVATIONS
 from genjax.typing import Array, Bool, Float, Image, Int, Params
 
@@ -91,7 +92,7 @@ class RelativeBias(nn.Module):
         return jnp.moveaxis(table[index], -1, 0)
 
 
-class BeitBlock(nn.Module):
+class BeitBlock(Module):
     """One block; see the module.
 
     Attributes:
@@ -102,8 +103,6 @@ class BeitBlock(nn.Module):
         init_std: standard deviation of fresh weights, before they are cut.
         drop_path: probability of dropping each branch of an example in training.
         grid: of the block's own bias; None where it is given one.
-        dtype: of the computation; None for that of the input.
-        param_dtype: of the parameters.
     """
 
     layer: int
@@ -113,8 +112,6 @@ class BeitBlock(nn.Module):
     init_std: float = INIT_STD
     drop_path: float = 0.0
     grid: tuple[int, int] | None = None
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: States, bias: Bias | None = None, train: bool = False) -> States:
@@ -136,8 +133,7 @@ class BeitBlock(nn.Module):
         q_bias, v_bias = (
             self.param(name, nn.initializers.zeros_init(), (width,), self.param_dtype) for name in ("q_bias", "v_bias")
         )
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        qkv = nn.Dense(3 * width, use_bias=False, kernel_init=cut_normal(self.init_std), name="qkv", **dtypes)(x)
+        qkv = nn.Dense(3 * width, use_bias=False, kernel_init=cut_normal(self.init_std), name="qkv", **self.dtypes)(x)
         return qkv + jnp.concatenate([q_bias, jnp.zeros_like(q_bias), v_bias]).astype(qkv.dtype)
 
     def _branch(self, h, name, train):
@@ -147,7 +143,7 @@ class BeitBlock(nn.Module):
         return drop(gamma.astype(h.dtype) * h, deterministic=not train)
 
 
-class Beit(nn.Module):
+class Beit(Module):
     """Images to features of the class token and of each patch, without a last norm; see the module.
 
     Attributes:
@@ -162,7 +158,6 @@ class Beit(nn.Module):
         shared_bias: one table for all blocks, else one in each.
         masks: whether it has a vector for masked patches.
         dtype: of the computation, e.g. "bfloat16"; None for that of the input.
-        param_dtype: of the parameters.
         remat: recompute each block's inner results in the backward pass instead of keeping them in memory.
     """
 
@@ -176,8 +171,6 @@ class Beit(nn.Module):
     drop_path: float = 0.0
     shared_bias: bool = True
     masks: bool = True
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
     remat: bool = False
 
     @nn.compact

@@ -14,13 +14,11 @@ all-MiniLM-L6-v2 has 22.7M parameters, of which 22,565,376 are here: the rest is
 equals BertModel of `transformers` (`tests/parity`).
 """
 
-from typing import Any
-
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from genjax.nn.layers.attention import split_heads
+from genjax.nn.layers.module import Module
 from genjax.nn.transformer import ACTIVATIONS
 from genjax.typing import Array, Bool, Float, Tokens
 
@@ -36,34 +34,29 @@ LOGICAL_AXES = [
 ]
 
 
-class BertBlock(nn.Module):
+class BertBlock(Module):
     """One block; see the module.
 
     Attributes:
         num_heads: divides the width.
         mlp_width: hidden features of the MLP.
         eps: of the norms.
-        dtype: of the computation; None for that of the input.
-        param_dtype: of the parameters.
     """
 
     num_heads: int
     mlp_width: int
     eps: float = 1e-12
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Sequence, mask: Bool[Array, "b 1 1 s"]) -> Sequence:
         """x after the block, given which keys are seen."""
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         width = x.shape[-1]
 
         def dense(features, name):
-            return nn.Dense(features, kernel_init=nn.initializers.normal(0.02), name=name, **dtypes)
+            return nn.Dense(features, kernel_init=nn.initializers.normal(0.02), name=name, **self.dtypes)
 
         def norm(name):
-            return nn.LayerNorm(self.eps, use_fast_variance=False, name=name, **dtypes)
+            return nn.LayerNorm(self.eps, use_fast_variance=False, name=name, **self.dtypes)
 
         q, k, v = split_heads(dense(3 * width, "qkv")(x), self.num_heads, new_order=True)
         h = jax.nn.dot_product_attention(q, k, v, mask=mask).reshape(x.shape)
@@ -72,7 +65,7 @@ class BertBlock(nn.Module):
         return norm("norm_mlp")(x + h)
 
 
-class BertEncoder(nn.Module):
+class BertEncoder(Module):
     """tokens [b, s] to the features of each [b, s, width]; see the module.
 
     Attributes:
@@ -92,8 +85,6 @@ class BertEncoder(nn.Module):
     max_length: int = 512
     num_types: int = 2
     eps: float = 1e-12
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, tokens: Tokens, mask: Bool[Array, "b s"] | None = None) -> Sequence:
@@ -110,13 +101,13 @@ class BertEncoder(nn.Module):
         if length > self.max_length:
             raise ValueError(f"a text of {length} tokens is longer than the {self.max_length} that this network reads")
         mask = tokens != 0 if mask is None else mask
-        dtypes, small = {"dtype": self.dtype, "param_dtype": self.param_dtype}, nn.initializers.normal(0.02)
-        x = nn.Embed(self.vocab_size, self.width, embedding_init=small, name="embed", **dtypes)(tokens)
+        small = nn.initializers.normal(0.02)
+        x = nn.Embed(self.vocab_size, self.width, embedding_init=small, name="embed", **self.dtypes)(tokens)
         positions = self.param("positions", small, (self.max_length, self.width), self.param_dtype)
         types = self.param("types", small, (self.num_types, self.width), self.param_dtype)
         x = x + (positions[:length] + types[0]).astype(x.dtype)
-        x = nn.LayerNorm(self.eps, use_fast_variance=False, name="norm_in", **dtypes)(x)
+        x = nn.LayerNorm(self.eps, use_fast_variance=False, name="norm_in", **self.dtypes)(x)
         settings = (self.num_heads, self.mlp_width, self.eps)
         for i in range(self.depth):
-            x = BertBlock(*settings, name=f"block_{i}", **dtypes)(x, mask[:, None, None])
+            x = BertBlock(*settings, name=f"block_{i}", **self.dtypes)(x, mask[:, None, None])
         return x

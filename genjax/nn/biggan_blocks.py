@@ -20,14 +20,13 @@ Self-attention (SAGAN, arXiv:1805.08318) has its keys and values max-pooled 2x2 
     y = x + gamma * dense(softmax(q k^T) v),    q, k of c/8 channels, v of c/2, gamma from 0
 """
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from genjax.nn.layers.blocks import downsample, upsample
 from genjax.nn.layers.conditional_norm import ConditionalBatchNorm
+from genjax.nn.layers.module import Module
 from genjax.nn.layers.spectral_norm import SpectralConv3x3, SpectralDense
 from genjax.typing import Array, Float
 
@@ -35,7 +34,7 @@ BOTTLENECK = 4
 """Channels outside a bottleneck block over those inside."""
 
 
-class _Block(nn.Module):
+class _Block(Module):
     """What the blocks share.
 
     Attributes:
@@ -44,8 +43,6 @@ class _Block(nn.Module):
         spectral_norms: whether the norms' matrices are spectrally normalised; see `ConditionalBatchNorm`.
         norm_eps: added to the variances of batch norm.
         spectral_eps: of the spectral norms.
-        dtype: of the computation; None for that of the input.
-        param_dtype: of the parameters.
     """
 
     out_channels: int
@@ -53,16 +50,12 @@ class _Block(nn.Module):
     spectral_norms: bool = True
     norm_eps: float = 1e-5
     spectral_eps: float = 1e-6
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     def _layer(self, kind: type[nn.Module], features: int, name: str) -> nn.Module:
-        return kind(features, eps=self.spectral_eps, dtype=self.dtype, param_dtype=self.param_dtype, name=name)
+        return kind(features, eps=self.spectral_eps, **self.dtypes, name=name)
 
     def _norm(self, name: str) -> ConditionalBatchNorm:
-        return ConditionalBatchNorm(
-            self.norm_eps, self.dtype, self.param_dtype, self.spectral_norms, self.spectral_eps, name=name
-        )
+        return ConditionalBatchNorm(self.norm_eps, self.spectral_norms, self.spectral_eps, **self.dtypes, name=name)
 
 
 class GeneratorBlock(_Block):
@@ -157,7 +150,7 @@ class BottleneckDiscriminatorBlock(_Block):
         return skip + h
 
 
-class SelfAttention(nn.Module):
+class SelfAttention(Module):
     """Self-attention of all pixels to 2x2-pooled ones; see the module. Its gain starts at zero: as identity.
 
     Attributes:
@@ -165,8 +158,6 @@ class SelfAttention(nn.Module):
     """
 
     spectral_eps: float = 1e-6
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h w c"]:
@@ -174,9 +165,7 @@ class SelfAttention(nn.Module):
         batch, height, width, channels = x.shape
 
         def dense(y, features, name):
-            layer = SpectralDense(
-                features, False, eps=self.spectral_eps, dtype=self.dtype, param_dtype=self.param_dtype, name=name
-            )
+            layer = SpectralDense(features, False, eps=self.spectral_eps, **self.dtypes, name=name)
             return layer(y, train)
 
         def pooled(y):

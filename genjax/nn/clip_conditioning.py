@@ -11,13 +11,14 @@ tower makes of it (`CaptionStates`).
 Embeddings have length 1 and are multiplied by the square root of their dimension first, so that each is about 1.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
 
 from genjax.conditioning.inputs import Context
 from genjax.nn import glide_text
+from genjax.nn.layers.module import Module
 from genjax.typing import Array, Bool, Float, PyTree
 
 LOGICAL_AXES = (
@@ -41,64 +42,54 @@ class ClipInputs(NamedTuple):
     has_image: Bool[Array, " b"]
 
 
-class CaptionStates(nn.Module):
+class CaptionStates(Module):
     """(states of tokens, mask, embedding of the whole) of CLIP's text tower to a `Context`: context and vector.
 
     Attributes:
         width: features of the context.
         vector_dim: features of the vector.
-        dtype: of the computation; None for that of the input.
-        param_dtype: of the parameters.
     """
 
     width: int
     vector_dim: int
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, caption: tuple[Array, Array, Array]) -> Context:
         """The context of captions: the mask hides padding."""
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         states, mask, embed = caption
-        context = nn.Dense(self.width, name="states_proj", **dtypes)(states)
-        context = nn.LayerNorm(1e-5, use_fast_variance=False, name="norm", **dtypes)(context)
-        return Context(context, mask, nn.Dense(self.vector_dim, name="text_vector", **dtypes)(_scaled(embed)))
+        context = nn.Dense(self.width, name="states_proj", **self.dtypes)(states)
+        context = nn.LayerNorm(1e-5, use_fast_variance=False, name="norm", **self.dtypes)(context)
+        return Context(context, mask, nn.Dense(self.vector_dim, name="text_vector", **self.dtypes)(_scaled(embed)))
 
 
-class ClipConditioning(nn.Module):
+class ClipConditioning(Module):
     """`ClipInputs` to `Context`; see the module.
 
     Attributes:
         text: module of the text.
         vector_dim: features of the vector: those of the embedding of time.
         num_tokens: of the embedding.
-        dtype: of the computation; None for that of the input.
-        param_dtype: of the parameters.
     """
 
     text: nn.Module
     vector_dim: int
     num_tokens: int = 4
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, raw: ClipInputs) -> Context:
         """The context of embeddings and texts."""
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         batch, dim = raw.image_embed.shape
         nothing = self.param("no_image", nn.initializers.normal(0.02), (dim,), self.param_dtype)
         embed = _scaled(jnp.where(raw.has_image[:, None], raw.image_embed, nothing))
         of_text = self.text(raw.text)
         width = of_text.states.shape[-1]
-        tokens = nn.Dense(self.num_tokens * width, name="image_tokens", **dtypes)(embed)
+        tokens = nn.Dense(self.num_tokens * width, name="image_tokens", **self.dtypes)(embed)
         tokens = tokens.reshape(batch, width, self.num_tokens).swapaxes(1, 2)
         mask = of_text.mask
         if mask is not None:
             mask = jnp.concatenate([jnp.ones((batch, self.num_tokens), bool), mask], axis=1)
         context = jnp.concatenate([tokens.astype(of_text.states.dtype), of_text.states], axis=1)
-        vector = nn.Dense(self.vector_dim, name="image_vector", **dtypes)(embed)
+        vector = nn.Dense(self.vector_dim, name="image_vector", **self.dtypes)(embed)
         return Context(context, mask, vector + of_text.vector)
 
 

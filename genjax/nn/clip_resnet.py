@@ -19,14 +19,13 @@ those of all devices, the release's of each; running variances are of the batch 
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from genjax.nn.layers import attention
 from genjax.nn.layers.attention import AttentionPool
+from genjax.nn.layers.module import Module
 from genjax.typing import Array, Float
 
 LOGICAL_AXES = [
@@ -46,20 +45,16 @@ def halve(x: Features) -> Features:
     return nn.avg_pool(x, (2, 2), (2, 2))
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(Module):
     """One residual block; see the module.
 
     Attributes:
         channels: inner features.
         stride: 2 to halve the size, or 1.
-        dtype: of the computation; None for that of the input.
-        param_dtype: of the parameters.
     """
 
     channels: int
     stride: int = 1
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Features, train: bool = False) -> Features:
@@ -75,7 +70,7 @@ class Bottleneck(nn.Module):
         return jax.nn.relu(h + x)
 
 
-class ClipResNet(nn.Module):
+class ClipResNet(Module):
     """Images -> features [b, out_channels]; see the module.
 
     Attributes:
@@ -83,16 +78,12 @@ class ClipResNet(nn.Module):
         width: features of the stem, and inner ones of the first level.
         depths: blocks of each level.
         num_heads: of the attention pool.
-        dtype: of the computation; None for that of the input.
-        param_dtype: of the parameters.
     """
 
     out_channels: int
     width: int = 64
     depths: Sequence[int] = (3, 4, 6, 3)
     num_heads: int = 32
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b d"]:
@@ -114,13 +105,12 @@ class ClipResNet(nn.Module):
             x = conv(features, (3, 3), stride, padding=1, name=f"stem_{i}")(x)
             x = jax.nn.relu(norm(name=f"norm_stem_{i}")(x))
         x = halve(x)
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         for level, depth in enumerate(self.depths):
             for i in range(depth):
                 stride = 2 if level and i == 0 else 1
-                x = Bottleneck(self.width * 2**level, stride, name=f"level_{level}_{i}", **dtypes)(x, train)
+                x = Bottleneck(self.width * 2**level, stride, name=f"level_{level}_{i}", **self.dtypes)(x, train)
         spread = nn.initializers.normal(x.shape[-1] ** -0.5)
-        return AttentionPool(self.out_channels, self.num_heads, spread, name="pool", **dtypes)(x)
+        return AttentionPool(self.out_channels, self.num_heads, spread, name="pool", **self.dtypes)(x)
 
 
 def _layers(dtype, param_dtype, train):

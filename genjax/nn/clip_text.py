@@ -12,13 +12,12 @@ first position.
 Deviation: the blocks start as GPT-2's, CLIP's from normal numbers of width^(-1/2).
 """
 
-from typing import Any
-
 import flax.linen as nn
 import jax.numpy as jnp
 
 from genjax.autoregressive import masking
 from genjax.nn import transformer
+from genjax.nn.layers.module import Module
 from genjax.nn.transformer import Transformer
 from genjax.typing import Array, Float, Int, Tokens
 
@@ -30,7 +29,7 @@ def last_token(tokens: Tokens) -> Int[Array, " b"]:
     return jnp.max(jnp.where(tokens != 0, jnp.arange(tokens.shape[1]), 0), axis=1)
 
 
-class TextTower(nn.Module):
+class TextTower(Module):
     """Tokens -> (features of each token, of each text); see the module.
 
     Attributes:
@@ -39,8 +38,6 @@ class TextTower(nn.Module):
         length: the longest text.
         width, depth, num_heads, mlp_ratio, dropout, activation, eps, remat: of the transformer.
         table_std: standard deviation of the fresh embedding of tokens; positions start with half of it.
-        dtype: of the computation; None for float32.
-        param_dtype: of the parameters.
     """
 
     out_channels: int
@@ -54,8 +51,6 @@ class TextTower(nn.Module):
     activation: str = "quick_gelu"
     eps: float = 1e-5
     table_std: float = 0.02
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
     remat: bool = False
 
     @nn.compact
@@ -71,9 +66,10 @@ class TextTower(nn.Module):
         """
         if tokens.shape[1] > self.length:
             raise ValueError(f"texts of {tokens.shape[1]} tokens are longer than the tower's {self.length}")
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         fresh = nn.initializers.normal
-        x = nn.Embed(self.vocab_size, self.width, embedding_init=fresh(self.table_std), name="embed", **dtypes)(tokens)
+        x = nn.Embed(self.vocab_size, self.width, embedding_init=fresh(self.table_std), name="embed", **self.dtypes)(
+            tokens
+        )
         places = self.param("positions", fresh(self.table_std / 2), (self.length, self.width), self.param_dtype)
         trunk = Transformer(
             self.depth,
@@ -85,9 +81,11 @@ class TextTower(nn.Module):
             self.eps,
             remat=self.remat,
             name="trunk",
-            **dtypes,
+            **self.dtypes,
         )
         states = trunk(x + places[: tokens.shape[1]].astype(x.dtype), masking.causal(tokens.shape[1]), train)
         pooled = jnp.take_along_axis(states, last_token(tokens)[:, None, None], axis=1)[:, 0]
         spread = nn.initializers.normal(self.width**-0.5)
-        return states, nn.Dense(self.out_channels, use_bias=False, kernel_init=spread, name="proj", **dtypes)(pooled)
+        return states, nn.Dense(self.out_channels, use_bias=False, kernel_init=spread, name="proj", **self.dtypes)(
+            pooled
+        )

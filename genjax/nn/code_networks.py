@@ -33,6 +33,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.autoregressive import sample
+from genjax.nn.layers.module import Module
 from genjax.typing import Array, Float, Int, Labels, Params, PyTree
 
 LOGICAL_AXES = [
@@ -87,7 +88,7 @@ def condition(
     return sum(parts).astype(network.dtype or jnp.float32) if parts else None
 
 
-class CodeContext(nn.Module):
+class CodeContext(Module):
     """Coarser levels' codes as a map of features of a finer grid (VQ-VAE-2, arXiv:1906.00446, section 3.2).
 
     Each level's codes are embedded, pass residual blocks at their own resolution, and are repeated up to the grid. The
@@ -99,8 +100,6 @@ class CodeContext(nn.Module):
         width: features of the result.
         num_blocks: residual blocks of each coarser level.
         dropout: rate, in the residual blocks.
-        dtype: of the computation; None for float32.
-        param_dtype: of the parameters.
     """
 
     num_codes: int
@@ -108,8 +107,6 @@ class CodeContext(nn.Module):
     width: int = 64
     num_blocks: int = 2
     dropout: float = 0.0
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, coarser: Sequence[Int[Array, "b _ _"]], train: bool = False) -> Float[Array, "b h w c"]:
@@ -122,15 +119,14 @@ class CodeContext(nn.Module):
         Raises:
             ValueError: for a coarser grid that doesn't divide the finer one.
         """
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         total: Any = 0.0
         for level, codes in enumerate(coarser):
-            h = nn.Embed(self.num_codes, self.width, name=f"embed_{level}", **dtypes)(codes)
-            h = nn.Conv(self.width, (3, 3), name=f"level_{level}_conv_in", **dtypes)(h)
+            h = nn.Embed(self.num_codes, self.width, name=f"embed_{level}", **self.dtypes)(codes)
+            h = nn.Conv(self.width, (3, 3), name=f"level_{level}_conv_in", **self.dtypes)(h)
             for block in range(self.num_blocks):
-                y = nn.Conv(self.width, (3, 3), name=f"level_{level}_{block}_conv", **dtypes)(jax.nn.relu(h))
+                y = nn.Conv(self.width, (3, 3), name=f"level_{level}_{block}_conv", **self.dtypes)(jax.nn.relu(h))
                 y = nn.Dropout(self.dropout, deterministic=not train)(jax.nn.relu(y))
-                h = h + nn.Dense(self.width, name=f"level_{level}_{block}_proj", **dtypes)(y)
+                h = h + nn.Dense(self.width, name=f"level_{level}_{block}_proj", **self.dtypes)(y)
             total = total + repeat_to(h, self.grid)
         return total
 

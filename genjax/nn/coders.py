@@ -11,14 +11,12 @@ normalised. A coder of no levels (`num_downs=0`) keeps the resolution.
 Deviation: Sonnet's example has two levels; coders of more have the full width at all but the highest resolution.
 """
 
-from typing import Any
-
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from genjax.nn.layers import conv, strided_conv
 from genjax.nn.layers.conv import Conv3x3
+from genjax.nn.layers.module import Module
 from genjax.nn.layers.strided_conv import DownConv, UpConv
 from genjax.typing import Array, Float
 
@@ -29,28 +27,23 @@ LOGICAL_AXES = [
 ]
 
 
-class CoderBlock(nn.Module):
+class CoderBlock(Module):
     """x + conv1x1(ReLU(conv3x3(ReLU(x)))).
 
     Attributes:
         res_width: channels between the two convolutions.
-        dtype: of the computation; None for that of the input.
-        param_dtype: of the parameters.
     """
 
     res_width: int
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Transform x."""
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        h = Conv3x3(self.res_width, name="conv_in", **dtypes)(jax.nn.relu(x))
-        return x + nn.Dense(x.shape[-1], name="conv_out", **dtypes)(jax.nn.relu(h))
+        h = Conv3x3(self.res_width, name="conv_in", **self.dtypes)(jax.nn.relu(x))
+        return x + nn.Dense(x.shape[-1], name="conv_out", **self.dtypes)(jax.nn.relu(h))
 
 
-class Encoder(nn.Module):
+class Encoder(Module):
     """Image -> features at 1 / 2**num_downs of its size; see the module.
 
     Attributes:
@@ -59,8 +52,6 @@ class Encoder(nn.Module):
         num_res_blocks: residual blocks, at the lowest resolution.
         res_width: channels within them.
         out_channels: channels of a last 1x1 convolution; 0 for none, the features being ReLU's.
-        dtype: of the computation; None for that of the input.
-        param_dtype: of the parameters.
     """
 
     width: int = 128
@@ -68,8 +59,6 @@ class Encoder(nn.Module):
     num_res_blocks: int = 2
     res_width: int = 32
     out_channels: int = 0
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c2"]:
@@ -78,18 +67,17 @@ class Encoder(nn.Module):
         Raises:
             ValueError: for a height or width that can't be halved so often.
         """
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         for level in range(self.num_downs):
             features = self.width // 2 if level == 0 else self.width
-            x = jax.nn.relu(DownConv(features, name=f"down_{level}", **dtypes)(x))
-        x = Conv3x3(self.width, name="conv", **dtypes)(x)
+            x = jax.nn.relu(DownConv(features, name=f"down_{level}", **self.dtypes)(x))
+        x = Conv3x3(self.width, name="conv", **self.dtypes)(x)
         for block in range(self.num_res_blocks):
-            x = CoderBlock(self.res_width, name=f"res_{block}", **dtypes)(x)
+            x = CoderBlock(self.res_width, name=f"res_{block}", **self.dtypes)(x)
         x = jax.nn.relu(x)
-        return nn.Dense(self.out_channels, name="project", **dtypes)(x) if self.out_channels else x
+        return nn.Dense(self.out_channels, name="project", **self.dtypes)(x) if self.out_channels else x
 
 
-class Decoder(nn.Module):
+class Decoder(Module):
     """Features -> image at 2**num_ups of their size; see the module.
 
     Attributes:
@@ -103,20 +91,17 @@ class Decoder(nn.Module):
     num_ups: int = 2
     num_res_blocks: int = 2
     res_width: int = 32
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, z: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c2"]:
         """Decode z."""
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = Conv3x3(self.width, name="conv", **dtypes)(z)
+        x = Conv3x3(self.width, name="conv", **self.dtypes)(z)
         for block in range(self.num_res_blocks):
-            x = CoderBlock(self.res_width, name=f"res_{block}", **dtypes)(x)
+            x = CoderBlock(self.res_width, name=f"res_{block}", **self.dtypes)(x)
         x = jax.nn.relu(x)
         for level in reversed(range(1, self.num_ups)):
             features = self.width // 2 if level == 1 else self.width
-            x = jax.nn.relu(UpConv(features, name=f"up_{level}", **dtypes)(x))
+            x = jax.nn.relu(UpConv(features, name=f"up_{level}", **self.dtypes)(x))
         if self.num_ups:
-            return UpConv(self.out_channels, name="up_0", **dtypes)(x)
-        return Conv3x3(self.out_channels, name="conv_image", **dtypes)(x)
+            return UpConv(self.out_channels, name="up_0", **self.dtypes)(x)
+        return Conv3x3(self.out_channels, name="conv_image", **self.dtypes)(x)

@@ -14,13 +14,14 @@ The padding of each position of the text is a vector of its own, learned like al
 predicted: the text head knows no padding.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
 
 from genjax.nn import transformer
 from genjax.nn.layers import sparse_attention
+from genjax.nn.layers.module import Module
 from genjax.nn.transformer import KeyValues, Sequence, Transformer
 from genjax.typing import Array, Float, Int, Tokens
 
@@ -34,7 +35,7 @@ class Cache(NamedTuple):
     blocks: tuple[KeyValues, ...]
 
 
-class DalleTransformer(nn.Module):
+class DalleTransformer(Module):
     """A causal transformer over [text | codes]; see the module.
 
     Attributes:
@@ -45,8 +46,6 @@ class DalleTransformer(nn.Module):
         width, depth, num_heads, mlp_ratio, dropout, activation: of the transformer.
         attention: "sparse", in DALL-E's order of rows, columns and a last convolution, or "dense".
         kernel_size: rows and columns of the convolution; odd.
-        dtype: of the computation; None for float32.
-        param_dtype: of the parameters.
         remat: recompute each block in the backward pass.
     """
 
@@ -62,20 +61,17 @@ class DalleTransformer(nn.Module):
     activation: str = "gelu"
     attention: str = "sparse"
     kernel_size: int = 11
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
     remat: bool = False
 
     def setup(self):
         """The modules."""
         small = nn.initializers.normal(0.02)
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
 
         def vectors(name, count):
             return self.param(name, small, (count, self.width), self.param_dtype)
 
-        self.text_embed = nn.Embed(self.vocab_size, self.width, embedding_init=small, **dtypes)
-        self.code_embed = nn.Embed(self.num_codes, self.width, embedding_init=small, **dtypes)
+        self.text_embed = nn.Embed(self.vocab_size, self.width, embedding_init=small, **self.dtypes)
+        self.code_embed = nn.Embed(self.num_codes, self.width, embedding_init=small, **self.dtypes)
         self.first = vectors("first", 1)
         self.padding = vectors("padding", self.text_length)
         self.positions = vectors("positions", self.text_length + 1)
@@ -92,10 +88,10 @@ class DalleTransformer(nn.Module):
             self.activation,
             remat=self.remat,
             patterns=patterns,
-            **dtypes,
+            **self.dtypes,
         )
-        self.text_head = nn.Dense(self.vocab_size, kernel_init=small, **dtypes)
-        self.code_head = nn.Dense(self.num_codes, kernel_init=small, **dtypes)
+        self.text_head = nn.Dense(self.vocab_size, kernel_init=small, **self.dtypes)
+        self.code_head = nn.Dense(self.num_codes, kernel_init=small, **self.dtypes)
         self.drop = nn.Dropout(self.dropout)
 
     def __call__(

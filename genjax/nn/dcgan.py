@@ -32,6 +32,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.nn.layers.conv import Conv3x3
+from genjax.nn.layers.module import Module
 from genjax.nn.layers.norm import GroupNorm
 from genjax.typing import Array, Bool, Float, Image, Key, PerExample
 
@@ -62,20 +63,17 @@ def normal_gain(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> A
     return 1 + 0.02 * jax.random.normal(key, shape, dtype)
 
 
-class BatchNorm(nn.Module):
+class BatchNorm(Module):
     """Batch normalisation (arXiv:1502.03167) as the module describes it; statistics are float32 at least.
 
     Attributes:
         momentum: of the running averages in `batch_stats`; None to keep none, and always normalise by the batch.
         eps: added to the variance.
         dtype: of the result; None for that of the input.
-        param_dtype: of the parameters.
     """
 
     momentum: float | None = 0.9
     eps: float = 1e-5
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
@@ -114,7 +112,7 @@ def _moments(x, present):
     return jnp.mean(x, axes, where=where), jnp.var(x, axes, where=where)
 
 
-class Generator(nn.Module):
+class Generator(Module):
     """z [b, d] -> images in [-1, 1].
 
     Attributes:
@@ -123,8 +121,6 @@ class Generator(nn.Module):
         base: size of the first features.
         extra_layers: 3x3 convolutions before the last change of resolution.
         momentum: of the running averages of batch norm.
-        dtype: of the computation; None for that of the input.
-        param_dtype: of the parameters.
     """
 
     image_shape: tuple[int, int, int]
@@ -132,8 +128,6 @@ class Generator(nn.Module):
     base: int = 4
     extra_layers: int = 0
     momentum: float = 0.9
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, z: Float[Array, "b d"], train: bool = False, present: Bool[Array, " b"] | None = None) -> Image:
@@ -145,9 +139,8 @@ class Generator(nn.Module):
                 normalise by these.
             present: whose features the batch's statistics are of; None = all.
         """
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        settings = {"use_bias": False, "kernel_init": nn.initializers.normal(0.02), **dtypes}
-        norm = partial(BatchNorm, self.momentum, **dtypes)
+        settings = {"use_bias": False, "kernel_init": nn.initializers.normal(0.02), **self.dtypes}
+        norm = partial(BatchNorm, self.momentum, **self.dtypes)
         size, _, channels = self.image_shape
         count = resolutions(size, self.base)
         features = self.width << (count - 1)
@@ -159,13 +152,13 @@ class Generator(nn.Module):
             h = nn.ConvTranspose(features, (4, 4), (2, 2), name=f"up_{i - 1}", **settings)(h)
             h = jax.nn.relu(norm(name=f"norm_{i}")(h, train, present))
         for i in range(self.extra_layers):
-            h = Conv3x3(features, settings["kernel_init"], name=f"extra_{i}", **dtypes)(h)
+            h = Conv3x3(features, settings["kernel_init"], name=f"extra_{i}", **self.dtypes)(h)
             h = jax.nn.relu(norm(name=f"norm_extra_{i}")(h, train, present))
         h = nn.ConvTranspose(channels, (4, 4), (2, 2), name=f"up_{count - 1}", **settings)(h)
         return jnp.tanh(h.astype(jnp.float32))
 
 
-class Discriminator(nn.Module):
+class Discriminator(Module):
     """images -> logit of each.
 
     Attributes:
@@ -173,16 +166,12 @@ class Discriminator(nn.Module):
         base: size of the last features.
         extra_layers: 3x3 convolutions after the first change of resolution.
         norm: "batch", "layer" or "none".
-        dtype: of the computation; None for that of the input.
-        param_dtype: of the parameters.
     """
 
     width: int = 128
     base: int = 4
     extra_layers: int = 0
     norm: str = "batch"
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, images: Image, train: bool = False, present: Bool[Array, " b"] | None = None) -> PerExample:
@@ -193,11 +182,10 @@ class Discriminator(nn.Module):
         """
         if self.norm not in NORMS:
             raise ValueError(f"unknown norm {self.norm!r} of the DCGAN discriminator; use one of {NORMS}")
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         kernel_init = nn.initializers.normal(0.02)
         norms: dict[str, Any] = {
-            "batch": lambda name: lambda h: BatchNorm(None, name=name, **dtypes)(h, present=present),
-            "layer": partial(GroupNorm, num_groups=1, **dtypes),
+            "batch": lambda name: lambda h: BatchNorm(None, name=name, **self.dtypes)(h, present=present),
+            "layer": partial(GroupNorm, num_groups=1, **self.dtypes),
             "none": lambda name: lambda h: h,
         }
         activate = partial(jax.nn.leaky_relu, negative_slope=0.2)
@@ -205,10 +193,10 @@ class Discriminator(nn.Module):
         h = images
         for i in range(resolutions(images.shape[1], self.base)):
             settings = {"padding": ((1, 1), (1, 1)), "use_bias": self.norm == "none", "kernel_init": kernel_init}
-            h = nn.Conv(self.width << i, (4, 4), (2, 2), name=f"down_{i}", **settings, **dtypes)(h)
+            h = nn.Conv(self.width << i, (4, 4), (2, 2), name=f"down_{i}", **settings, **self.dtypes)(h)
             h = activate(norms[self.norm](name=f"norm_{i}")(h) if i else h)
             for j in range(self.extra_layers if i == 0 else 0):
-                h = Conv3x3(self.width, kernel_init, name=f"extra_{j}", **dtypes)(h)
+                h = Conv3x3(self.width, kernel_init, name=f"extra_{j}", **self.dtypes)(h)
                 h = activate(norms[self.norm](name=f"norm_extra_{j}")(h))
-        logits = nn.Dense(1, use_bias=self.norm == "none", kernel_init=kernel_init, name="logit", **dtypes)
+        logits = nn.Dense(1, use_bias=self.norm == "none", kernel_init=kernel_init, name="logit", **self.dtypes)
         return logits(h.reshape(h.shape[0], -1))[:, 0].astype(jnp.float32)

@@ -34,6 +34,7 @@ from genjax.conditioning.inputs import Context
 from genjax.nn.layers import embeddings
 from genjax.nn.layers.attention import attend, split_heads
 from genjax.nn.layers.embeddings import LabelEmbedding, TimeEmbedding
+from genjax.nn.layers.module import Module
 from genjax.typing import Array, Float, Int
 
 LOGICAL_AXES = [
@@ -53,20 +54,16 @@ TIME_FEATURES = 256
 Tokens = Float[Array, "b s d"]
 
 
-class DiTBlock(nn.Module):
+class DiTBlock(Module):
     """One block of adaLN-Zero; see the module.
 
     Attributes:
         num_heads: divides the width.
         mlp_ratio: hidden features of the MLP, in widths.
-        dtype: of the computation; None for that of the input.
-        param_dtype: of the parameters.
     """
 
     num_heads: int
     mlp_ratio: int | float = 4
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Tokens, c: Float[Array, "b d"]) -> Tokens:
@@ -85,7 +82,7 @@ class DiTBlock(nn.Module):
         return x + gate2 * nn.Dense(width, name="mlp_out", **dense)(jax.nn.gelu(h))
 
 
-class DiT(nn.Module):
+class DiT(Module):
     """(noisy image, time, label) -> array of the image's size; see the module.
 
     Attributes:
@@ -100,7 +97,6 @@ class DiT(nn.Module):
         time_scale: the network sees t times this.
         dtype: of the computation, e.g. "bfloat16"; None for that of the input. Embeddings, statistics of norms, softmax
             and the last layer stay in float32.
-        param_dtype: of the parameters.
         remat: recompute each block's inner results in the backward pass instead of keeping them in memory.
     """
 
@@ -113,8 +109,6 @@ class DiT(nn.Module):
     num_classes: int = 0
     null_class: bool = False
     time_scale: float = 1.0
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
     remat: bool = False
 
     @nn.compact
@@ -156,7 +150,7 @@ class DiT(nn.Module):
         tokens = tokens + jnp.asarray(positions(rows, columns, self.width), tokens.dtype)
         block = nn.remat(DiTBlock) if self.remat else DiTBlock
         for i in range(self.depth):
-            tokens = block(self.num_heads, self.mlp_ratio, self.dtype, self.param_dtype, name=f"block_{i}")(tokens, c)
+            tokens = block(self.num_heads, self.mlp_ratio, **self.dtypes, name=f"block_{i}")(tokens, c)
 
         shift, scale = _vectors(c, 2, x.dtype, self.param_dtype)
         tokens = _modulate(tokens.astype(x.dtype), shift, scale, x.dtype)

@@ -16,17 +16,16 @@ Deviation: the release computes in float16 but for the two layers of the codes; 
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from genjax.core.numerics import largest
 from genjax.nn.layers import conv
 from genjax.nn.layers.blocks import upsample
 from genjax.nn.layers.checks import expect_levels
 from genjax.nn.layers.conv import Conv3x3
+from genjax.nn.layers.module import Module
 from genjax.typing import Array, Float
 
 LOGICAL_AXES = [
@@ -47,7 +46,7 @@ def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 c"]:
     return largest([blocks[:, :, i, :, j] for i in range(2) for j in range(2)])
 
 
-class DVAEBlock(nn.Module):
+class DVAEBlock(Module):
     """The residual block of both coders; see the module.
 
     Attributes:
@@ -60,13 +59,11 @@ class DVAEBlock(nn.Module):
     features: int
     kernel_sizes: Sequence[int]
     gain: float
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c2"]:
         """Transform x."""
-        layer = {"kernel_init": KERNEL_INIT, "dtype": self.dtype, "param_dtype": self.param_dtype}
+        layer = {"kernel_init": KERNEL_INIT, **self.dtypes}
         widths = [self.features // 4] * 3 + [self.features]
         h = x
         for i, (size, width) in enumerate(zip(self.kernel_sizes, widths, strict=True), 1):
@@ -76,7 +73,7 @@ class DVAEBlock(nn.Module):
         return skip + self.gain * h
 
 
-class DVAEEncoder(nn.Module):
+class DVAEEncoder(Module):
     """Pixels -> logits of the codes; see the module.
 
     Attributes:
@@ -85,7 +82,6 @@ class DVAEEncoder(nn.Module):
         channel_mult: of each level; each but the first has half the size of the one before.
         num_blocks: residual blocks a level.
         dtype: of the computation but for the logits, e.g. "bfloat16"; None for that of the input.
-        param_dtype: of the parameters.
         remat: recompute each block's inner results in the backward pass instead of keeping them in memory.
     """
 
@@ -93,8 +89,6 @@ class DVAEEncoder(nn.Module):
     width: int = 256
     channel_mult: Sequence[int] = (1, 2, 4, 8)
     num_blocks: int = 2
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
     remat: bool = False
 
     def __post_init__(self):
@@ -105,21 +99,20 @@ class DVAEEncoder(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 k"]:
         """Logits of the codes, at 1 / 2**(levels - 1) of the size of x, in the dtype of x."""
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        h = nn.Conv(self.width, (7, 7), kernel_init=KERNEL_INIT, name="conv_in", **dtypes)(x)
+        h = nn.Conv(self.width, (7, 7), kernel_init=KERNEL_INIT, name="conv_in", **self.dtypes)(x)
         block = nn.remat(DVAEBlock) if self.remat else DVAEBlock
         gain = 1 / (len(self.channel_mult) * self.num_blocks) ** 2
         for level, mult in enumerate(self.channel_mult):
             h = h if level == 0 else max_pool(h)
             for i in range(self.num_blocks):
-                h = block(self.width * mult, (3, 3, 3, 1), gain, name=f"level_{level}_{i}", **dtypes)(h)
+                h = block(self.width * mult, (3, 3, 3, 1), gain, name=f"level_{level}_{i}", **self.dtypes)(h)
         logits = nn.Dense(
             self.num_codes, kernel_init=KERNEL_INIT, dtype=x.dtype, param_dtype=self.param_dtype, name="conv_logits"
         )
         return logits(jax.nn.relu(h))
 
 
-class DVAEDecoder(nn.Module):
+class DVAEDecoder(Module):
     """Codes, one-hot or relaxed -> channels of each pixel; see the module.
 
     Attributes:
@@ -127,7 +120,6 @@ class DVAEDecoder(nn.Module):
         input_width: channels of the codes' embedding.
         width, channel_mult, num_blocks: as of `DVAEEncoder`, whose levels are walked backwards.
         dtype: of the computation but for the first layer, e.g. "bfloat16"; None for that of the input.
-        param_dtype: of the parameters.
         remat: as of `DVAEEncoder`.
     """
 
@@ -136,8 +128,6 @@ class DVAEDecoder(nn.Module):
     width: int = 256
     channel_mult: Sequence[int] = (1, 2, 4, 8)
     num_blocks: int = 2
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
     remat: bool = False
 
     def __post_init__(self):
@@ -148,7 +138,6 @@ class DVAEDecoder(nn.Module):
     @nn.compact
     def __call__(self, codes: Float[Array, "b h w k"]) -> Float[Array, "b h2 w2 c"]:
         """The decoded channels, at 2**(levels - 1) times the size of the grid, in the dtype of `codes`."""
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         h = nn.Dense(
             self.input_width,
             kernel_init=KERNEL_INIT,
@@ -161,7 +150,7 @@ class DVAEDecoder(nn.Module):
         for level in reversed(range(len(self.channel_mult))):
             for i in range(self.num_blocks):
                 features = self.width * self.channel_mult[level]
-                h = block(features, (1, 3, 3, 3), gain, name=f"level_{level}_{i}", **dtypes)(h)
+                h = block(features, (1, 3, 3, 3), gain, name=f"level_{level}_{i}", **self.dtypes)(h)
             h = upsample(h) if level else h
-        out = nn.Dense(self.out_channels, kernel_init=KERNEL_INIT, name="conv_out", **dtypes)
+        out = nn.Dense(self.out_channels, kernel_init=KERNEL_INIT, name="conv_out", **self.dtypes)
         return out(jax.nn.relu(h)).astype(codes.dtype)

@@ -26,7 +26,6 @@ from genjax.conditioning.inputs import Context
 from genjax.nn import unet
 from genjax.nn.layers.attention import CrossAttentionBlock
 from genjax.nn.layers.blocks import Downsample, Upsample
-from genjax.nn.layers.norm import GroupNorm
 from genjax.nn.unet import UNet
 from genjax.nn.unet_trunk import NOTHING
 from genjax.typing import Array, Float, Int
@@ -84,7 +83,7 @@ class EfficientUNet(UNet):
             outer = self._widths[max(level - 1, 0)]
             h = Upsample(features=outer, name=f"up_{level}_resample", **self._common)(h)
         h = self._take(h, handed.pop())
-        h = GroupNorm(self.num_groups, self._eps, True, x.dtype, self.param_dtype, name="norm_out")(h)
+        h = self._norm_out(h, x.dtype)
         h = self._conv(self.patch_size**2 * self.out_channels, "conv_out", x.dtype, zero=True)(h)
         return self._pixels(h)
 

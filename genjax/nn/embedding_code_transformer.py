@@ -15,13 +15,14 @@ Deviation: the paper encodes the caption with a transformer that is trained alon
 here the frozen text tower of CLIP does it.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
 
 from genjax.autoregressive import masking
 from genjax.nn import transformer
+from genjax.nn.layers.module import Module
 from genjax.nn.transformer import KeyValues, Sequence, Transformer
 from genjax.typing import Array, Bool, Float, Int
 
@@ -40,7 +41,7 @@ class Cache(NamedTuple):
     blocks: tuple[KeyValues, ...]
 
 
-class EmbeddingCodeTransformer(nn.Module):
+class EmbeddingCodeTransformer(Module):
     """(codes, caption, dot) -> logits of each code, given those before it; see the module.
 
     Attributes:
@@ -49,8 +50,6 @@ class EmbeddingCodeTransformer(nn.Module):
         num_dots: buckets of the dot product; `num_dots` itself says nothing of it.
         text_length: tokens of a caption.
         width, depth, num_heads, dropout: of the transformer.
-        dtype: of the computation; None for float32.
-        param_dtype: of the parameters.
         remat: recompute each block in the backward pass.
     """
 
@@ -62,25 +61,22 @@ class EmbeddingCodeTransformer(nn.Module):
     depth: int = 24
     num_heads: int = 26
     dropout: float = 0.0
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
     remat: bool = False
 
     def setup(self):
         """The modules."""
         small = nn.initializers.normal(0.02)
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         length = self.text_length + 1 + self.num_axes
         self.positions = self.param("positions", small, (length, self.width), self.param_dtype)
         self.padding = self.param("padding", small, (self.text_length, self.width), self.param_dtype)
-        self.states_proj = nn.Dense(self.width, **dtypes)
-        self.text_proj = nn.Dense(self.width, **dtypes)
-        self.dot_embed = nn.Embed(self.num_dots + 1, self.width, embedding_init=small, **dtypes)
-        self.embed = nn.Embed(self.num_codes, self.width, embedding_init=small, **dtypes)
+        self.states_proj = nn.Dense(self.width, **self.dtypes)
+        self.text_proj = nn.Dense(self.width, **self.dtypes)
+        self.dot_embed = nn.Embed(self.num_dots + 1, self.width, embedding_init=small, **self.dtypes)
+        self.embed = nn.Embed(self.num_codes, self.width, embedding_init=small, **self.dtypes)
         self.trunk = Transformer(
-            self.depth, self.width, self.num_heads, dropout=self.dropout, remat=self.remat, **dtypes
+            self.depth, self.width, self.num_heads, dropout=self.dropout, remat=self.remat, **self.dtypes
         )
-        self.head = nn.Dense(self.num_codes, kernel_init=small, **dtypes)
+        self.head = nn.Dense(self.num_codes, kernel_init=small, **self.dtypes)
 
     def __call__(
         self,

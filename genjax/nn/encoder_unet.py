@@ -15,7 +15,6 @@ import flax.linen as nn
 
 from genjax.nn import unet_trunk
 from genjax.nn.layers.attention import AttentionPool
-from genjax.nn.layers.norm import GroupNorm
 from genjax.nn.unet_trunk import INITIALIZERS, Trunk
 from genjax.typing import Array, Float
 
@@ -48,13 +47,13 @@ class EncoderUNet(Trunk):
         self._check(x)
         embedding = self._embed_time(t)
         h = self._middle(self._way_down(x, embedding, train)[-1], embedding, train)
-        h = GroupNorm(self.num_groups, self._eps, True, x.dtype, self.param_dtype, name="norm_out")(h)
+        h = self._norm_out(h, x.dtype)
         pool = AttentionPool(
             self.out_channels,
             self._num_heads(h.shape[-1]),
             INITIALIZERS[self.variant],
-            x.dtype,
-            self.param_dtype,
+            dtype=x.dtype,
+            param_dtype=self.param_dtype,
             name="pool",
         )
         return pool(h)

@@ -24,13 +24,14 @@ import jax.numpy as jnp
 from genjax.conditioning.inputs import Context
 from genjax.nn import transformer
 from genjax.nn.layers import embeddings
+from genjax.nn.layers.module import Module
 from genjax.nn.transformer import Transformer
 from genjax.typing import Array, Float, Key, Tokens
 
 LOGICAL_AXES = (*transformer.LOGICAL_AXES, (r"padding$", (None, "embed")), (r"vector/kernel$", ("embed", "mlp")))
 
 
-class GlideText(nn.Module):
+class GlideText(Module):
     """Tokens to the context of a U-Net; see the module.
 
     Attributes:
@@ -38,8 +39,6 @@ class GlideText(nn.Module):
         length: tokens of a text, padding included.
         vector_dim: features of the vector, those of the U-Net's embedding of time.
         width, depth, num_heads: of the transformer.
-        dtype: of the computation; None for float32.
-        param_dtype: of the parameters.
         remat: recompute each block in the backward pass.
     """
 
@@ -49,21 +48,18 @@ class GlideText(nn.Module):
     width: int = 512
     depth: int = 16
     num_heads: int = 8
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
     remat: bool = False
 
     @nn.compact
     def __call__(self, tokens: Tokens) -> Context:
         """The context of a U-Net: no mask, for padding is seen as well."""
         unit = nn.initializers.normal(1.0)
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         positions = self.param("positions", _first_positions, (self.length, self.width), self.param_dtype)
         padding = self.param("padding", unit, (self.length, self.width), self.param_dtype)
-        x = nn.Embed(self.vocab_size, self.width, embedding_init=unit, name="embed", **dtypes)(tokens)
+        x = nn.Embed(self.vocab_size, self.width, embedding_init=unit, name="embed", **self.dtypes)(tokens)
         x = jnp.where((tokens != 0)[..., None], x + positions.astype(x.dtype), padding.astype(x.dtype))
-        y = Transformer(self.depth, self.width, self.num_heads, remat=self.remat, name="trunk", **dtypes)(x)
-        return Context(states=y, vector=nn.Dense(self.vector_dim, name="vector", **dtypes)(y[:, -1]))
+        y = Transformer(self.depth, self.width, self.num_heads, remat=self.remat, name="trunk", **self.dtypes)(x)
+        return Context(states=y, vector=nn.Dense(self.vector_dim, name="vector", **self.dtypes)(y[:, -1]))
 
 
 def _first_positions(key: Key, shape: tuple[int, int], dtype: Any) -> Float[Array, "s w"]:

@@ -14,14 +14,13 @@ grid. With two levels these are the modules, sizes and parameter count of the we
 paper says only that each is conditioned on those above.
 """
 
-from typing import Any
-
 import flax.linen as nn
 import jax.numpy as jnp
 
 from genjax.nn import coders
 from genjax.nn.coders import Decoder, Encoder
 from genjax.nn.layers import quantize
+from genjax.nn.layers.module import Module
 from genjax.nn.layers.quantize import Quantized
 from genjax.nn.layers.strided_conv import UpConv
 from genjax.typing import Array, Float, Image
@@ -37,7 +36,7 @@ Grids = tuple[Float[Array, "b _ _ d"], ...]
 """Code vectors on the grid of each level, coarse to fine."""
 
 
-class Hierarchy(nn.Module):
+class Hierarchy(Module):
     """Encoders, quantisation and decoders of all levels; see the module. Codebooks are given, coarse to fine.
 
     Attributes:
@@ -45,8 +44,6 @@ class Hierarchy(nn.Module):
         downs: halvings from the image to the finest grid, from there to the next coarser one, ...: one a level.
         dim: channels of code vectors, D.
         width, num_res_blocks, res_width: of every coder; see `genjax.nn.coders`.
-        dtype: of the computation; None for that of the input.
-        param_dtype: of the parameters.
     """
 
     out_channels: int
@@ -55,22 +52,22 @@ class Hierarchy(nn.Module):
     width: int = 128
     num_res_blocks: int = 2
     res_width: int = 32
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     def setup(self):
         """Make the modules of all levels, finest first."""
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        sizes = {name: getattr(self, name) for name in ("width", "num_res_blocks", "res_width")} | dtypes
+        sizes = {name: getattr(self, name) for name in ("width", "num_res_blocks", "res_width")} | self.dtypes
         outputs = [self.out_channels] + [self.dim] * (len(self.downs) - 1)
         self.encoders = [Encoder(num_downs=downs, name=f"encoder_{i}", **sizes) for i, downs in enumerate(self.downs)]
         self.decoders = [
             Decoder(channels, num_ups=ups, name=f"decoder_{i}", **sizes)
             for i, (channels, ups) in enumerate(zip(outputs, self.downs, strict=True))
         ]
-        self.projections = [nn.Dense(self.dim, name=f"project_{i}", **dtypes) for i in range(len(self.downs))]
+        self.projections = [nn.Dense(self.dim, name=f"project_{i}", **self.dtypes) for i in range(len(self.downs))]
         self.upsamplers = [
-            [UpConv(self._context(level), name=f"level_{level}_up_{i}", **dtypes) for i in range(self.downs[level])]
+            [
+                UpConv(self._context(level), name=f"level_{level}_up_{i}", **self.dtypes)
+                for i in range(self.downs[level])
+            ]
             for level in range(1, len(self.downs))
         ]
 

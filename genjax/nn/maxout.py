@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core.numerics import largest
+from genjax.nn.layers.module import Module
 from genjax.typing import Array, Float, Image, Key, PerExample
 
 LOGICAL_AXES = [
@@ -37,7 +38,7 @@ def uniform(reach: float) -> Callable[..., Array]:
     return init
 
 
-class Generator(nn.Module):
+class Generator(Module):
     """z [b, d] -> images in [-1, 1].
 
     Attributes:
@@ -45,21 +46,17 @@ class Generator(nn.Module):
         width: units of each hidden layer.
         depth: hidden layers.
         init_range: weights start within plus and minus this.
-        dtype: of the computation; None for that of the input.
-        param_dtype: of the parameters.
     """
 
     image_shape: tuple[int, int, int]
     width: int = 1200
     depth: int = 2
     init_range: float = 0.05
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, z: Float[Array, "b d"], train: bool = False) -> Image:
         """Draw images; `train` makes no difference."""
-        settings = {"kernel_init": uniform(self.init_range), "dtype": self.dtype, "param_dtype": self.param_dtype}
+        settings = {"kernel_init": uniform(self.init_range), **self.dtypes}
         h = z
         for i in range(self.depth):
             h = jax.nn.relu(nn.Dense(self.width, name=f"hidden_{i}", **settings)(h))
@@ -67,7 +64,7 @@ class Generator(nn.Module):
         return 2 * jax.nn.sigmoid(pixels.astype(jnp.float32)).reshape(-1, *self.image_shape) - 1
 
 
-class Discriminator(nn.Module):
+class Discriminator(Module):
     """images -> logit of each.
 
     Attributes:
@@ -77,8 +74,6 @@ class Discriminator(nn.Module):
         dropout_input: rate, of pixels.
         dropout: rate, of each hidden layer's units; random stream "dropout".
         init_range: weights start within plus and minus this.
-        dtype: of the computation; None for that of the input.
-        param_dtype: of the parameters.
     """
 
     width: int = 240
@@ -87,13 +82,11 @@ class Discriminator(nn.Module):
     dropout_input: float = 0.2
     dropout: float = 0.5
     init_range: float = 0.005
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, images: Image, train: bool = False) -> PerExample:
         """The logits, float32; `train` turns dropout on."""
-        settings = {"kernel_init": uniform(self.init_range), "dtype": self.dtype, "param_dtype": self.param_dtype}
+        settings = {"kernel_init": uniform(self.init_range), **self.dtypes}
         h = (images.reshape(images.shape[0], -1) + 1) / 2
         for i in range(self.depth):
             h = nn.Dropout(self.dropout if i else self.dropout_input, deterministic=not train)(h)

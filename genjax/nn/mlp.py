@@ -12,12 +12,12 @@ Deviation: LeCun-normal initialization, where the paper draws from N(0, .01).
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genjax.nn.layers.module import Module
 from genjax.typing import Array, Float
 
 LOGICAL_AXES = [
@@ -28,22 +28,18 @@ LOGICAL_AXES = [
 ACTIVATIONS: dict[str, Callable] = {"tanh": jnp.tanh, "relu": jax.nn.relu, "silu": jax.nn.silu}
 
 
-class MLP(nn.Module):
+class MLP(Module):
     """Vector -> vector; see the module.
 
     Attributes:
         out_dim: of the result.
         hidden: units of each hidden layer; () for a linear map.
         activation: "tanh", "relu" or "silu".
-        dtype: of the computation; None for that of the input.
-        param_dtype: of the parameters.
     """
 
     out_dim: int
     hidden: Sequence[int] = (500,)
     activation: str = "tanh"
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b d2"]:
@@ -54,13 +50,12 @@ class MLP(nn.Module):
         """
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"unknown activation {self.activation!r} of an MLP; known: {', '.join(ACTIVATIONS)}")
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         for layer, units in enumerate(self.hidden):
-            x = ACTIVATIONS[self.activation](nn.Dense(units, name=f"hidden_{layer}", **dtypes)(x))
-        return nn.Dense(self.out_dim, name="dense_out", **dtypes)(x)
+            x = ACTIVATIONS[self.activation](nn.Dense(units, name=f"hidden_{layer}", **self.dtypes)(x))
+        return nn.Dense(self.out_dim, name="dense_out", **self.dtypes)(x)
 
 
-class MLPEncoder(nn.Module):
+class MLPEncoder(Module):
     """Image -> vector.
 
     Attributes:
@@ -71,17 +66,15 @@ class MLPEncoder(nn.Module):
     out_dim: int
     hidden: Sequence[int] = (500,)
     activation: str = "tanh"
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b d"]:
         """Encode images."""
-        mlp = MLP(self.out_dim, self.hidden, self.activation, self.dtype, self.param_dtype, name="mlp")
+        mlp = MLP(self.out_dim, self.hidden, self.activation, **self.dtypes, name="mlp")
         return mlp(x.reshape(x.shape[0], -1))
 
 
-class MLPDecoder(nn.Module):
+class MLPDecoder(Module):
     """Vector -> image.
 
     Attributes:
@@ -92,12 +85,10 @@ class MLPDecoder(nn.Module):
     image_shape: tuple[int, int, int]
     hidden: Sequence[int] = (500,)
     activation: str = "tanh"
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, z: Float[Array, "b d"]) -> Float[Array, "b h w c"]:
         """Decode vectors."""
         height, width, channels = self.image_shape
-        mlp = MLP(height * width * channels, self.hidden, self.activation, self.dtype, self.param_dtype, name="mlp")
+        mlp = MLP(height * width * channels, self.hidden, self.activation, **self.dtypes, name="mlp")
         return mlp(z).reshape(z.shape[0], *self.image_shape)

@@ -22,7 +22,7 @@ context are added by one matrix of each layer to both stacks, after the vertical
 horizontal one; dropout after the gates.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -30,6 +30,7 @@ import jax.numpy as jnp
 
 from genjax.nn import code_networks
 from genjax.nn.layers.embeddings import LabelEmbedding
+from genjax.nn.layers.module import Module
 from genjax.typing import Array, Float, Int, Labels
 
 Features = Float[Array, "b _ _ _"]
@@ -48,7 +49,7 @@ def gate(y: Float[Array, "*b c"]) -> Float[Array, "*b c2"]:
     return jnp.tanh(first) * jax.nn.sigmoid(second)
 
 
-class GatedLayer(nn.Module):
+class GatedLayer(Module):
     """One layer of both stacks; see the module.
 
     Attributes:
@@ -56,16 +57,12 @@ class GatedLayer(nn.Module):
         kernel_size: odd, 3 at least.
         first: excludes the pixel itself, and has no residual connection.
         dropout: rate, after the gates.
-        dtype: of the computation; None for that of the input.
-        param_dtype: of the parameters.
     """
 
     width: int
     kernel_size: int
     first: bool = False
     dropout: float = 0.0
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @property
     def reach(self) -> int:
@@ -76,14 +73,13 @@ class GatedLayer(nn.Module):
         """The modules."""
         if self.kernel_size < 3 or self.kernel_size % 2 == 0:
             raise ValueError(f"kernel_size={self.kernel_size} of a Gated PixelCNN must be odd, and 3 at least")
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         extent = self.reach if self.first else self.reach + 1
         sides = ((0, 0), (self.reach, self.reach))
-        self.vertical = nn.Conv(2 * self.width, (extent, self.kernel_size), padding=sides, **dtypes)
-        self.horizontal = nn.Conv(2 * self.width, (1, extent), padding="VALID", **dtypes)
-        self.across = nn.Dense(2 * self.width, use_bias=False, **dtypes)
-        self.condition = nn.Dense(4 * self.width, use_bias=False, **dtypes)
-        self.out = nn.Dense(self.width, **dtypes)
+        self.vertical = nn.Conv(2 * self.width, (extent, self.kernel_size), padding=sides, **self.dtypes)
+        self.horizontal = nn.Conv(2 * self.width, (1, extent), padding="VALID", **self.dtypes)
+        self.across = nn.Dense(2 * self.width, use_bias=False, **self.dtypes)
+        self.condition = nn.Dense(4 * self.width, use_bias=False, **self.dtypes)
+        self.out = nn.Dense(self.width, **self.dtypes)
         self.drop = nn.Dropout(self.dropout)
 
     def __call__(
@@ -142,7 +138,7 @@ class Cache(NamedTuple):
     left: tuple[Features, ...]
 
 
-class GatedPixelCNN(nn.Module):
+class GatedPixelCNN(Module):
     """The network of codes (`genjax.nn.code_networks`).
 
     Attributes:
@@ -156,8 +152,6 @@ class GatedPixelCNN(nn.Module):
         first_kernel: of the first layer.
         head_width: channels between the last layer and the logits.
         dropout: rate, after the gates.
-        dtype: of the computation; None for float32.
-        param_dtype: of the parameters.
         remat: recompute each layer in the backward pass.
     """
 
@@ -171,25 +165,22 @@ class GatedPixelCNN(nn.Module):
     first_kernel: int = 7
     head_width: int = 256
     dropout: float = 0.0
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
     remat: bool = False
 
     def setup(self):
         """The modules."""
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        self.embed = nn.Embed(self.num_codes, self.width, **dtypes)
+        self.embed = nn.Embed(self.num_codes, self.width, **self.dtypes)
         if self.num_classes:
             self.label_embed = LabelEmbedding(self.num_classes, self.width, self.null_class, self.param_dtype)
-        self.context_proj = nn.Dense(self.width, **dtypes)
+        self.context_proj = nn.Dense(self.width, **self.dtypes)
         layer = nn.remat(GatedLayer, static_argnums=(4,)) if self.remat else GatedLayer
         kernels = [self.first_kernel] + [self.kernel_size] * (self.depth - 1)
         self.layers = [
-            layer(self.width, kernel, i == 0, self.dropout, **dtypes, name=f"layer_{i}")
+            layer(self.width, kernel, i == 0, self.dropout, **self.dtypes, name=f"layer_{i}")
             for i, kernel in enumerate(kernels)
         ]
-        self.head_in = nn.Dense(self.head_width, **dtypes)
-        self.head = nn.Dense(self.num_codes, **dtypes)
+        self.head_in = nn.Dense(self.head_width, **self.dtypes)
+        self.head = nn.Dense(self.num_codes, **self.dtypes)
 
     def __call__(
         self,

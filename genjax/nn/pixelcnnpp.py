@@ -32,6 +32,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.nn.layers import shifted_conv
+from genjax.nn.layers.module import Module
 from genjax.nn.layers.shifted_conv import At, FirstConv, Pointwise, ShiftedConv, ShiftedUpsize, concat_elu
 from genjax.typing import Array, Float, Image, Int, Labels
 
@@ -43,7 +44,7 @@ Features = shifted_conv.Features
 Scalar = Int[Array, ""] | int
 
 
-class GatedResNet(nn.Module):
+class GatedResNet(Module):
     """The gated residual block; see the module for its equations.
 
     Attributes:
@@ -51,16 +52,12 @@ class GatedResNet(nn.Module):
         dropout: rate.
         deterministic: no dropout; else the random stream "dropout" is used.
         from_data: see `genjax.nn.layers.shifted_conv.WeightNorm`.
-        dtype: of the computation; None for that of the input.
-        param_dtype: of the parameters.
     """
 
     kind: str
     dropout: float = 0.0
     deterministic: bool = True
     from_data: bool = True
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
@@ -81,8 +78,8 @@ class GatedResNet(nn.Module):
         h = nn.Dropout(self.dropout, deterministic=self.deterministic)(concat_elu(h))
         h = self._layer(2 * width, "conv_out", 0.1)(h, at)
         if condition is not None:
-            init, dtypes = nn.initializers.normal(0.05), {"dtype": self.dtype, "param_dtype": self.param_dtype}
-            h = h + nn.Dense(2 * width, use_bias=False, kernel_init=init, name="condition", **dtypes)(condition)
+            init = nn.initializers.normal(0.05)
+            h = h + nn.Dense(2 * width, use_bias=False, kernel_init=init, name="condition", **self.dtypes)(condition)
         value, gate = jnp.split(h, 2, axis=-1)
         return x + value * jax.nn.sigmoid(gate)
 
@@ -91,10 +88,10 @@ class GatedResNet(nn.Module):
             layer = self._pointwise(features, name, init_scale)
             return lambda x, at: layer(x)
         fields = {"kernel_size": (2, 3) if self.kind == "down" else (2, 2), "right": self.kind == "right"}
-        return ShiftedConv(features, init_scale, self.from_data, self.dtype, self.param_dtype, name=name, **fields)
+        return ShiftedConv(features, init_scale, self.from_data, **self.dtypes, name=name, **fields)
 
     def _pointwise(self, features, name, init_scale=1.0):
-        return Pointwise(features, init_scale, self.from_data, self.dtype, self.param_dtype, name=name)
+        return Pointwise(features, init_scale, self.from_data, **self.dtypes, name=name)
 
 
 class Stream(nn.Module):
@@ -178,7 +175,7 @@ class Stream(nn.Module):
         return block(kind, self.dropout, not train, name=name, **dtypes)
 
 
-class PixelCNNpp(nn.Module):
+class PixelCNNpp(Module):
     """Image -> parameters of each pixel's distribution given the pixels before it; see the module.
 
     Attributes:
@@ -189,7 +186,6 @@ class PixelCNNpp(nn.Module):
         num_classes: labels, 0 = none.
         dropout: rate in each block.
         dtype: of the computation, e.g. "bfloat16"; None for that of the input. The last layer stays in float32.
-        param_dtype: of the parameters.
         remat: recompute each block's inner results in the backward pass instead of keeping them in memory.
     """
 
@@ -199,8 +195,6 @@ class PixelCNNpp(nn.Module):
     num_levels: int = 3
     num_classes: int = 0
     dropout: float = 0.5
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
     remat: bool = False
 
     def setup(self):

@@ -34,6 +34,7 @@ import jax.numpy as jnp
 from genjax.autoregressive import masking
 from genjax.nn import code_networks, pixelcnnpp
 from genjax.nn.layers.embeddings import LabelEmbedding
+from genjax.nn.layers.module import Module
 from genjax.nn.layers.shifted_conv import At, Features, FirstConv, Pointwise, empty_cache
 from genjax.nn.pixelcnnpp import GatedResNet
 from genjax.typing import Array, Bool, Float, Int, Labels, PyTree
@@ -182,13 +183,13 @@ class Trunk(nn.Module):
         residual = nn.remat(GatedResNet) if self.remat else GatedResNet
         attention = nn.remat(CausalAttention) if self.remat else CausalAttention
         dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        fields = (self.dropout, not train, False, self.dtype, self.param_dtype)
+        fields = (self.dropout, not train, False)
         first = {"from_data": False, **dtypes}
         h = FirstConv(self.width, kernel_size=(1, 3), shift="down", name="first_down", **first)(x, at)
         h = h + FirstConv(self.width, kernel_size=(2, 1), shift="right", name="first_right", **first)(x, at)
         for block in range(self.num_blocks):
             for i in range(self.num_res_blocks):
-                h = residual("right", *fields, name=f"block_{block}_{i}")(h, None, here, at)
+                h = residual("right", *fields, name=f"block_{block}_{i}", **dtypes)(h, None, here, at)
             attend = attention(
                 self.grid,
                 self.num_heads,
@@ -199,7 +200,7 @@ class Trunk(nn.Module):
                 **dtypes,
             )
             gathered = attend(x, h, condition, at)
-            h = residual("pointwise", *fields, name=f"block_{block}_merge")(h, gathered, here)
+            h = residual("pointwise", *fields, name=f"block_{block}_merge", **dtypes)(h, gathered, here)
         return jax.nn.elu(h)
 
 
@@ -217,7 +218,7 @@ class Cache(NamedTuple):
     memory: PyTree
 
 
-class PixelSNAIL(nn.Module):
+class PixelSNAIL(Module):
     """The network of codes (`genjax.nn.code_networks`); the defaults are about those of VQ-VAE-2's top prior.
 
     Attributes:
@@ -232,7 +233,6 @@ class PixelSNAIL(nn.Module):
         key_dim: features of a key, for each head.
         dropout: rate, in each residual.
         dtype: of the computation; None for float32. The logits are float32.
-        param_dtype: of the parameters.
         remat: recompute residuals and attention in the backward pass.
     """
 
@@ -246,20 +246,17 @@ class PixelSNAIL(nn.Module):
     num_heads: int = 1
     key_dim: int = 16
     dropout: float = 0.0
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
     remat: bool = False
 
     def setup(self):
         """The modules."""
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        self.embed = nn.Embed(self.num_codes, self.width, embedding_init=nn.initializers.normal(1.0), **dtypes)
+        self.embed = nn.Embed(self.num_codes, self.width, embedding_init=nn.initializers.normal(1.0), **self.dtypes)
         if self.num_classes:
             self.label_embed = LabelEmbedding(self.num_classes, self.width, self.null_class, self.param_dtype)
-        self.context_proj = nn.Dense(self.width, **dtypes)
+        self.context_proj = nn.Dense(self.width, **self.dtypes)
         sizes = (self.width, self.num_blocks, self.num_res_blocks, self.num_heads, self.key_dim, self.dropout)
         self.trunk = Trunk(self.grid, *sizes, self.dtype, self.param_dtype, self.remat)
-        self.head = nn.Dense(self.num_codes, **dtypes)
+        self.head = nn.Dense(self.num_codes, **self.dtypes)
 
     def __call__(
         self,

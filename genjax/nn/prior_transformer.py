@@ -20,8 +20,6 @@ frozen text tower of CLIP does it. Karlo keeps the mean and the deviation of its
 more in diffusers' count); here they are the family's.
 """
 
-from typing import Any
-
 import flax.linen as nn
 import jax.numpy as jnp
 
@@ -29,6 +27,7 @@ from genjax.autoregressive import masking
 from genjax.nn import transformer
 from genjax.nn.layers import embeddings
 from genjax.nn.layers.embeddings import TimeEmbedding
+from genjax.nn.layers.module import Module
 from genjax.nn.transformer import Transformer
 from genjax.typing import Array, Bool, Float, PerExample
 
@@ -41,14 +40,13 @@ NUM_EXTRA = 4
 """Positions after the caption's tokens."""
 
 
-class PriorTransformer(nn.Module):
+class PriorTransformer(Module):
     """(noisy embedding, time, caption) -> embedding; see the module.
 
     Attributes:
         dim: of the embeddings.
         width, depth, num_heads, dropout: of the transformer.
         dtype: of the computation; None for that of the embeddings.
-        param_dtype: of the parameters.
         remat: recompute each block in the backward pass.
     """
 
@@ -57,8 +55,6 @@ class PriorTransformer(nn.Module):
     depth: int = 20
     num_heads: int = 32
     dropout: float = 0.0
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
     remat: bool = False
 
     @nn.compact
@@ -81,24 +77,23 @@ class PriorTransformer(nn.Module):
             text_embed: the caption's embedding.
             train: dropout is on.
         """
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         small = nn.initializers.normal(0.02)
         query = self.param("query", small, (self.width,), self.param_dtype)
         length = states.shape[1] + NUM_EXTRA
         positions = self.param("positions", small, (length, self.width), self.param_dtype)
 
-        states = nn.Dense(self.width, name="states_proj", **dtypes)(states)
-        text = nn.Dense(self.width, name="text_proj", **dtypes)(text_embed)
+        states = nn.Dense(self.width, name="states_proj", **self.dtypes)(states)
+        text = nn.Dense(self.width, name="text_proj", **self.dtypes)(text_embed)
         time = TimeEmbedding(self.width, self.width, param_dtype=self.param_dtype, name="time_embed")(t)
-        latent = nn.Dense(self.width, name="noisy_proj", **dtypes)(noisy)
+        latent = nn.Dense(self.width, name="noisy_proj", **self.dtypes)(noisy)
         extra = jnp.stack([text, time.astype(text.dtype), latent, jnp.broadcast_to(query, text.shape)], axis=1)
         x = jnp.concatenate([states, extra.astype(states.dtype)], axis=1) + positions.astype(states.dtype)
 
         trunk = Transformer(
-            self.depth, self.width, self.num_heads, dropout=self.dropout, remat=self.remat, name="trunk", **dtypes
+            self.depth, self.width, self.num_heads, dropout=self.dropout, remat=self.remat, name="trunk", **self.dtypes
         )
         x = trunk(x, visible(mask), train)
-        return nn.Dense(self.dim, name="head", **dtypes)(x[:, -1])
+        return nn.Dense(self.dim, name="head", **self.dtypes)(x[:, -1])
 
 
 def visible(mask: Bool[Array, "b s"]) -> Bool[Array, "b 1 s2 s2"]:

@@ -24,7 +24,6 @@ the mask. No L2 term on s. The paper prints alpha + (1 - alpha) u, infinite at w
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -35,6 +34,7 @@ from genjax.losses.elbo import sum_flat
 from genjax.nn.layers import conv, norm
 from genjax.nn.layers.checks import expect_groups
 from genjax.nn.layers.conv import Conv3x3
+from genjax.nn.layers.module import Module
 from genjax.nn.layers.norm import GroupNorm
 from genjax.typing import Array, Float, Image, PerExample
 
@@ -87,30 +87,25 @@ def channel_mask(shape: tuple[int, ...], odd: bool) -> Float[Array, "1 1 c"]:
 MASKS = {"checkerboard": checkerboard_mask, "channel": channel_mask}
 
 
-class ResidualBlock(nn.Module):
+class ResidualBlock(Module):
     """h + conv(SiLU(norm(conv(SiLU(norm(h)))))).
 
     Attributes:
         num_groups: of the group norms.
-        dtype: of the computation; None for that of the input.
-        param_dtype: of the parameters.
     """
 
     num_groups: int = 1
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, h: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Transform h."""
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        update = GroupNorm(self.num_groups, silu=True, name="norm_in", **dtypes)(h)
-        update = Conv3x3(h.shape[-1], name="conv_in", **dtypes)(update)
-        update = GroupNorm(self.num_groups, silu=True, name="norm_out", **dtypes)(update)
-        return h + Conv3x3(h.shape[-1], name="conv_out", **dtypes)(update)
+        update = GroupNorm(self.num_groups, silu=True, name="norm_in", **self.dtypes)(h)
+        update = Conv3x3(h.shape[-1], name="conv_in", **self.dtypes)(update)
+        update = GroupNorm(self.num_groups, silu=True, name="norm_out", **self.dtypes)(update)
+        return h + Conv3x3(h.shape[-1], name="conv_out", **self.dtypes)(update)
 
 
-class Coupling(nn.Module):
+class Coupling(Module):
     """One affine coupling layer; see the module.
 
     Attributes:
@@ -118,7 +113,6 @@ class Coupling(nn.Module):
         odd: whether it keeps what the mask has 0 at.
         width, num_res_blocks, num_groups: of its residual network.
         dtype: of the residual network's computation; None for that of x. The coupling itself is in the dtype of x.
-        param_dtype: of the parameters.
     """
 
     mask: str
@@ -126,20 +120,17 @@ class Coupling(nn.Module):
     width: int
     num_res_blocks: int
     num_groups: int = 1
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Image, inverse: bool = False) -> tuple[Image, PerExample]:
         """(y, log |det dy/dx|) of x; with `inverse`, (x, log |det dx/dy|) of y."""
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         keep = MASKS[self.mask](x.shape[1:], self.odd).astype(x.dtype)
         shown = jnp.broadcast_to(keep, (*x.shape[:3], keep.shape[-1]))
-        h = Conv3x3(self.width, name="conv_in", **dtypes)(jnp.concatenate([keep * x, shown], axis=-1))
+        h = Conv3x3(self.width, name="conv_in", **self.dtypes)(jnp.concatenate([keep * x, shown], axis=-1))
         for index in range(self.num_res_blocks):
-            h = ResidualBlock(self.num_groups, name=f"block_{index}", **dtypes)(h)
-        h = GroupNorm(self.num_groups, silu=True, name="norm_out", **dtypes)(h)
-        h = Conv3x3(2 * x.shape[-1], nn.initializers.zeros_init(), name="conv_out", **dtypes)(h)
+            h = ResidualBlock(self.num_groups, name=f"block_{index}", **self.dtypes)(h)
+        h = GroupNorm(self.num_groups, silu=True, name="norm_out", **self.dtypes)(h)
+        h = Conv3x3(2 * x.shape[-1], nn.initializers.zeros_init(), name="conv_out", **self.dtypes)(h)
         scale = self.param("tanh_scale", nn.initializers.ones_init(), (x.shape[-1],), self.param_dtype)
         s, t = jnp.split(h.astype(x.dtype), 2, axis=-1)
         s, t = (1 - keep) * scale.astype(x.dtype) * jnp.tanh(s), (1 - keep) * t
@@ -148,7 +139,7 @@ class Coupling(nn.Module):
         return x * jnp.exp(s) + t, sum_flat(s)
 
 
-class RealNVP(nn.Module):
+class RealNVP(Module):
     """Images to standard normal noise of their shape, and back.
 
     Attributes:
@@ -160,7 +151,6 @@ class RealNVP(nn.Module):
         num_groups: of the group norms.
         alpha: margin of the logits.
         dtype: of the residual networks' computation; None for that of the input.
-        param_dtype: of the parameters.
     """
 
     width: int = 64
@@ -169,8 +159,6 @@ class RealNVP(nn.Module):
     num_couplings: int = 3
     num_groups: int = 1
     alpha: float = 0.05
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     def __post_init__(self):
         """Refuse fields that can't be."""
@@ -188,7 +176,7 @@ class RealNVP(nn.Module):
 
     def _couplings(self, mask: str, doublings: int, count: int) -> list[Coupling]:
         sizes = {"width": self.width * 2**doublings, "num_res_blocks": self.num_res_blocks}
-        dtypes = {"num_groups": self.num_groups, "dtype": self.dtype, "param_dtype": self.param_dtype}
+        dtypes = {"num_groups": self.num_groups, **self.dtypes}
         return [Coupling(mask, odd=index % 2 == 1, **sizes, **dtypes) for index in range(count)]
 
     def __call__(self, x: Image) -> tuple[Image, PerExample]:

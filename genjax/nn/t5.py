@@ -17,14 +17,13 @@ Encoders of the releases (version 1.1): small 35.3M, base 109.6M, XXL 4,762,310,
 equals T5EncoderModel of `transformers` (`tests/parity`).
 """
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from genjax.nn.layers.attention import split_heads
+from genjax.nn.layers.module import Module
 from genjax.nn.transformer import ACTIVATIONS
 from genjax.typing import Array, Bool, Float, Int, Tokens
 
@@ -56,7 +55,7 @@ def distance_buckets(length: int, num_buckets: int = 32, max_distance: int = 128
     return side * (offset > 0) + np.where(distance < exact, distance, far)
 
 
-class T5Block(nn.Module):
+class T5Block(Module):
     """One block; see the module.
 
     Attributes:
@@ -64,8 +63,6 @@ class T5Block(nn.Module):
         mlp_width: hidden features of the MLP.
         gated: version 1.1's MLP; else the first version's.
         eps: of the norms.
-        dtype: of the computation; None for that of the input.
-        param_dtype: of the parameters.
     """
 
     num_heads: int
@@ -73,27 +70,24 @@ class T5Block(nn.Module):
     mlp_width: int
     gated: bool = True
     eps: float = 1e-6
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Sequence, bias: Float[Array, "1 heads s s"], mask: Bool[Array, "b 1 1 s"]) -> Sequence:
         """x after the block, given the bias of distances, and which keys are seen."""
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         width, inner = x.shape[-1], self.num_heads * self.head_dim
 
         def dense(features, name, variance):
             init = nn.initializers.normal(variance**0.5)
-            return nn.Dense(features, use_bias=False, kernel_init=init, name=name, **dtypes)
+            return nn.Dense(features, use_bias=False, kernel_init=init, name=name, **self.dtypes)
 
-        h = nn.RMSNorm(self.eps, name="norm_attention", **dtypes)(x)
+        h = nn.RMSNorm(self.eps, name="norm_attention", **self.dtypes)(x)
         # As in the release, queries start smaller by sqrt(head_dim); the joint matrix takes this for all three.
         qkv = dense(3 * inner, "qkv", 1 / (width * self.head_dim**0.5))(h)
         q, k, v = split_heads(qkv, self.num_heads, new_order=True)
         h = jax.nn.dot_product_attention(q, k, v, bias=bias.astype(q.dtype), mask=mask, scale=1.0)
         x = x + dense(width, "proj_out", 1 / inner)(h.reshape(*x.shape[:2], inner))
 
-        h = nn.RMSNorm(self.eps, name="norm_mlp", **dtypes)(x)
+        h = nn.RMSNorm(self.eps, name="norm_mlp", **self.dtypes)(x)
         hidden = dense(self.mlp_width, "mlp_in", 1 / width)(h)
         if self.gated:
             hidden = ACTIVATIONS["gelu_tanh"](dense(self.mlp_width, "mlp_gate", 1 / width)(h)) * hidden
@@ -102,7 +96,7 @@ class T5Block(nn.Module):
         return x + dense(width, "mlp_out", 1 / self.mlp_width)(hidden)
 
 
-class T5Encoder(nn.Module):
+class T5Encoder(Module):
     """tokens [b, s] to the features of each [b, s, width]; see the module.
 
     Attributes:
@@ -123,8 +117,6 @@ class T5Encoder(nn.Module):
     eps: float = 1e-6
     num_buckets: int = 32
     max_distance: int = 128
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, tokens: Tokens, mask: Bool[Array, "b s"] | None = None) -> Sequence:
@@ -135,14 +127,13 @@ class T5Encoder(nn.Module):
             mask: true at tokens, false at padding; by default where tokens aren't 0.
         """
         mask = tokens != 0 if mask is None else mask
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         one = nn.initializers.normal(1.0)
-        x = nn.Embed(self.vocab_size, self.width, embedding_init=one, name="embed", **dtypes)(tokens)
+        x = nn.Embed(self.vocab_size, self.width, embedding_init=one, name="embed", **self.dtypes)(tokens)
         small = nn.initializers.normal(self.width**-0.5)
-        table = nn.Embed(self.num_buckets, self.num_heads, embedding_init=small, name="distances", **dtypes)
+        table = nn.Embed(self.num_buckets, self.num_heads, embedding_init=small, name="distances", **self.dtypes)
         buckets = distance_buckets(tokens.shape[1], self.num_buckets, self.max_distance)
         bias = jnp.moveaxis(table(jnp.asarray(buckets)), -1, 0)[None]
         settings = (self.num_heads, self.head_dim, self.mlp_width, self.gated, self.eps)
         for i in range(self.depth):
-            x = T5Block(*settings, name=f"block_{i}", **dtypes)(x, bias, mask[:, None, None])
-        return nn.RMSNorm(self.eps, name="norm_out", **dtypes)(x)
+            x = T5Block(*settings, name=f"block_{i}", **self.dtypes)(x, bias, mask[:, None, None])
+        return nn.RMSNorm(self.eps, name="norm_out", **self.dtypes)(x)

@@ -9,7 +9,7 @@ without tokens, the null text of guidance, has a vector of its own; attention se
 states, in the pool as in attention, are those that the paper found to help considerably.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from genjax.conditioning.inputs import Context
 from genjax.nn.layers.attention import attend, split_heads
+from genjax.nn.layers.module import Module
 from genjax.typing import Array, Bool, Float
 
 LOGICAL_AXES = [
@@ -39,7 +40,7 @@ class TextStates(NamedTuple):
     mask: Bool[Array, "b s"]
 
 
-class ReadStates(nn.Module):
+class ReadStates(Module):
     """States of texts to a `Context`; see the module.
 
     Attributes:
@@ -47,16 +48,12 @@ class ReadStates(nn.Module):
         vector_dim: features of the vector: those of the embedding of time.
         num_heads: of the pool.
         eps: of the norms.
-        dtype: of the computation; None for that of the input.
-        param_dtype: of the parameters.
     """
 
     width: int
     vector_dim: int
     num_heads: int = 1
     eps: float = 1e-5
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, texts: TextStates) -> Context:
@@ -67,16 +64,15 @@ class ReadStates(nn.Module):
         """
         if self.num_heads < 1 or self.width % self.num_heads:
             raise ValueError(f"a width of {self.width} can't be cut into num_heads={self.num_heads} heads")
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
 
         def norm(name):
-            return nn.LayerNorm(self.eps, use_fast_variance=False, name=name, **dtypes)
+            return nn.LayerNorm(self.eps, use_fast_variance=False, name=name, **self.dtypes)
 
         states, mask = norm("norm_states")(texts.states), texts.mask
-        context = nn.Dense(self.width, name="context_proj", **dtypes)(states)
-        pooled = norm("norm_pooled")(self._pool(states, mask, dtypes))
-        hidden = nn.Dense(self.vector_dim, name="vector_in", **dtypes)(pooled)
-        return Context(context, mask, nn.Dense(self.vector_dim, name="vector_out", **dtypes)(jax.nn.silu(hidden)))
+        context = nn.Dense(self.width, name="context_proj", **self.dtypes)(states)
+        pooled = norm("norm_pooled")(self._pool(states, mask, self.dtypes))
+        hidden = nn.Dense(self.vector_dim, name="vector_in", **self.dtypes)(pooled)
+        return Context(context, mask, nn.Dense(self.vector_dim, name="vector_out", **self.dtypes)(jax.nn.silu(hidden)))
 
     def _pool(self, states, mask, dtypes) -> Float[Array, "b w"]:
         batch, _, features = states.shape

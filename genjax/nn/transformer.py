@@ -28,6 +28,7 @@ import jax.numpy as jnp
 
 from genjax.autoregressive import masking
 from genjax.nn.layers.attention import split_heads
+from genjax.nn.layers.module import Module
 from genjax.nn.layers.sparse_attention import Pattern
 from genjax.typing import Array, Bool, Float, Int, Labels
 
@@ -59,7 +60,7 @@ class KeyValues(NamedTuple):
     values: Float[Array, "b s heads d"]
 
 
-class Block(nn.Module):
+class Block(Module):
     """One pre-LN block; see the module.
 
     Attributes:
@@ -70,8 +71,6 @@ class Block(nn.Module):
         activation: a name of `ACTIVATIONS`.
         eps: of the norms.
         out_init: initializer of the two projections that are added to x.
-        dtype: of the computation; None for that of the input.
-        param_dtype: of the parameters.
     """
 
     width: int
@@ -81,8 +80,6 @@ class Block(nn.Module):
     activation: str = "gelu"
     eps: float = 1e-5
     out_init: Any = nn.initializers.normal(0.02)
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     def setup(self):
         """The modules."""
@@ -90,13 +87,12 @@ class Block(nn.Module):
             raise ValueError(f"a width of {self.width} can't be cut into num_heads={self.num_heads} heads")
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"unknown activation {self.activation!r}; known: {', '.join(sorted(ACTIVATIONS))}")
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        dense = {**dtypes, "kernel_init": nn.initializers.normal(0.02)}
-        out = {**dtypes, "kernel_init": self.out_init}
-        self.norm_attention = nn.LayerNorm(self.eps, use_fast_variance=False, **dtypes)
+        dense = {**self.dtypes, "kernel_init": nn.initializers.normal(0.02)}
+        out = {**self.dtypes, "kernel_init": self.out_init}
+        self.norm_attention = nn.LayerNorm(self.eps, use_fast_variance=False, **self.dtypes)
         self.qkv = nn.Dense(3 * self.width, **dense)
         self.proj_out = nn.Dense(self.width, **out)
-        self.norm_mlp = nn.LayerNorm(self.eps, use_fast_variance=False, **dtypes)
+        self.norm_mlp = nn.LayerNorm(self.eps, use_fast_variance=False, **self.dtypes)
         self.mlp_in = nn.Dense(int(self.mlp_ratio * self.width), **dense)
         self.mlp_out = nn.Dense(self.width, **out)
         self.drop = nn.Dropout(self.dropout)
@@ -150,7 +146,7 @@ def _four_axes(mask: Bool[Array, "..."] | None) -> Bool[Array, "_ _ _ _"] | None
     return mask if mask is None else mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
 
 
-class Transformer(nn.Module):
+class Transformer(Module):
     """A stack of blocks and a last norm: x [b, s, width] to features of the same shape. It embeds nothing.
 
     Attributes:
@@ -167,8 +163,6 @@ class Transformer(nn.Module):
     dropout: float = 0.0
     activation: str = "gelu"
     eps: float = 1e-5
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
     remat: bool = False
     patterns: tuple[Pattern, ...] = ()
 
@@ -187,7 +181,7 @@ class Transformer(nn.Module):
             "param_dtype": self.param_dtype,
         }
         self.blocks = [block(self.width, **settings, name=f"block_{i}") for i in range(self.depth)]
-        norm = {"use_fast_variance": False, "dtype": self.dtype, "param_dtype": self.param_dtype}
+        norm = {"use_fast_variance": False, **self.dtypes}
         self.norm_out = nn.LayerNorm(self.eps, **norm)
 
     def __call__(self, x: Sequence, mask: Bool[Array, "..."] | None = None, train: bool = False) -> Sequence:
@@ -231,7 +225,7 @@ class Cache(NamedTuple):
     blocks: tuple[KeyValues, ...]
 
 
-class CodeTransformer(nn.Module):
+class CodeTransformer(Module):
     """A causal transformer over a grid of codes in raster order; see the module.
 
     Attributes:
@@ -240,8 +234,6 @@ class CodeTransformer(nn.Module):
         num_classes: classes it is conditioned on, 0 = none.
         null_class: whether label `num_classes` says "no class".
         width, depth, num_heads, mlp_ratio, dropout, activation: of the transformer.
-        dtype: of the computation; None for float32.
-        param_dtype: of the parameters.
         remat: recompute each block in the backward pass.
     """
 
@@ -255,21 +247,18 @@ class CodeTransformer(nn.Module):
     mlp_ratio: int | float = 4
     dropout: float = 0.0
     activation: str = "gelu"
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
     remat: bool = False
 
     def setup(self):
         """The modules."""
         small = nn.initializers.normal(0.02)
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        self.embed = nn.Embed(self.num_codes, self.width, embedding_init=small, **dtypes)
+        self.embed = nn.Embed(self.num_codes, self.width, embedding_init=small, **self.dtypes)
         self.first = self.param("first", small, (self.width,), self.param_dtype)
         self.positions = self.param("positions", small, (self.grid[0] * self.grid[1], self.width), self.param_dtype)
         if self.num_classes:
             labels = self.num_classes + int(self.null_class)
-            self.label_embed = nn.Embed(labels, self.width, embedding_init=small, **dtypes)
-        self.context_proj = nn.Dense(self.width, **dtypes)
+            self.label_embed = nn.Embed(labels, self.width, embedding_init=small, **self.dtypes)
+        self.context_proj = nn.Dense(self.width, **self.dtypes)
         self.trunk = Transformer(
             self.depth,
             self.width,
@@ -278,9 +267,9 @@ class CodeTransformer(nn.Module):
             self.dropout,
             self.activation,
             remat=self.remat,
-            **dtypes,
+            **self.dtypes,
         )
-        self.head = nn.Dense(self.num_codes, kernel_init=small, **dtypes)
+        self.head = nn.Dense(self.num_codes, kernel_init=small, **self.dtypes)
         self.drop = nn.Dropout(self.dropout)
 
     def __call__(

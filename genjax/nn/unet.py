@@ -36,7 +36,6 @@ from genjax.conditioning.inputs import Context
 from genjax.nn import unet_trunk
 from genjax.nn.dit import patchify, unpatchify
 from genjax.nn.layers.embeddings import LabelEmbedding
-from genjax.nn.layers.norm import GroupNorm
 from genjax.nn.unet_trunk import NOTHING, Trunk
 from genjax.typing import Array, Float, Int
 
@@ -109,7 +108,7 @@ class UNet(Trunk):
             if level != 0:
                 h = self._resample(h, embedding, "up", f"up_{level}_resample", train)
 
-        h = GroupNorm(self.num_groups, self._eps, True, x.dtype, self.param_dtype, name="norm_out")(h)
+        h = self._norm_out(h, x.dtype)
         h = self._conv(self.patch_size**2 * self.out_channels, "conv_out", x.dtype, zero=True)(h)
         return self._pixels(h)
 

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
-import jax.numpy as jnp
 
 from genjax.conditioning.inputs import Context
 from genjax.nn.layers import attention, blocks, conv, embeddings, norm
@@ -22,6 +21,8 @@ from genjax.nn.layers.blocks import Downsample, ResBlock, Upsample
 from genjax.nn.layers.checks import expect_groups, expect_levels
 from genjax.nn.layers.conv import Conv3x3
 from genjax.nn.layers.embeddings import TimeEmbedding
+from genjax.nn.layers.module import Module
+from genjax.nn.layers.norm import GroupNorm
 from genjax.typing import Array, Float
 
 LOGICAL_AXES = (
@@ -38,7 +39,7 @@ Embedding = Float[Array, "b d"]
 NOTHING = Context()
 
 
-class Trunk(nn.Module):
+class Trunk(Module):
     """Fields and layers of the downward half; abstract.
 
     Attributes:
@@ -60,7 +61,6 @@ class Trunk(nn.Module):
             given. Say it to apply one set of weights to images of several sizes.
         dtype: of the computation, e.g. "bfloat16"; None for that of the input. Embeddings, statistics of
             norms, softmax, and the layers after the last residual block stay in float32.
-        param_dtype: of the parameters.
         remat: recompute each block's inner results in the backward pass instead of keeping them in memory.
         middle_attention: whether there is attention at the least size; not in unCLIP's upsamplers, which have none.
     """
@@ -80,8 +80,6 @@ class Trunk(nn.Module):
     num_groups: int = 32
     time_scale: float = 1.0
     image_size: int | None = None
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
     remat: bool = False
     middle_attention: bool = True
 
@@ -174,14 +172,20 @@ class Trunk(nn.Module):
     @property
     def _common(self) -> dict[str, Any]:
         init = INITIALIZERS[self.variant]
-        return {"kernel_init": init, "dtype": self.dtype, "param_dtype": self.param_dtype}
+        return {"kernel_init": init, **self.dtypes}
 
     def _num_heads(self, channels: int) -> int:
         return channels // self.head_channels if self.head_channels else self.num_heads
 
     def _conv(self, channels, name, dtype, zero=False):
         init = nn.initializers.zeros_init() if zero else INITIALIZERS[self.variant]
-        return Conv3x3(channels, init, dtype, self.param_dtype, name=name)
+        return Conv3x3(channels, init, dtype=dtype, param_dtype=self.param_dtype, name=name)
+
+    def _norm_out(self, h: Features, dtype) -> Features:
+        norm = GroupNorm(
+            self.num_groups, self._eps, silu=True, dtype=dtype, param_dtype=self.param_dtype, name="norm_out"
+        )
+        return norm(h)
 
     def _res_block(self, channels, name, train, resample="none"):
         block = nn.remat(ResBlock) if self.remat else ResBlock

@@ -11,9 +11,9 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from genjax.nn import coders, mlp
+from genjax.nn.layers.module import Module
 from genjax.nn.mlp import MLPDecoder, MLPEncoder
 from genjax.typing import Array, Float
 
@@ -25,14 +25,12 @@ LOGICAL_AXES = [
 ]
 
 
-class ConvEncoder(nn.Module):
+class ConvEncoder(Module):
     """Image -> vector.
 
     Attributes:
         out_dim: of the vector.
         width, num_downs, num_res_blocks, res_width: as of `genjax.nn.coders.Encoder`.
-        dtype: of the computation; None for that of the input.
-        param_dtype: of the parameters.
     """
 
     out_dim: int
@@ -40,24 +38,22 @@ class ConvEncoder(nn.Module):
     num_downs: int = 2
     num_res_blocks: int = 2
     res_width: int = 32
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b d"]:
         """Encode images, whose height and width 2**num_downs divides."""
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        encoder = coders.Encoder(self.width, self.num_downs, self.num_res_blocks, self.res_width, name="grid", **dtypes)
-        return nn.Dense(self.out_dim, name="to_vector", **dtypes)(encoder(x).reshape(x.shape[0], -1))
+        encoder = coders.Encoder(
+            self.width, self.num_downs, self.num_res_blocks, self.res_width, name="grid", **self.dtypes
+        )
+        return nn.Dense(self.out_dim, name="to_vector", **self.dtypes)(encoder(x).reshape(x.shape[0], -1))
 
 
-class ConvDecoder(nn.Module):
+class ConvDecoder(Module):
     """Vector -> image.
 
     Attributes:
         image_shape: (height, width, channels) of the result.
         width, num_ups, num_res_blocks, res_width: as of `genjax.nn.coders.Decoder`.
-        dtype, param_dtype: as of `ConvEncoder`.
     """
 
     image_shape: tuple[int, int, int]
@@ -65,8 +61,6 @@ class ConvDecoder(nn.Module):
     num_ups: int = 2
     num_res_blocks: int = 2
     res_width: int = 32
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, z: Float[Array, "b d"]) -> Float[Array, "b h w c"]:
@@ -82,11 +76,10 @@ class ConvDecoder(nn.Module):
                 f"images of {height}x{width} can't be reached by {self.num_ups} doublings; "
                 f"choose a size that {factor} divides, or fewer"
             )
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         grid = (height // factor, width // factor, self.width)
-        h = nn.Dense(grid[0] * grid[1] * grid[2], name="to_grid", **dtypes)(z)
+        h = nn.Dense(grid[0] * grid[1] * grid[2], name="to_grid", **self.dtypes)(z)
         decoder = coders.Decoder(
-            channels, self.width, self.num_ups, self.num_res_blocks, self.res_width, name="grid", **dtypes
+            channels, self.width, self.num_ups, self.num_res_blocks, self.res_width, name="grid", **self.dtypes
         )
         return decoder(jax.nn.relu(h).reshape(-1, *grid))
 

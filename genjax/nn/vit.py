@@ -17,8 +17,6 @@ Deviations: the table's row at a broken step is that of the nearest whole one. G
 have one, to which the softmax is blind. Blocks start as GPT-2's, CLIP's from normal numbers of width^(-1/2).
 """
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -27,6 +25,7 @@ from genjax.nn import transformer
 from genjax.nn.dit import patchify
 from genjax.nn.layers import embeddings
 from genjax.nn.layers.embeddings import LabelEmbedding, TimeEmbedding
+from genjax.nn.layers.module import Module
 from genjax.nn.transformer import Transformer
 from genjax.typing import Array, Float
 
@@ -42,7 +41,7 @@ POOLS = ("class", "mean")
 TIMES = ("none", "table", "sinusoids")
 
 
-class VisionTransformer(nn.Module):
+class VisionTransformer(Module):
     """(images, times) -> features [b, out_channels]; see the module.
 
     Attributes:
@@ -55,8 +54,6 @@ class VisionTransformer(nn.Module):
         time: what tells the time: "none", "table" or "sinusoids"; needs the class token.
         num_times: rows of the table, the steps of the schedule.
         time_scale: the sinusoids are of t times this; 1000 for a t in [0, 1].
-        dtype: of the computation; None for that of the input.
-        param_dtype: of the parameters.
     """
 
     out_channels: int
@@ -74,8 +71,6 @@ class VisionTransformer(nn.Module):
     time: str = "none"
     num_times: int = 0
     time_scale: float = 1.0
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
     remat: bool = False
 
     @nn.compact
@@ -93,13 +88,12 @@ class VisionTransformer(nn.Module):
             ValueError: for sizes that the patches don't divide, unknown names, or times missing or not requested.
         """
         self._check(x, t)
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        patches = nn.Dense(self.width, self.patch_bias, name="patches", **dtypes)(patchify(x, self.patch_size))
+        patches = nn.Dense(self.width, self.patch_bias, name="patches", **self.dtypes)(patchify(x, self.patch_size))
         tokens = patches if self.pool == "mean" else jnp.concatenate([self._first(patches, t), patches], axis=1)
         spread = nn.initializers.normal(self.width**-0.5)
         tokens = tokens + self.param("positions", spread, tokens.shape[1:], self.param_dtype).astype(tokens.dtype)
         if self.norm_in:
-            tokens = nn.LayerNorm(self.eps, use_fast_variance=False, name="norm_in", **dtypes)(tokens)
+            tokens = nn.LayerNorm(self.eps, use_fast_variance=False, name="norm_in", **self.dtypes)(tokens)
         trunk = Transformer(
             self.depth,
             self.width,
@@ -110,12 +104,14 @@ class VisionTransformer(nn.Module):
             self.eps,
             remat=self.remat,
             name="trunk",
-            **dtypes,
+            **self.dtypes,
         )
         tokens = trunk(tokens, train=train)
         features = tokens.mean(axis=1) if self.pool == "mean" else tokens[:, 0]
         if self.out_channels:
-            features = nn.Dense(self.out_channels, use_bias=False, kernel_init=spread, name="proj", **dtypes)(features)
+            features = nn.Dense(self.out_channels, use_bias=False, kernel_init=spread, name="proj", **self.dtypes)(
+                features
+            )
         return features
 
     def _first(self, patches: Float[Array, "b s d"], t: Float[Array, " b"] | None) -> Float[Array, "b 1 d"]:

@@ -20,6 +20,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genjax.nn.layers.module import Module
 from genjax.nn.layers.norm import GroupNorm
 from genjax.typing import Array, Bool, Float
 
@@ -70,7 +71,7 @@ def split_heads(joint: Float[Array, "b s c"], num_heads: int, new_order: bool, p
     return jnp.moveaxis(joint.reshape(batch, length, num_heads, parts, -1), 3, 0)
 
 
-class AttentionBlock(nn.Module):
+class AttentionBlock(Module):
     """Residual attention of all positions of x to each other, and to a text's tokens where there are such. The last
     layer starts at zero: the block at identity.
 
@@ -79,8 +80,6 @@ class AttentionBlock(nn.Module):
         new_order: order of channels of the joint projection, see the module.
         num_groups, eps: of the group norm.
         kernel_init: of the projection to q, k, v.
-        dtype: of the computation; None for that of the input.
-        param_dtype: of the parameters.
     """
 
     num_heads: int = 1
@@ -88,8 +87,6 @@ class AttentionBlock(nn.Module):
     num_groups: int = 32
     eps: float = 1e-5
     kernel_init: Any = nn.initializers.lecun_normal()
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
@@ -110,22 +107,21 @@ class AttentionBlock(nn.Module):
         """
         batch, height, width, channels = x.shape
         _check_heads(channels, self.num_heads)
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        h = GroupNorm(self.num_groups, self.eps, name="norm", **dtypes)(x).reshape(batch, -1, channels)
-        qkv = nn.Dense(3 * channels, kernel_init=self.kernel_init, name="qkv", **dtypes)(h)
+        h = GroupNorm(self.num_groups, self.eps, name="norm", **self.dtypes)(x).reshape(batch, -1, channels)
+        qkv = nn.Dense(3 * channels, kernel_init=self.kernel_init, name="qkv", **self.dtypes)(h)
         q, k, v = split_heads(qkv, self.num_heads, self.new_order)
         mask = None
         if context is not None:
-            joint = nn.Dense(2 * channels, kernel_init=self.kernel_init, name="encoder_kv", **dtypes)(context)
+            joint = nn.Dense(2 * channels, kernel_init=self.kernel_init, name="encoder_kv", **self.dtypes)(context)
             of_text = split_heads(joint, self.num_heads, self.new_order, parts=2)
             k, v = jnp.concatenate([of_text.astype(k.dtype), jnp.stack([k, v])], axis=2)
         if context_mask is not None:
             mask = jnp.concatenate([context_mask, jnp.ones((batch, height * width), bool)], axis=1)
         h = attend(q, k, v, mask).reshape(batch, height, width, channels)
-        return x + nn.Dense(channels, kernel_init=nn.initializers.zeros_init(), name="proj_out", **dtypes)(h)
+        return x + nn.Dense(channels, kernel_init=nn.initializers.zeros_init(), name="proj_out", **self.dtypes)(h)
 
 
-class CrossAttentionBlock(nn.Module):
+class CrossAttentionBlock(Module):
     """Residual attention of all positions of x to a text's tokens alone (Imagen's model for 1024 pixels, 2205.11487).
 
     Beside the tokens there is a learned key and value, to look at where a text has nothing to say, or is empty. The
@@ -140,8 +136,6 @@ class CrossAttentionBlock(nn.Module):
     num_groups: int = 32
     eps: float = 1e-5
     kernel_init: Any = nn.initializers.lecun_normal()
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
@@ -153,9 +147,8 @@ class CrossAttentionBlock(nn.Module):
         """x plus what each position gathers from the tokens; arguments and errors as of `AttentionBlock`."""
         batch, height, width, channels = x.shape
         _check_heads(channels, self.num_heads)
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        dense = {"kernel_init": self.kernel_init, **dtypes}
-        h = GroupNorm(self.num_groups, self.eps, name="norm", **dtypes)(x).reshape(batch, -1, channels)
+        dense = {"kernel_init": self.kernel_init, **self.dtypes}
+        h = GroupNorm(self.num_groups, self.eps, name="norm", **self.dtypes)(x).reshape(batch, -1, channels)
         q = nn.Dense(channels, name="query", **dense)(h).reshape(batch, height * width, self.num_heads, -1)
         joint = nn.Dense(2 * channels, name="encoder_kv", **dense)(context)
         nothing = self.param("nothing", nn.initializers.normal(0.02), (2 * channels,), self.param_dtype)
@@ -165,10 +158,10 @@ class CrossAttentionBlock(nn.Module):
         if context_mask is not None:
             mask = jnp.concatenate([jnp.ones((batch, 1), bool), context_mask], axis=1)
         h = attend(q, k, v, mask).reshape(batch, height, width, channels)
-        return x + nn.Dense(channels, kernel_init=nn.initializers.zeros_init(), name="proj_out", **dtypes)(h)
+        return x + nn.Dense(channels, kernel_init=nn.initializers.zeros_init(), name="proj_out", **self.dtypes)(h)
 
 
-class AttentionPool(nn.Module):
+class AttentionPool(Module):
     """A feature map to one vector, by attention (CLIP, arXiv:2103.00020, section 2.4; ADM's classifiers).
 
         tokens = [mean(x), x_1, .., x_hw] + positions;   pooled = Dense(attention(tokens) at the mean's token)
@@ -180,15 +173,11 @@ class AttentionPool(nn.Module):
         out_channels: features of the result.
         num_heads: number of heads.
         kernel_init: of both projections.
-        dtype: of the computation; None for that of the input.
-        param_dtype: of the parameters.
     """
 
     out_channels: int
     num_heads: int = 1
     kernel_init: Any = nn.initializers.lecun_normal()
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b c2"]:
@@ -199,7 +188,7 @@ class AttentionPool(nn.Module):
         """
         batch, height, width, channels = x.shape
         _check_heads(channels, self.num_heads)
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype, "kernel_init": self.kernel_init}
+        dtypes = {**self.dtypes, "kernel_init": self.kernel_init}
         positions = self.param(
             "positions",
             nn.initializers.normal(channels**-0.5),

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.nn.layers.conv import Conv3x3
+from genjax.nn.layers.module import Module
 from genjax.nn.layers.norm import GroupNorm
 from genjax.typing import Array, Float
 
@@ -42,7 +43,7 @@ def downsample(x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 c"]:
     return x.reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))
 
 
-class Upsample(nn.Module):
+class Upsample(Module):
     """Nearest-neighbour doubling, then a 3x3 convolution.
 
     Attributes:
@@ -52,18 +53,16 @@ class Upsample(nn.Module):
 
     features: int | None = None
     kernel_init: Any = nn.initializers.lecun_normal()
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w c2"]:
         """x at twice its size."""
         features = self.features or x.shape[-1]
-        conv = Conv3x3(features, self.kernel_init, self.dtype, self.param_dtype, name="conv")
+        conv = Conv3x3(features, self.kernel_init, **self.dtypes, name="conv")
         return conv(upsample(x))
 
 
-class Downsample(nn.Module):
+class Downsample(Module):
     """3x3 convolution of stride 2.
 
     Attributes:
@@ -75,8 +74,6 @@ class Downsample(nn.Module):
     pad_end_only: bool = False
     features: int | None = None
     kernel_init: Any = nn.initializers.lecun_normal()
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 c2"]:
@@ -96,7 +93,7 @@ class Downsample(nn.Module):
         return conv(x)
 
 
-class ResBlock(nn.Module):
+class ResBlock(Module):
     """The residual block of DDPM and ADM; see the module for its equations.
 
     Attributes:
@@ -108,8 +105,6 @@ class ResBlock(nn.Module):
         num_groups, eps: of the group norms.
         kernel_init: of all layers but the last, which starts at zero.
         deterministic: no dropout; else the random stream "dropout" is used.
-        dtype: of the computation; None for that of the input.
-        param_dtype: of the parameters.
     """
 
     out_channels: int
@@ -120,18 +115,15 @@ class ResBlock(nn.Module):
     eps: float = 1e-5
     kernel_init: Any = nn.initializers.lecun_normal()
     deterministic: bool = True
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], embedding: Float[Array, "b d"]) -> Float[Array, "b h2 w2 c2"]:
         """Transform x, given the embedding of time and condition."""
-        dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        norm = {"num_groups": self.num_groups, "eps": self.eps, "silu": True, **dtypes}
+        norm = {"num_groups": self.num_groups, "eps": self.eps, "silu": True, **self.dtypes}
         resample = {"none": lambda y: y, "up": upsample, "down": downsample}[self.resample]
 
         h = resample(GroupNorm(name="norm_in", **norm)(x))
-        h = Conv3x3(self.out_channels, self.kernel_init, name="conv_in", **dtypes)(h)
+        h = Conv3x3(self.out_channels, self.kernel_init, name="conv_in", **self.dtypes)(h)
 
         features = self.out_channels * (2 if self.adaptive_norm else 1)
         dense = nn.Dense(features, kernel_init=self.kernel_init, param_dtype=self.param_dtype, name="embed")
@@ -141,10 +133,10 @@ class ResBlock(nn.Module):
         else:
             h = GroupNorm(name="norm_out", **norm)(h + modulation[:, None, None].astype(h.dtype))
         h = nn.Dropout(self.dropout, deterministic=self.deterministic)(h)
-        h = Conv3x3(self.out_channels, nn.initializers.zeros_init(), name="conv_out", **dtypes)(h)
+        h = Conv3x3(self.out_channels, nn.initializers.zeros_init(), name="conv_out", **self.dtypes)(h)
 
         skip = resample(x)
         if x.shape[-1] != self.out_channels:
-            dense = nn.Dense(self.out_channels, kernel_init=self.kernel_init, name="skip", **dtypes)
+            dense = nn.Dense(self.out_channels, kernel_init=self.kernel_init, name="skip", **self.dtypes)
             skip = dense(skip)
         return skip + h

@@ -22,30 +22,26 @@ averages of the weights, for which no training pass was ever made. Under `jax.ji
 Statistics are float32, from two passes over the data.
 """
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genjax.nn.layers.module import Module
 from genjax.nn.layers.spectral_norm import SpectralDense
 from genjax.typing import Array, Float
 
 COLLECTION = "batch_stats"
 
 
-class _Statistics(nn.Module):
+class _Statistics(Module):
     """What both norms share.
 
     Attributes:
         eps: added to the variance.
         dtype: of the result; None for that of the input.
-        param_dtype: of the parameters.
     """
 
     eps: float = 1e-5
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     def _normalise(
         self,

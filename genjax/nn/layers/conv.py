@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
+from genjax.nn.layers.module import Module
 from genjax.typing import Array, Float
 
 Convolution = Callable[[Array, Array], Array]
@@ -91,20 +92,16 @@ def shifted_rows(
     return sum(moved[1:], start=moved[0])
 
 
-class Conv3x3(nn.Module):
+class Conv3x3(Module):
     """3x3 convolution of stride 1 with a bias, as `nn.Conv` but for the speed of its gradient.
 
     Attributes:
         features: channels of the result.
         kernel_init: of the kernel; the bias starts at zero.
-        dtype: of the computation; None for what input and parameters promote to.
-        param_dtype: of the parameters.
     """
 
     features: int
     kernel_init: Any = nn.initializers.lecun_normal()
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c2"]:

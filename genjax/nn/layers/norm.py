@@ -38,13 +38,13 @@ gradients in float64 by `tests/nn/layers/norm_test.py`.
 """
 
 import functools
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from genjax.nn.layers.checks import expect_groups
+from genjax.nn.layers.module import Module
 from genjax.typing import Array, Float
 
 LOGICAL_AXES = [
@@ -137,7 +137,7 @@ def _tangent(num_groups, silu, kept, tangents):
     return dz.astype(x.dtype)
 
 
-class GroupNorm(nn.Module):
+class GroupNorm(Module):
     """Group normalisation with learned gain and shift, optionally modulated by example and followed by SiLU.
 
     Attributes:
@@ -145,14 +145,11 @@ class GroupNorm(nn.Module):
         eps: added to the variance: 1e-6 in DDPM (TensorFlow's and Flax's default), 1e-5 in ADM (PyTorch's).
         silu: whether SiLU follows.
         dtype: of the result; None for that of the input.
-        param_dtype: of the parameters.
     """
 
     num_groups: int = 32
     eps: float = 1e-5
     silu: bool = False
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(

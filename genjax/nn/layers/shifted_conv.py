@@ -24,12 +24,13 @@ Deviation: the arrays that a step needs are kept in a ring, not moved.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genjax.nn.layers.module import Module
 from genjax.typing import Array, Float, Int, Params, PyTree
 
 LOGICAL_AXES = [
@@ -65,22 +66,18 @@ def concat_elu(x: Float[Array, "*b c"]) -> Float[Array, "*b 2*c"]:
     return jax.nn.elu(jnp.concatenate([x, -x], axis=-1))
 
 
-class WeightNorm(nn.Module):
+class WeightNorm(Module):
     """Base of the layers here: a weight-normalised linear map whose gain and bias the first batch sets. Abstract.
 
     Attributes:
         features: channels of the result.
         init_scale: standard deviation of each output channel on the first batch.
         from_data: whether the first batch sets gain and bias; not where parameters are made without data.
-        dtype: of the computation; None for what input and parameters promote to.
-        param_dtype: of the parameters.
     """
 
     features: int
     init_scale: float = 1.0
     from_data: bool = True
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     def _weights(self, shape: tuple[int, ...], x: Features, linear: Callable) -> tuple[Array, Array, Array]:
         """(x, kernel, bias) in the dtype of the computation; `linear` (x, kernel) is the map, for the first batch."""

@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.nn.layers.conv import conv3x3
+from genjax.nn.layers.module import Module
 from genjax.typing import Array, Float, Labels
 
 COLLECTION = "spectral"
@@ -55,7 +56,7 @@ def _unit(x: Float[Array, " k"], eps: float | int) -> Float[Array, " k"]:
     return x / jnp.maximum(jnp.linalg.norm(x), eps)
 
 
-class _Spectral(nn.Module):
+class _Spectral(Module):
     """What the layers share.
 
     Attributes:
@@ -64,15 +65,12 @@ class _Spectral(nn.Module):
         kernel_init: of the weight.
         eps: least norm that is divided by.
         dtype: of the computation; None for that of the input. The power method is always in float32.
-        param_dtype: of the parameters.
     """
 
     features: int
     use_bias: bool = True
     kernel_init: Any = nn.initializers.orthogonal()
     eps: float = 1e-12
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     def _normalised(self, weight: Float[Array, "... k"], train: bool) -> Float[Array, "... k"]:
         """The weight over its largest singular value; in training, u and sigma are renewed."""

@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.nn.layers.conv import bilinear_jvp, shifted_rows
+from genjax.nn.layers.module import Module
 from genjax.typing import Array, Float
 
 LOGICAL_AXES = [
@@ -75,22 +76,18 @@ def conv4x4_up(x: Float[Array, "b h w c"], kernel: Float[Array, "4 4 c c2"]) -> 
     return blocks.reshape(b, 2 * h + 2, 2 * w + 2, -1)[:, 1:-1, 1:-1]
 
 
-class DownConv(nn.Module):
+class DownConv(Module):
     """4x4 convolution of stride 2 with a bias: half the size, as `nn.Conv` with padding 1.
 
     Attributes:
         features: channels of the result.
         kernel_init: of the kernel; the bias starts at zero.
         use_bias: whether there is one.
-        dtype: of the computation; None for what input and parameters promote to.
-        param_dtype: of the parameters.
     """
 
     features: int
     kernel_init: Any = nn.initializers.lecun_normal()
     use_bias: bool = True
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 c2"]:
@@ -98,7 +95,7 @@ class DownConv(nn.Module):
         return _layer(self, conv4x4_down, x)
 
 
-class UpConv(nn.Module):
+class UpConv(Module):
     """Transposed 4x4 convolution of stride 2 with a bias: twice the size, as `nn.ConvTranspose` with padding SAME.
 
     Each pixel of the result sees a quarter of the kernel, which the default initialisation allows for.
@@ -110,8 +107,6 @@ class UpConv(nn.Module):
     features: int
     kernel_init: Any = nn.initializers.variance_scaling(4.0, "fan_in", "truncated_normal")
     use_bias: bool = True
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w c2"]:
