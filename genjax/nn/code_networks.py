@@ -71,21 +71,35 @@ def decoder(
     return sample.uncached(forward, batch, height * width)
 
 
-def condition(
-    network: nn.Module, label: Labels | None, context: Float[Array, "b h w c"] | None
-) -> Float[Array, "b _ _ w2"] | None:
-    """What a network adds for its context and class: features [b, h, w, width], [b, 1, 1, width] of the class alone, or
-    None.
+class CodeNetwork(Module):
+    """The fields of a code network that the family gives; see the module.
 
-    Args:
-        network: with the fields `num_classes` and `dtype`, and the submodules `context_proj` and `label_embed`.
-        label: the class of each grid.
-        context: features of each position.
+    Attributes:
+        num_codes: size of the codebook.
+        grid: (height, width) of the codes.
+        num_classes: classes it is conditioned on, 0 = none.
+        null_class: whether label `num_classes` says "no class".
     """
-    parts = [] if context is None else [network.context_proj(context)]
-    if network.num_classes:
-        parts.append(network.label_embed(label)[:, None, None])
-    return sum(parts).astype(network.dtype or jnp.float32) if parts else None
+
+    num_codes: int
+    grid: tuple[int, int]
+    num_classes: int = 0
+    null_class: bool = False
+
+    def condition(
+        self, label: Labels | None, context: Float[Array, "b h w c"] | None
+    ) -> Float[Array, "b _ _ w2"] | None:
+        """What a network with submodules `context_proj` and `label_embed` adds for its context and class: features
+        [b, h, w, width], [b, 1, 1, width] of the class alone, or None.
+
+        Args:
+            label: the class of each grid.
+            context: features of each position.
+        """
+        parts = [] if context is None else [self.context_proj(context)]
+        if self.num_classes:
+            parts.append(self.label_embed(label)[:, None, None])
+        return sum(parts).astype(self.dtype or jnp.float32) if parts else None
 
 
 class CodeContext(Module):

@@ -73,19 +73,16 @@ class DVAEBlock(Module):
         return skip + self.gain * h
 
 
-class DVAEEncoder(Module):
-    """Pixels -> logits of the codes; see the module.
+class _Coder(Module, kw_only=True):  # type: ignore[call-arg]  # a keyword of Linen
+    """What both coders share; the layer at the codes' end is in the dtype of the input.
 
     Attributes:
-        num_codes: size of the codebook.
         width: channels that `channel_mult` multiplies.
         channel_mult: of each level; each but the first has half the size of the one before.
         num_blocks: residual blocks a level.
-        dtype: of the computation but for the logits, e.g. "bfloat16"; None for that of the input.
         remat: recompute each block's inner results in the backward pass instead of keeping them in memory.
     """
 
-    num_codes: int = 8192
     width: int = 256
     channel_mult: Sequence[int] = (1, 2, 4, 8)
     num_blocks: int = 2
@@ -96,44 +93,46 @@ class DVAEEncoder(Module):
         expect_levels("channel_mult", self.channel_mult)
         super().__post_init__()
 
+    def _block(self, level: int, index: int, kernels: tuple[int, ...]) -> DVAEBlock:
+        block = nn.remat(DVAEBlock) if self.remat else DVAEBlock
+        gain = 1 / (len(self.channel_mult) * self.num_blocks) ** 2
+        features = self.width * self.channel_mult[level]
+        return block(features, kernels, gain, name=f"level_{level}_{index}", **self.dtypes)
+
+
+class DVAEEncoder(_Coder):
+    """Pixels -> logits of the codes; see the module.
+
+    Attributes:
+        num_codes: size of the codebook.
+    """
+
+    num_codes: int = 8192
+
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 k"]:
         """Logits of the codes, at 1 / 2**(levels - 1) of the size of x, in the dtype of x."""
         h = nn.Conv(self.width, (7, 7), kernel_init=KERNEL_INIT, name="conv_in", **self.dtypes)(x)
-        block = nn.remat(DVAEBlock) if self.remat else DVAEBlock
-        gain = 1 / (len(self.channel_mult) * self.num_blocks) ** 2
-        for level, mult in enumerate(self.channel_mult):
+        for level in range(len(self.channel_mult)):
             h = h if level == 0 else max_pool(h)
             for i in range(self.num_blocks):
-                h = block(self.width * mult, (3, 3, 3, 1), gain, name=f"level_{level}_{i}", **self.dtypes)(h)
+                h = self._block(level, i, (3, 3, 3, 1))(h)
         logits = nn.Dense(
             self.num_codes, kernel_init=KERNEL_INIT, dtype=x.dtype, param_dtype=self.param_dtype, name="conv_logits"
         )
         return logits(jax.nn.relu(h))
 
 
-class DVAEDecoder(Module):
-    """Codes, one-hot or relaxed -> channels of each pixel; see the module.
+class DVAEDecoder(_Coder):
+    """Codes, one-hot or relaxed -> channels of each pixel, the encoder's levels backwards; see the module.
 
     Attributes:
         out_channels: of the result: DALL-E has a location and a log-scale for each colour.
         input_width: channels of the codes' embedding.
-        width, channel_mult, num_blocks: as of `DVAEEncoder`, whose levels are walked backwards.
-        dtype: of the computation but for the first layer, e.g. "bfloat16"; None for that of the input.
-        remat: as of `DVAEEncoder`.
     """
 
     out_channels: int = 6
     input_width: int = 128
-    width: int = 256
-    channel_mult: Sequence[int] = (1, 2, 4, 8)
-    num_blocks: int = 2
-    remat: bool = False
-
-    def __post_init__(self):
-        """Refuse fields that can't be."""
-        expect_levels("channel_mult", self.channel_mult)
-        super().__post_init__()
 
     @nn.compact
     def __call__(self, codes: Float[Array, "b h w k"]) -> Float[Array, "b h2 w2 c"]:
@@ -145,12 +144,9 @@ class DVAEDecoder(Module):
             param_dtype=self.param_dtype,
             name="conv_codes",
         )(codes)
-        block = nn.remat(DVAEBlock) if self.remat else DVAEBlock
-        gain = 1 / (len(self.channel_mult) * self.num_blocks) ** 2
         for level in reversed(range(len(self.channel_mult))):
             for i in range(self.num_blocks):
-                features = self.width * self.channel_mult[level]
-                h = block(features, (1, 3, 3, 3), gain, name=f"level_{level}_{i}", **self.dtypes)(h)
+                h = self._block(level, i, (1, 3, 3, 3))(h)
             h = upsample(h) if level else h
         out = nn.Dense(self.out_channels, kernel_init=KERNEL_INIT, name="conv_out", **self.dtypes)
         return out(jax.nn.relu(h)).astype(codes.dtype)

@@ -28,7 +28,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genjax.nn import code_networks
+from genjax.nn.code_networks import CodeNetwork
 from genjax.nn.layers.embeddings import LabelEmbedding
 from genjax.nn.layers.module import Module
 from genjax.typing import Array, Float, Int, Labels
@@ -138,14 +138,10 @@ class Cache(NamedTuple):
     left: tuple[Features, ...]
 
 
-class GatedPixelCNN(Module):
+class GatedPixelCNN(CodeNetwork):
     """The network of codes (`genjax.nn.code_networks`).
 
     Attributes:
-        num_codes: size of the codebook.
-        grid: (height, width) of the codes.
-        num_classes: classes it is conditioned on, 0 = none.
-        null_class: whether label `num_classes` says "no class".
         width: channels of both stacks.
         depth: number of layers.
         kernel_size: of all layers but the first.
@@ -155,10 +151,6 @@ class GatedPixelCNN(Module):
         remat: recompute each layer in the backward pass.
     """
 
-    num_codes: int
-    grid: tuple[int, int]
-    num_classes: int = 0
-    null_class: bool = False
     width: int = 128
     depth: int = 12
     kernel_size: int = 3
@@ -191,7 +183,7 @@ class GatedPixelCNN(Module):
     ) -> Float[Array, "b h w k"]:
         """Logits of each code, given those before it."""
         v = h = self.embed(codes)
-        condition = code_networks.condition(self, label, context)
+        condition = self.condition(label, context)
         for layer in self.layers:
             v, h = layer(v, h, condition, train)
         return self._logits(h)
@@ -207,7 +199,7 @@ class GatedPixelCNN(Module):
             return jnp.zeros((batch, *shape), dtype)
 
         return Cache(
-            code_networks.condition(self, label, context),
+            self.condition(label, context),
             empty(columns, self.width),
             tuple(empty(layer.reach, columns, self.width) for layer in self.layers),
             tuple(empty(1, columns, 2 * self.width) for layer in self.layers),

@@ -32,9 +32,9 @@ import jax
 import jax.numpy as jnp
 
 from genjax.autoregressive import masking
-from genjax.nn import code_networks, pixelcnnpp
+from genjax.nn import pixelcnnpp
+from genjax.nn.code_networks import CodeNetwork
 from genjax.nn.layers.embeddings import LabelEmbedding
-from genjax.nn.layers.module import Module
 from genjax.nn.layers.shifted_conv import At, Features, FirstConv, Pointwise, empty_cache
 from genjax.nn.pixelcnnpp import GatedResNet
 from genjax.typing import Array, Bool, Float, Int, Labels, PyTree
@@ -218,14 +218,10 @@ class Cache(NamedTuple):
     memory: PyTree
 
 
-class PixelSNAIL(Module):
+class PixelSNAIL(CodeNetwork):
     """The network of codes (`genjax.nn.code_networks`); the defaults are about those of VQ-VAE-2's top prior.
 
     Attributes:
-        num_codes: size of the codebook.
-        grid: (height, width) of the codes.
-        num_classes: classes it is conditioned on, 0 = none.
-        null_class: whether label `num_classes` says "no class".
         width: features.
         num_blocks: blocks with attention at their end.
         num_res_blocks: gated residuals with kernels, in each block.
@@ -236,10 +232,6 @@ class PixelSNAIL(Module):
         remat: recompute residuals and attention in the backward pass.
     """
 
-    num_codes: int
-    grid: tuple[int, int]
-    num_classes: int = 0
-    null_class: bool = False
     width: int = 256
     num_blocks: int = 4
     num_res_blocks: int = 4
@@ -266,12 +258,12 @@ class PixelSNAIL(Module):
         train: bool = False,
     ) -> Float[Array, "b h w k"]:
         """Logits of each code, given those before it."""
-        h = self.trunk(self.embed(codes), code_networks.condition(self, label, context), train=train)
+        h = self.trunk(self.embed(codes), self.condition(label, context), train=train)
         return self.head(h).astype(jnp.float32)
 
     def start(self, batch: int, label: Labels | None = None, context: Features | None = None) -> Cache:
         """The cache before the first code."""
-        condition, codes = code_networks.condition(self, label, context), jnp.zeros((batch, *self.grid), jnp.int32)
+        condition, codes = self.condition(label, context), jnp.zeros((batch, *self.grid), jnp.int32)
         trunk, variables = self.trunk.unbind()
         return Cache(condition, codes, empty_cache(trunk, variables["params"], self.embed(codes), condition))
 

@@ -27,6 +27,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.autoregressive import masking
+from genjax.nn.code_networks import CodeNetwork
 from genjax.nn.layers.attention import split_heads
 from genjax.nn.layers.module import Module
 from genjax.nn.layers.sparse_attention import Pattern
@@ -225,22 +226,14 @@ class Cache(NamedTuple):
     blocks: tuple[KeyValues, ...]
 
 
-class CodeTransformer(Module):
+class CodeTransformer(CodeNetwork):
     """A causal transformer over a grid of codes in raster order; see the module.
 
     Attributes:
-        num_codes: size of the codebook.
-        grid: (height, width) of the codes.
-        num_classes: classes it is conditioned on, 0 = none.
-        null_class: whether label `num_classes` says "no class".
         width, depth, num_heads, mlp_ratio, dropout, activation: of the transformer.
         remat: recompute each block in the backward pass.
     """
 
-    num_codes: int
-    grid: tuple[int, int]
-    num_classes: int = 0
-    null_class: bool = False
     width: int = 128
     depth: int = 4
     num_heads: int = 4

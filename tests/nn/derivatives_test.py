@@ -89,8 +89,8 @@ CASES = {
     "dcgan_generator": (dcgan.Generator((8, 8, 3), 4, 4), (VECTORS,), TRAIN),
     "dcgan_discriminator": (dcgan.Discriminator(4, 4), (IMAGES,), TRAIN),
     "dit": (dit.DiT(3, 8, 1, 2, num_classes=3), (IMAGES, TIMES, LABELS)),
-    "dvae_encoder": (dvae_coders.DVAEEncoder(5, 4, (1, 2), 1), (IMAGES,)),
-    "dvae_decoder": (dvae_coders.DVAEDecoder(6, 4, 4, (1, 2), 1), (IMAGES,)),
+    "dvae_encoder": (dvae_coders.DVAEEncoder(5, width=4, channel_mult=(1, 2), num_blocks=1), (IMAGES,)),
+    "dvae_decoder": (dvae_coders.DVAEDecoder(6, 4, width=4, channel_mult=(1, 2), num_blocks=1), (IMAGES,)),
     "efficient_unet": (
         efficient_unet.EfficientUNet(3, **UNET | {"num_res_blocks": (1, 1)}), (IMAGES, TIMES, None, None, TOLD)
     ),

@@ -83,7 +83,7 @@ def test_encoder():
         torch.nn.MaxPool2d(2),
     )  # fmt: skip
     params = params_of(theirs, "conv_in", "conv_logits", (0, 1, 2))
-    ours = dvae_coders.DVAEEncoder(CODES, WIDTH, MULT, BLOCKS)
+    ours = dvae_coders.DVAEEncoder(CODES, width=WIDTH, channel_mult=MULT, num_blocks=BLOCKS)
     x = np.random.default_rng(0).uniform(size=(2, 8, 12, 3)).astype(np.float32)
     assert relative_error(theirs, ours, params, x) < 1e-5
 
@@ -95,6 +95,6 @@ def test_decoder():
         torch.nn.Upsample(scale_factor=2, mode="nearest"),
     )  # fmt: skip
     params = params_of(theirs, "conv_codes", "conv_out", (2, 1, 0))
-    ours = dvae_coders.DVAEDecoder(6, INPUT, WIDTH, MULT, BLOCKS)
+    ours = dvae_coders.DVAEDecoder(6, INPUT, width=WIDTH, channel_mult=MULT, num_blocks=BLOCKS)
     codes = np.random.default_rng(0).dirichlet(np.ones(CODES), (2, 2, 3)).astype(np.float32)
     assert relative_error(theirs, ours, params, codes) < 1e-5

@@ -71,9 +71,8 @@ def split_heads(joint: Float[Array, "b s c"], num_heads: int, new_order: bool, p
     return jnp.moveaxis(joint.reshape(batch, length, num_heads, parts, -1), 3, 0)
 
 
-class AttentionBlock(Module):
-    """Residual attention of all positions of x to each other, and to a text's tokens where there are such. The last
-    layer starts at zero: the block at identity.
+class _Attention(Module):
+    """The fields of the blocks below.
 
     Attributes:
         num_heads: number of heads.
@@ -87,6 +86,12 @@ class AttentionBlock(Module):
     num_groups: int = 32
     eps: float = 1e-5
     kernel_init: Any = nn.initializers.lecun_normal()
+
+
+class AttentionBlock(_Attention):
+    """Residual attention of all positions of x to each other, and to a text's tokens where there are such. The last
+    layer starts at zero: the block at identity.
+    """
 
     @nn.compact
     def __call__(
@@ -121,21 +126,12 @@ class AttentionBlock(Module):
         return x + nn.Dense(channels, kernel_init=nn.initializers.zeros_init(), name="proj_out", **self.dtypes)(h)
 
 
-class CrossAttentionBlock(Module):
+class CrossAttentionBlock(_Attention):
     """Residual attention of all positions of x to a text's tokens alone (Imagen's model for 1024 pixels, 2205.11487).
 
     Beside the tokens there is a learned key and value, to look at where a text has nothing to say, or is empty. The
     last layer starts at zero: the block at identity.
-
-    Attributes:
-        num_heads, new_order, num_groups, eps, kernel_init, dtype, param_dtype: as those of `AttentionBlock`.
     """
-
-    num_heads: int = 1
-    new_order: bool = False
-    num_groups: int = 32
-    eps: float = 1e-5
-    kernel_init: Any = nn.initializers.lecun_normal()
 
     @nn.compact
     def __call__(
