@@ -282,7 +282,8 @@ class Run:
         drawn = None
         if samples is not None:
             pixels = sample_files.to_images(np.asarray(samples))
-            drawn = Drawn(pixels, getattr(samples, "labels", None), None)
+            labels, captions = (getattr(samples, name, None) for name in ("labels", "captions"))
+            drawn = Drawn(pixels, labels, None, captions)
         elif generates(stage.family.interface):
             drawn = requests.draw(stage, request, program)
         return Evaluation(evaluation.evaluate(stage, self.folder, drawn, 0, likelihood, probe_data))

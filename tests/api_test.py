@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 
 import genjax
-from genjax import stages
+from genjax import generate, stages
+from genjax.pipelines import chain, encoding, evaluation, requests
+from genjax.pipelines import prompts as prompts_lib
 from genjax.pipelines import sampling as images_pipeline
 from genjax.pipelines.shown import Images
 
@@ -163,6 +165,109 @@ def test_likelihoods_of_the_split_and_of_images(run):
         run.likelihood(held, label=[1] * 5)
     with pytest.raises(ValueError, match="no likelihood 'exact'; this model has .*'bound', 'ode'"):
         run.likelihood(kind="exact")
+
+
+@pytest.fixture
+def fresh(run):
+    """The run before anything was compiled, its checkpoint read already."""
+    made = genjax.Run(run.folder)
+    made.__dict__["stage"] = run.stage
+    return made
+
+
+@pytest.fixture
+def programs(monkeypatch):
+    """The functions that are compiled, in turn; each program gives the place of its own."""
+    made = []
+
+    def make(function, mesh):
+        place = len(made)
+        made.append(function)
+        return lambda *_: {"bits_per_dim": place}
+
+    monkeypatch.setattr(generate, "make_batched", make)
+    return made
+
+
+def test_each_likelihood_and_number_of_steps_has_a_program_of_its_own(fresh, programs):
+    images = np.zeros((2, 8, 8, 1), np.uint8)
+    wanted = ({"num_steps": 2}, {"num_steps": 3}, {"kind": "bound"}, {}, {"num_steps": 2, "seed": 1})
+    places = [fresh.likelihood(images, label=1, **settings)["bits_per_dim"] for settings in wanted]
+    assert len(set(places[:4])) == 4 and places[4] == places[0]
+
+
+def test_images_and_texts_have_programs_of_their_own(fresh, programs, monkeypatch):
+    encoders = {"images": lambda *_: "of images", "texts": lambda *_: "of texts"}
+    monkeypatch.setattr(encoding, "encoders", lambda interface: encoders)
+    monkeypatch.setattr(prompts_lib, "tokens", lambda tokenizer, texts: np.zeros((len(texts), 3), np.int32))
+    for inputs in (np.zeros((2, 8, 8, 1), np.uint8), ["a word"], "a word"):
+        fresh.encode(inputs)
+    assert programs == list(encoders.values())
+
+
+def test_all_that_is_asked_for_is_in_the_request(fresh, monkeypatch):
+    """Each argument of `sample`, away from its default; `evaluate` asks in the same way."""
+    seen, drawn = [], images_pipeline.Drawn(np.zeros((2, 8, 8, 1), np.uint8), None, None)
+    monkeypatch.setattr(fresh, "_prepared", lambda request: (fresh.stage, "a program"))
+    monkeypatch.setattr(requests, "draw", lambda stage, request, program: seen.append((request, program)) or drawn)
+    monkeypatch.setattr(evaluation, "evaluate", lambda *_: {})
+    asked = {"label": 3, "seed": 5, "sampler": "ddim", "num_steps": 7, "trajectory": True, "guides": ["a:b:1"],
+             "keep": 0.5, "rerank": "clip:4", "guidance_scale": 2, "sdedit": "a.png:0.5"}  # fmt: skip
+    expected = requests.SampleRequest(
+        count=6, label="id:3", seed=5, sampler="ddim", num_steps="7", trajectory=True, guides=("a:b:1",), keep=0.5,
+        rerank="clip:4", options={"guidance_scale": 2.0}, edit=("sdedit", "a.png:0.5"),
+    )  # fmt: skip
+    fresh.sample(6, **asked)
+    fresh.evaluate(6, **asked)
+    assert seen == [(expected, "a program")] * 2
+    fresh.sample(6, prompts="a heart")
+    fresh.sample(prompts=["a heart", "a star"])
+    assert [(request.prompts, request.each) for request, _ in seen[2:]] == [
+        (["a heart"], 6),
+        (["a heart", "a star"], 1),
+    ]
+
+
+def test_an_evaluation_is_of_the_images_given_with_what_belongs_to_them(fresh, monkeypatch):
+    seen = []
+    monkeypatch.setattr(evaluation, "check", lambda *given: seen.append(given))
+    monkeypatch.setattr(evaluation, "evaluate", lambda *given: seen.append(given) or {})
+    monkeypatch.setattr(requests, "draw", None)
+    labels, texts = np.array([3, 1], np.int32), ("a heart", "a star")
+    given = Images.of(images_pipeline.Drawn(np.full((2, 8, 8, 1), 7, np.uint8), labels, None, texts))
+    fresh.evaluate(samples=given, likelihood="ode", probe_data=["digits"])
+    (_, *checked), (stage, folder, drawn, seed, *wanted) = seen
+    assert (folder, seed, stage.step) == (fresh.folder, 0, fresh.stage.step)
+    assert checked == wanted == ["ode", ["digits"]]
+    np.testing.assert_array_equal(drawn.images, given)
+    np.testing.assert_array_equal(drawn.labels, labels)
+    assert drawn.prompts == texts
+    fresh.evaluate(samples=np.asarray(given) / 255)
+    assert seen[3][2].labels is None and seen[3][2].prompts is None
+
+
+def test_runs_and_chains_are_trained_by_whoever_trains_such(monkeypatch, tmp_path):
+    seen = []
+    for owner, name in ((stages, "train"), (chain, "run")):
+        monkeypatch.setattr(owner, name, lambda config, *given, name=name: seen.append((name, *given)))
+    for config in ("ddpm_digits", "vqvae_digits_pipeline"):
+        for accepts in (False, True):
+            assert genjax.train(config, tmp_path / "w", accept_changed_data=accepts).folder == tmp_path / "w"
+    assert seen == [(name, tmp_path / "w", accepts) for name in ("train", "run") for accepts in (False, True)]
+
+
+def test_the_seed_of_what_is_reconstructed_or_measured_reaches_it(fresh, monkeypatch):
+    seen, images = [], np.zeros((2, 8, 8, 1), np.uint8)
+    monkeypatch.setattr(generate, "make_reconstruct", lambda *_: "a program")
+    monkeypatch.setattr(
+        images_pipeline, "reconstruct", lambda stage, given, seed, program: seen.append((seed, program)) or given
+    )
+    monkeypatch.setattr(evaluation, "held_out", lambda stage, *given: seen.append(given) or {"bits_per_dim": 1.0})
+    monkeypatch.setattr(fresh, "_call", lambda *given: seen.append(given[3:]) or {"bits_per_dim": 1.0})
+    fresh.reconstruct(images, seed=4)
+    fresh.likelihood(seed=5)
+    fresh.likelihood(images, label=0, seed=6)
+    assert seen == [(4, "a program"), (5, "ode"), (6,)]
 
 
 def test_a_tokenizer_reconstructs_and_encodes(tokenizer):

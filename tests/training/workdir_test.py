@@ -59,6 +59,14 @@ def test_how_data_is_read_and_where_its_folder_lies_may_change(tmp_path):
         workdir.check_config(workdir.read(tmp_path), config(data=pets | {"size": (4, 4)}))
 
 
+@pytest.mark.parametrize("step", [0, 9, 10])
+def test_a_run_may_be_run_again_up_to_its_end_and_at_it(tmp_path, step):
+    workdir.claim(tmp_path, config(), interface=())
+    workdir.check_resumed(workdir.read(tmp_path), config(), step)
+    with pytest.raises(ValueError, match=f"num_steps=10, but the run in .* is at step {step + 11} already"):
+        workdir.check_resumed(workdir.read(tmp_path), config(), step + 11)
+
+
 def test_no_workdir(tmp_path):
     with pytest.raises(ValueError, match="has no config.json"):
         workdir.read_config(tmp_path)
