@@ -207,7 +207,7 @@ def test_images_and_texts_have_programs_of_their_own(fresh, programs, monkeypatc
 
 def test_all_that_is_asked_for_is_in_the_request(fresh, monkeypatch):
     """Each argument of `sample`, away from its default; `evaluate` asks in the same way."""
-    seen, drawn = [], images_pipeline.Drawn(np.zeros((2, 8, 8, 1), np.uint8), None, None)
+    seen, drawn = [], generate.Drawn(np.zeros((2, 8, 8, 1), np.uint8), None, None)
     monkeypatch.setattr(fresh, "_prepared", lambda request: (fresh.stage, "a program"))
     monkeypatch.setattr(requests, "draw", lambda stage, request, program: seen.append((request, program)) or drawn)
     monkeypatch.setattr(evaluation, "evaluate", lambda *_: {})
@@ -234,7 +234,7 @@ def test_an_evaluation_is_of_the_images_given_with_what_belongs_to_them(fresh, m
     monkeypatch.setattr(evaluation, "evaluate", lambda *given: seen.append(given) or {})
     monkeypatch.setattr(requests, "draw", None)
     labels, texts = np.array([3, 1], np.int32), ("a heart", "a star")
-    given = Images.of(images_pipeline.Drawn(np.full((2, 8, 8, 1), 7, np.uint8), labels, None, texts))
+    given = Images.of(generate.Drawn(np.full((2, 8, 8, 1), 7, np.uint8), labels, None, texts))
     fresh.evaluate(samples=given, likelihood="ode", probe_data=["digits"])
     (_, *checked), (stage, folder, drawn, seed, *wanted) = seen
     assert (folder, seed, stage.step) == (fresh.folder, 0, fresh.stage.step)

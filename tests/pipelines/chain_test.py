@@ -74,6 +74,23 @@ def test_members_are_checked_trained_and_written_in_their_order_then_drawn(done,
     assert trained["tuned"].stages.other.workdir == "runs/elsewhere"
 
 
+def test_whatever_a_member_names_outside_of_the_chain_stays_as_it_is(done, tmp_path):
+    made = config()
+    made.stages.prior.init_from = "runs/before"
+    made.stages.tuned.stages.tokenizer.workdir = "runs/mine"
+    made.stages.tuned.data.encoded = "runs/mine/encoded"
+    chain.run(made, tmp_path)
+    trained = {note[1]: note[2] for note in done if note[0] == "train"}
+    assert trained["prior"].init_from == "runs/before" and trained["prior"].stages.tokenizer.workdir == "../tokenizer"
+    assert trained["tuned"].stages.tokenizer.workdir == "runs/mine"
+    assert trained["tuned"].data.encoded == "runs/mine/encoded"
+
+
+def test_only_of_members_that_are_encoded_codes_are_read(done, tmp_path):
+    chain.run(config(encode=()), tmp_path)
+    assert all(note[2].data.encoded == "" for note in done if note[0] == "train")
+
+
 def test_each_member_that_is_trained_hears_whether_changed_data_is_accepted(done, tmp_path, monkeypatch):
     heard = []
     monkeypatch.setattr(chain.stages, "train", lambda one, folder, accept_changed_data=False: heard.append(

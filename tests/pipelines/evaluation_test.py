@@ -3,6 +3,7 @@
 import json
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -21,7 +22,8 @@ from genjax.families.interfaces import (
 )
 from genjax.generate import Drawn
 from genjax.metrics import feature_net, report
-from genjax.pipelines import evaluation
+from genjax.metrics.retrieval import Retrieval
+from genjax.pipelines import embedding, evaluation, probing
 from genjax.stages import Stage
 from genjax.typing import DataSpec
 
@@ -76,6 +78,54 @@ def _read_back(result, tmp_path):
     report.write_report(tmp_path / "evaluation.json", result)
     assert json.loads((tmp_path / "evaluation.json").read_text())["held_out"] == result["held_out"]
     return evaluation.format_result(result)
+
+
+def test_held_out_metrics_are_means_over_the_held_out_images_of_the_config(tmp_path):
+    """By any of the family's likelihoods, by the seed, and also where the run was trained on codes."""
+
+    def by_seed(weights, batch, key):
+        return {"draw": jnp.full(len(batch["image"]), jax.random.uniform(key))}
+
+    interface = SAMPLER._replace(likelihoods={"ode": by_seed})
+    stage = _stage(_folder(tmp_path / "pets", train=12, test=11), interface)
+    stage.config.data.encoded = str(tmp_path / "codes that nobody reads")
+    for split, count, seed in (("test", 11, 1), ("train", 12, 0)):
+        stage.config.data.update(eval_split=split, split="train" if split == "test" else "test")
+        images = _pixels(count, seed)
+        found = evaluation.held_out(stage)["loss"]
+        assert found == pytest.approx(images.astype(np.float64).mean() / 127.5, rel=1e-5)
+        np.testing.assert_array_equal(evaluation.held_out_images(stage), images)
+        np.testing.assert_array_equal(evaluation.held_out_arrays(stage, 5)["image"], images[:5])
+    draws = [evaluation.held_out(stage, seed, "ode")["draw"] for seed in (0, 1, 1)]
+    assert draws[0] != draws[1] == draws[2]
+    result = evaluation.evaluate(stage, tmp_path, None, seed=1, likelihood="ode")
+    assert result["held_out"] == {"loss": found, "ode/draw": draws[1]}
+
+
+def test_what_is_asked_of_an_evaluation_reaches_what_measures_it(tmp_path, monkeypatch):
+    notes = []
+
+    def noted(owner, name, found):
+        monkeypatch.setattr(owner, name, lambda stage, *given: notes.append((name, *given)) or found)
+
+    noted(probing, "probe", {"features": 0.5})
+    noted(probing, "probe_other", {"other": 0.25})
+    noted(embedding, "retrieve", Retrieval(0.5, 0.75))
+    noted(evaluation, "held_out", {})
+    noted(evaluation, "check", None)
+    own = _folder(tmp_path / "pets")
+    features = FeatureExtractor(lambda *_: None, (SIZE, SIZE, 3), 3)
+    result = evaluation.evaluate(_stage(own, features, num_classes=2), tmp_path, None, 7, "ode", ("a", "b"), (0.5, 1.0))
+    assert notes == [
+        ("check", "ode", ("a", "b")), ("held_out", 7), ("held_out", 7, "ode"),
+        ("probe", 7), ("probe_other", "a", (0.5, 1.0), 7), ("probe_other", "b", (0.5, 1.0), 7),
+    ]  # fmt: skip
+    assert result["linear_probe"] == {"features": 0.5, "other": 0.25}
+    notes.clear()
+    clip = ImageTextEncoder(lambda *_: None, None, None, None, (SIZE, SIZE, 3), 4)
+    result = evaluation.evaluate(_stage(own, clip), tmp_path, None, 7, "", ("a",))
+    assert notes[2:] == [("retrieve", own, 7), ("retrieve", "a", 7)]
+    assert list(result["retrieval"]) == [own, "a"]
 
 
 def test_unlabelled_images_have_a_loss_and_a_novelty(tmp_path):
