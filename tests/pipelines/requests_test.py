@@ -8,11 +8,11 @@ from ml_collections import ConfigDict
 
 from genjax import stages
 from genjax.families.interfaces import Weights
+from genjax.generate import Drawn
 from genjax.pipelines import editing, folders, prompts, rejection, requests, reranking
 from genjax.pipelines import sampling as sampling_lib
 from genjax.pipelines.guides import registry as guides
 from genjax.pipelines.requests import SampleRequest
-from genjax.pipelines.sampling import Drawn
 from genjax.stages import Stage
 from genjax.typing import DataSpec
 
