@@ -31,6 +31,7 @@ from genjax.pipelines import chain, encoding, evaluation, folders, requests, sam
 from genjax.pipelines import prompts as prompts_lib
 from genjax.pipelines import sampling as sampling_lib
 from genjax.pipelines.shown import Evaluation, Images
+from genjax.pipelines.trained import Trained
 from genjax.training import config_check
 from genjax.typing import PyTree
 
@@ -96,19 +97,19 @@ class Run:
     def __init__(self, workdir: str | Path):
         self.folder = paths.local(workdir)
         self._mesh = sharding.make_mesh()
-        self._samplers: dict[tuple, tuple[stages.Stage, Callable[..., generate.Drawn] | None]] = {}
+        self._samplers: dict[tuple, tuple[Trained, Callable[..., generate.Drawn] | None]] = {}
         self._programs: dict[str, Callable[..., PyTree]] = {}
 
     def __repr__(self) -> str:
         stage = self.stage
         return (
             f"Run({str(self.folder)!r}): {stage.config.family} on {stage.config.data.name}, step {stage.step}; "
-            f"options of sampling: {', '.join(stage.family.interface.options) or 'none'}"
+            f"options of sampling: {', '.join(stage.interface.options) or 'none'}"
         )
 
     @cached_property
-    def stage(self) -> stages.Stage:
-        """Family, weights and config, for those who go on with `genjax.pipelines`."""
+    def stage(self) -> Trained:
+        """Interface, weights and config, for those who go on with `genjax.pipelines`."""
         return folders.load(self.folder, self._mesh)
 
     @property
@@ -162,8 +163,8 @@ class Run:
         if request.compiled not in self._samplers:
             requests.check_named(request)
             stage = requests.prepare(self.stage, request)
-            drawing = generates(stage.family.interface)
-            program = generate.make_generate(stage.family, self._mesh) if drawing else None
+            drawing = generates(stage.interface)
+            program = generate.make_generate(stage.interface, self._mesh) if drawing else None
             self._samplers[request.compiled] = stage, program
         return self._samplers[request.compiled]
 
@@ -184,9 +185,9 @@ class Run:
             ValueError: for a model that reconstructs nothing, or images of another size.
         """
         originals = np.asarray(self.held_out()) if images is None else sample_files.to_images(np.asarray(images))
-        if "reconstruct" not in self._programs:
-            self._programs["reconstruct"] = generate.make_reconstruct(self.stage.family, self._mesh)
-        program = self._programs["reconstruct"]
+        if self.stage.reconstruct and "reconstruct" not in self._programs:
+            self._programs["reconstruct"] = generate.make_reconstruct(self.stage.reconstruct, self._mesh)
+        program = self._programs.get("reconstruct")
         found = Images(sampling_lib.reconstruct(self.stage, originals, seed, program=program))
         found.originals = originals
         return found
@@ -207,7 +208,7 @@ class Run:
         """
         texts = [inputs] if isinstance(inputs, str) else inputs
         kind = "texts" if len(texts) and all(isinstance(text, str) for text in texts) else "images"
-        function = encoding.encoders(self.stage.family.interface).get(kind)
+        function = encoding.encoders(self.stage.interface).get(kind)
         if function is None:
             raise ValueError(
                 f"a run of the family {self.config.family!r} encodes no {kind}: tokenizers, CLIPs, language models and "
@@ -244,8 +245,8 @@ class Run:
             ValueError: for a model without a likelihood, an unknown kind, or labels that are missing.
         """
         stage, _ = self._prepared(_request(num_steps=num_steps))
-        kind = kind or ("ode" if "ode" in stage.family.interface.likelihoods else "")
-        evaluate = evaluation.with_likelihood(stage, kind).evaluate
+        kind = kind or ("ode" if "ode" in stage.interface.likelihoods else "")
+        evaluate = evaluation.with_likelihood(stage, kind)
         if images is None:
             found = evaluation.held_out(stage, seed, kind)
         else:
@@ -284,7 +285,7 @@ class Run:
             pixels = sample_files.to_images(np.asarray(samples))
             labels, captions = (getattr(samples, name, None) for name in ("labels", "captions"))
             drawn = Drawn(pixels, labels, None, captions)
-        elif generates(stage.family.interface):
+        elif generates(stage.interface):
             drawn = requests.draw(stage, request, program)
         return Evaluation(evaluation.evaluate(stage, self.folder, drawn, 0, likelihood, probe_data))
 
@@ -297,7 +298,7 @@ class Run:
 
     def _conditions(self, count: int, label: Any, prompts: str | Sequence[str] | None) -> dict[str, np.ndarray]:
         """Labels and tokens of images, as far as the model needs them."""
-        interface, found = self.stage.family.interface, {}
+        interface, found = self.stage.interface, {}
         for name, needed, value in (
             ("label", interface.num_classes, label),
             ("prompts", interface.text_length, prompts),

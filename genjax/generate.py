@@ -1,4 +1,4 @@
-"""Drawing images from a family in batches of bounded memory, over all devices.
+"""Drawing images in batches of bounded memory, over all devices.
 
 Every image depends on the seed and on its own number alone, not on the batch that it is drawn in or on the number
 of devices; the last batch is filled up and cut, so that there is one compilation.
@@ -15,9 +15,8 @@ from jax.sharding import Mesh, NamedSharding
 from genjax import sharding
 from genjax.core import images as images_lib
 from genjax.families import options as options_lib
-from genjax.families.base import Family
 from genjax.families.interfaces import ImageSampler, Interface, Weights
-from genjax.typing import Key, PyTree
+from genjax.typing import Image, Key, PyTree
 
 
 class Drawn(NamedTuple):
@@ -88,7 +87,7 @@ def options(interface: ImageSampler, sampling: Mapping[str, Any], requested: Map
     return {name: value for name, value in values.items() if value != interface.options[name]}
 
 
-def make_generate(family: Family, mesh: Mesh) -> Callable[..., Drawn]:
+def make_generate(interface: Interface, mesh: Mesh) -> Callable[..., Drawn]:
     """The function (weights, per-image conditions, shared conditions, key, batch_size, progress) -> Drawn.
 
     Per-image conditions are arrays [n, ...] ("index" is added), shared ones scalars (see `options`). `progress`
@@ -97,7 +96,7 @@ def make_generate(family: Family, mesh: Mesh) -> Callable[..., Drawn]:
     """
 
     def sample(weights, conditions, key):
-        images, trajectory = family.interface.sample(weights, conditions, key)
+        images, trajectory = interface.sample(weights, conditions, key)
         by_image = None if trajectory is None else jnp.swapaxes(images_lib.to_uint8(trajectory), 0, 1)
         return images_lib.to_uint8(images), by_image
 
@@ -119,13 +118,13 @@ def make_generate(family: Family, mesh: Mesh) -> Callable[..., Drawn]:
     return generate
 
 
-def make_reconstruct(family: Family, mesh: Mesh) -> Callable[..., np.ndarray]:
-    """The function (weights, uint8 images [n, h, w, c], key, batch_size) -> what the family makes of them, uint8."""
+def make_reconstruct(reconstruct: Callable[[Weights, Image, Key], Image], mesh: Mesh) -> Callable[..., np.ndarray]:
+    """The function (weights, uint8 images [n, h, w, c], key, batch_size) -> what `reconstruct` makes of them, uint8."""
 
-    def reconstruct(weights, images, key):
-        return images_lib.to_uint8(family.reconstruct(weights, images_lib.from_uint8(images), key))
+    def of_pixels(weights, images, key):
+        return images_lib.to_uint8(reconstruct(weights, images_lib.from_uint8(images), key))
 
-    return make_batched(reconstruct, mesh)
+    return make_batched(of_pixels, mesh)
 
 
 def make_batched(function: Callable[[Weights, PyTree, Key], PyTree], mesh: Mesh) -> Callable[..., PyTree]:

@@ -7,7 +7,7 @@ Nothing else has to be said than where the workdir is. A stage that builds on ot
 """
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -24,13 +24,13 @@ from genjax.data import declared, loader, tokenizers
 from genjax.data.tokenizers import TextTokenizer
 from genjax.families import registry
 from genjax.families.base import Family
-from genjax.families.interfaces import Weights
+from genjax.families.interfaces import EvaluateFn, Interface, Weights
 from genjax.pretrained import registry as pretrained
-from genjax.training import config_check, initial, loop, pins, places, workdir
+from genjax.training import config_check, initial, loop, nesting, pins, places, workdir
 from genjax.training import state as state_lib
 from genjax.training.checkpoint import Checkpoints, Restored
 from genjax.training.lock import Lock
-from genjax.typing import DataSpec, Params, PyTree
+from genjax.typing import DataSpec, Image, Key, Params, PyTree
 
 
 class Stage(NamedTuple):
@@ -45,8 +45,7 @@ class Stage(NamedTuple):
         checksum: of the weights, uint32: what tells them from any others; 0 of those that come from no checkpoint.
         parents: interfaces of the upstream stages, by name; their weights are in `weights.frozen`.
         tokenizer: how its texts become tokens; None of a run without texts.
-        folder: its workdir; None of what is made of several.
-        members: of what is made of several, these by name; see `genjax.pipelines.folders`.
+        folder: its workdir; None of one that was made by hand.
     """
 
     family: Family
@@ -58,7 +57,21 @@ class Stage(NamedTuple):
     parents: Mapping[str, Any] = MappingProxyType({})
     tokenizer: TextTokenizer | None = None
     folder: Path | None = None
-    members: Mapping[str, "Stage"] = MappingProxyType({})
+
+    @property
+    def interface(self) -> Interface:
+        """What later stages, samplers and evaluations see of its family."""
+        return self.family.interface
+
+    @property
+    def evaluate(self) -> EvaluateFn:
+        """Its family's metrics of held-out images."""
+        return self.family.evaluate
+
+    @property
+    def reconstruct(self) -> Callable[[Weights, Image, Key], Image] | None:
+        """What its family makes of images; None where it encodes none."""
+        return self.family.reconstruct
 
     @property
     def record(self) -> dict[str, int]:
@@ -248,7 +261,7 @@ def load(
     Raises:
         ValueError: if it is no workdir, or holds no checkpoint yet, or not that of `step`.
     """
-    folder = workdir.locate(paths.local(folder))
+    folder = nesting.locate(paths.local(folder))
     notes = workdir.read(folder)
     config = notes.config
     for name, value in (sampling or {}).items():
@@ -278,7 +291,7 @@ def with_sampling(stage: Stage, sampling: Mapping[str, Any]) -> Stage:
     """The stage sampled in another way; its weights stay where they are, and nothing is read.
 
     Args:
-        stage: one run; of what is made of several, `genjax.pipelines.folders.with_sampling`.
+        stage: one run; of a chain, `genjax.pipelines.folders.with_sampling`.
         sampling: overrides of `config.sampling`.
 
     Raises:

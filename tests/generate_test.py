@@ -45,7 +45,9 @@ def test_batch_size_bounds_what_is_drawn_at_once():
     """`sampling.batch_size` images at most, in whole shares of the devices; the last batch is filled up and cut."""
     seen, done = [], []
     labels = {"label": np.array([2, 0, 1, 1, 2, 0, 0], np.int32)}
-    drawn = generate.make_generate(family(seen), mesh())(WEIGHTS, labels, {"guidance_scale": 3.0}, KEY, 4, done.append)
+    drawn = generate.make_generate(family(seen).interface, mesh())(
+        WEIGHTS, labels, {"guidance_scale": 3.0}, KEY, 4, done.append
+    )
     assert seen == [{"index": (4,), "label": (4,), "guidance_scale": ()}] and done == [4, 3]
     values = (np.arange(7) + 10 * labels["label"]) / 100 - 1 + 0.25 - 0.03 + 0.1
     np.testing.assert_allclose(drawn.images[:, 0, 0, 0], pixels(values), atol=1)
@@ -53,7 +55,7 @@ def test_batch_size_bounds_what_is_drawn_at_once():
 
 
 def test_the_way_there_is_cut_and_joined_as_the_images_are():
-    drawn = generate.make_generate(family(trajectory=True), mesh())(
+    drawn = generate.make_generate(family(trajectory=True).interface, mesh())(
         WEIGHTS, {"index": np.arange(3, dtype=np.int32)}, {}, KEY, 2
     )
     assert drawn.trajectory.shape == (2, 3, 2, 2, 1)
@@ -84,7 +86,7 @@ def test_options_are_as_requested_else_the_configs_and_neutral_ones_are_left_out
 
 def test_reconstructions_keep_their_order():
     images = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.full((5, 2, 2, 1), 20, np.uint8)
-    made = generate.make_reconstruct(family(), mesh())(WEIGHTS, images, KEY, 2)
+    made = generate.make_reconstruct(family().reconstruct, mesh())(WEIGHTS, images, KEY, 2)
     expected = np.clip(-(images / 127.5 - 1) + 0.25, -1, 1)
     np.testing.assert_allclose(made, pixels(expected), atol=1)
 
@@ -93,7 +95,7 @@ def test_every_batch_of_reconstructions_has_the_key_that_is_given():
     def reconstruct(weights, images, key):
         return jnp.zeros_like(images) + jax.random.uniform(key, (), minval=-1.0)
 
-    run = generate.make_reconstruct(family()._replace(reconstruct=reconstruct), mesh())
+    run = generate.make_reconstruct(reconstruct, mesh())
     images = np.zeros((3, 2, 2, 1), np.uint8)
     for seed in (0, 1):
         key = jax.random.key(seed)

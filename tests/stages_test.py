@@ -30,7 +30,7 @@ def build(name, model, sampling, spec, parents):
         return {"model": {"w": jnp.float32(model["start"])}}, jnp.zeros((), jnp.int32)
 
     interface = ImageSampler(sample, spec.image_shape, sampling.get("classes", 0), {"parents": float(len(parents))})
-    return Family(init, (Player("model", loss),), None, interface)
+    return Family(init, (Player("model", loss),), lambda weights, batch, key: {}, interface)
 
 
 @pytest.fixture(autouse=True)

@@ -82,3 +82,21 @@ def write_json(path: Path, value: Any, allow_nan: bool = True) -> None:
         ValueError: for either of them where they may not.
     """
     write_text(path, json.dumps(value, indent=2, allow_nan=allow_nan) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What a file of a workdir says.
+
+    Raises:
+        ValueError: naming the file, if it is cut or altered so that it is no JSON.
+    """
+    contents = path.read_bytes()
+    if found := instead(contents[:HEAD]):
+        raise ValueError(f"{path} is {found}, or restore it from a backup")
+    try:
+        content = json.loads(contents)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is cut or altered ({error}): restore it from a backup") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds {str(content)[:40]!r} and no settings: restore it from a backup")
+    return content

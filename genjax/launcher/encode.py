@@ -24,7 +24,7 @@ def main():
     manifest = encoding.encode(stage, folder, _SPLITS.value)
     if jax.process_index() == 0:
         print(f"{folder}: " + ", ".join(f"{count} of {split}" for split, count in manifest.counts.items()))
-        codes = stage.family.interface.num_codes
+        codes = stage.interface.num_codes
         for split in manifest.counts:
             for level, (share, perplexity) in enumerate(encoding.usage(folder, manifest, codes, split)):
                 print(f"{split}, level {level}: {share:.1%} of {codes} codes used, perplexity {perplexity:.1f}")

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from absl import flags
 
-from genjax import stages
 from genjax.core.ranges import COUNT, Range
 from genjax.families.interfaces import generates
 from genjax.families.options import OPTIONS
@@ -14,6 +13,7 @@ from genjax.pipelines import evaluation, filling, folders, prompts, requests, re
 from genjax.pipelines import sampling as sampling_lib
 from genjax.pipelines.guides import registry as guides
 from genjax.pipelines.requests import EDITS, SampleRequest
+from genjax.pipelines.trained import Trained
 from genjax.training import places, workdir
 
 PROMPTS = ("prompt", "prompts_file", "prompts_split", "samples_per_prompt")
@@ -98,8 +98,8 @@ class SamplingFlags:
             edit=self._edit(),
         )
 
-    def load(self, trajectory: bool = False) -> stages.Stage:
-        """The stage in the workdir, with the sampler and the guides that were requested.
+    def load(self, trajectory: bool = False) -> Trained:
+        """The run, or the chain, in the workdir, with the sampler and the guides that were requested.
 
         Raises:
             ValueError: for settings of sampling that such a run hasn't, and as `folders.load`.
@@ -107,19 +107,20 @@ class SamplingFlags:
         request = self.request(trajectory)
         requests.check_named(request)
         with places.override(self._stages.value):
+            nesting = folders.read(self.workdir)
             try:
-                requests.overrides(workdir.read_config(workdir.locate(self.workdir)), request)
+                requests.overrides(workdir.read_config(nesting.workdir), request)
             except requests.UnknownSetting as error:
                 raise ValueError(f"--{error}") from error
-            return requests.prepare(folders.load(self.workdir), request)
+            return requests.prepare(folders.load(nesting), request)
 
-    def draw(self, stage: stages.Stage) -> Drawn:
+    def draw(self, stage: Trained) -> Drawn:
         """The images that were requested.
 
         Raises:
             ValueError: for an edit that needs a class or a prompt and has none, or flags that don't go together.
         """
-        request, reads = self.request(), stage.family.interface.text_length
+        request, reads = self.request(), stage.interface.text_length
         if request.split and (request.edit or not reads):
             whose = "edits" if request.edit else "a model that reads no text"
             raise ValueError(f"--prompts_split names whose captions are drawn: {whose} can't use it; leave it out")
@@ -127,7 +128,7 @@ class SamplingFlags:
             refuse("this model reads no text", "samples_per_prompt")
         return requests.draw(stage, request)
 
-    def samples(self, stage: stages.Stage, found: Drawn | None) -> Drawn | None:
+    def samples(self, stage: Trained, found: Drawn | None) -> Drawn | None:
         """Those that were found in a file, or new ones where there are none; None of a family that draws none.
 
         Args:
@@ -139,18 +140,18 @@ class SamplingFlags:
         """
         if not given("probe_data"):
             refuse("there is no --probe_data", "probe_noise")
-        walked = given("likelihood") or (stage.family.reconstruct and not found)
+        walked = given("likelihood") or (stage.reconstruct and not found)
         kept = tuple(name for name in SAMPLING if name not in ("sampler", "num_steps") or not walked)
         if found:
             refuse("--samples names images that are there already", *kept)
             sample_files.check(found, stage.spec)
             return found
-        if generates(stage.family.interface):
+        if generates(stage.interface):
             return self.draw(stage)
         refuse(f"a run of the family {stage.config.family!r} draws no images", *kept)
         return None
 
-    def fill_holes(self, stage: stages.Stage) -> dict[str, dict[str, float]]:
+    def fill_holes(self, stage: Trained) -> dict[str, dict[str, float]]:
         """ "holes": how well the stage fills them, see `genjax.pipelines.filling`.
 
         Raises:
@@ -161,7 +162,7 @@ class SamplingFlags:
         request = self.request()
         return {"holes": filling.measure(stage, request.count, request.options, request.seed)}
 
-    def reconstruct(self, stage: stages.Stage) -> Drawn:
+    def reconstruct(self, stage: Trained) -> Drawn:
         """As many held-out images as were requested, or all there are, each with its reconstruction.
 
         Raises:
@@ -174,7 +175,7 @@ class SamplingFlags:
         count, seed = self._num_samples.value, self._seed.value
         return sampling_lib.pairs(stage, evaluation.held_out_images(stage)[:count], seed)
 
-    def columns(self, stage: stages.Stage) -> int | None:
+    def columns(self, stage: Trained) -> int | None:
         """Columns of a grid: one a class where all classes are drawn."""
         return requests.columns(stage, self.request())
 

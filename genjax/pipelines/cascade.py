@@ -1,8 +1,7 @@
-"""A cascade as one stage: a generator of low-resolution images, and super-resolution models that upsample them step
-by step.
+"""A cascade: a generator of low-resolution images, and super-resolution models that upsample them step by step.
 
-    stage = load("runs/cascade_digits")                  # the folder of a chain, or its workdirs one by one
-    images.draw(stage, 100)                              # as of any stage
+    chain = load("runs/cascade_digits")                  # the folder of a chain, or its workdirs one by one
+    sampling.draw(chain, 100)                            # as of a run
 
     x_1 = base(labels)      x_k = super_resolver_k(round(x_{k-1}))      (CDM, arXiv:2106.15282; GLIDE; Imagen)
 
@@ -28,10 +27,10 @@ from ml_collections import ConfigDict
 from genjax import generate, stages
 from genjax.core import images as images_lib
 from genjax.core import rng
-from genjax.data.tokenizers import TextTokenizer
 from genjax.families.interfaces import Conditions, ImageSampler, Samples, Weights, generates
+from genjax.pipelines.trained import Chain, find
 from genjax.stages import Stage
-from genjax.training import places, workdir
+from genjax.training.nesting import Nesting
 from genjax.typing import Key
 
 KIND = "cascade"
@@ -40,17 +39,17 @@ SHARED = ("aug_level",)
 """Options that all super-resolution models take from who samples the cascade."""
 
 
-def is_cascade(folder: str | Path) -> bool:
-    """Whether a folder is that of a chain which is sampled as a cascade."""
-    return workdir.read_pipeline(Path(folder)).get("sampling") == KIND
+def roles(names: Sequence[str]) -> dict[str, str]:
+    """The role of each run of a cascade is its name."""
+    return {name: name for name in names}
 
 
 def load(
-    folder: str | Path | Sequence[str | Path],
+    folder: str | Path | Nesting | Sequence[str | Path],
     mesh: Mesh | None = None,
     sampling: Mapping[str, Any] = MappingProxyType({}),
-) -> Stage:
-    """A cascade as one stage.
+) -> Chain:
+    """A cascade.
 
     Args:
         folder: of a chain (`genjax-pipeline`), or the workdirs, the base's first.
@@ -60,33 +59,25 @@ def load(
     Raises:
         ValueError: for a folder that isn't one, stages that don't fit together, or an override that none of them knows.
     """
-    if isinstance(folder, (str, Path)):
-        if not is_cascade(folder):
-            raise ValueError(f"{folder} is not the folder of a cascade; train one with genjax-pipeline")
-        pipeline = workdir.read_pipeline(Path(folder))
-        names = pipeline.get("cascade") or pipeline["stages"]
-        folder = [places.member(Path(folder), name) for name in names]
-    folders = {Path(one).name: Path(one) for one in folder}
-    if not folders or len(folders) < len(folder):
-        raise ValueError(f"the workdirs of a cascade need names of their own, not {[str(one) for one in folder]}")
-    return with_sampling(join({name: stages.load(one, mesh) for name, one in folders.items()}), sampling)
+    workdirs = find(folder, KIND, roles)
+    return with_sampling(join({name: stages.load(one, mesh) for name, one in workdirs.items()}), sampling)
 
 
-def with_sampling(stage: Stage, sampling: Mapping[str, Any]) -> Stage:
+def with_sampling(chain: Chain, sampling: Mapping[str, Any]) -> Chain:
     """The cascade sampled in another way; its weights stay where they are.
 
     Args:
-        stage: as `load` gives it.
+        chain: as `load` gives it.
         sampling: overrides of `config.sampling`, as those of `load`.
 
     Raises:
         ValueError: for an override that no stage knows.
     """
-    known = {field for member in stage.members.values() for field in member.config.sampling}
+    known = {field for member in chain.members.values() for field in member.config.sampling}
     unknown = sorted(sampling.keys() - known)
     if unknown:
         raise ValueError(f"no stage of the cascade has config.sampling.{unknown[0]}, but {sorted(known)}")
-    return join(override(stage.members, sampling))
+    return join(override(chain.members, sampling))
 
 
 def override(members: Mapping[str, Stage], sampling: Mapping[str, Any]) -> dict[str, Stage]:
@@ -99,66 +90,68 @@ def override(members: Mapping[str, Stage], sampling: Mapping[str, Any]) -> dict[
     return changed
 
 
-def join(members: Mapping[str, Stage]) -> Stage:
-    """Stages, by name and the base first, as one.
-
-    Its data, its held-out metrics and its batches are the last stage's; its classes and options the base's. Every stage
-    that needs a text gets the same one.
+def join(members: Mapping[str, Stage]) -> Chain:
+    """Runs, by name and the base first, as one: its classes and options are the base's.
 
     Raises:
-        ValueError: if the base draws no images, or another one doesn't upsample what the one before it draws, or if
-            they make different tokens of a text.
+        ValueError: as `upsampled`.
     """
-    check(members)
-    tokenizer = text_tokenizer(members)
-    names, interfaces = list(members), {name: stage.family.interface for name, stage in members.items()}
-    base, last = members[names[0]], members[names[-1]]
-    constants = {
-        name: {
-            option: value
-            for option, value in generate.options(interfaces[name], stage.config.sampling.to_dict(), {}).items()
-            if option not in SHARED
-        }
-        for name, stage in list(members.items())[1:]
-    }
-    options = dict(interfaces[names[0]].options)
-    if any("aug_level" in interfaces[name].options for name in names[1:]):
+    interface = upsampled({name: member.interface for name, member in members.items()}, members)
+    base = next(iter(members.values()))
+    return Chain(members, interface, configure(KIND, interface, members, base.config.sampling.to_dict()))
+
+
+def configure(
+    kind: str, interface: ImageSampler, members: Mapping[str, Stage], sampling: Mapping[str, Any]
+) -> ConfigDict:
+    """The config of a chain: its last member's, but for the options of the whole, which are as in `sampling`."""
+    config = ConfigDict(list(members.values())[-1].config.to_dict())
+    config.family = kind
+    for option in interface.options:
+        if option not in SHARED and option in sampling:
+            config.sampling[option] = sampling[option]
+    return config
+
+
+def upsampled(interfaces: Mapping[str, ImageSampler], members: Mapping[str, Stage]) -> ImageSampler:
+    """What draws low-resolution images, and upsamples them step by step.
+
+    Args:
+        interfaces: by name, that of the base first.
+        members: the runs by these names, for their configs and tokenizers.
+
+    Raises:
+        ValueError: as `check` and `check_texts`.
+    """
+    check(interfaces)
+    check_texts({name: members[name] for name in interfaces})
+    first, *rest = interfaces
+    constants = {}
+    for name in rest:
+        values = generate.options(interfaces[name], members[name].config.sampling.to_dict(), {})
+        constants[name] = {option: value for option, value in values.items() if option not in SHARED}
+    options = dict(interfaces[first].options)
+    if any("aug_level" in interfaces[name].options for name in rest):
         options["aug_level"] = 0.0
 
     def sample(weights: Weights, conditions: Conditions, key: Key) -> Samples:
         return draw_each(interfaces, constants, weights, conditions, key)[-1]
 
-    def evaluate(weights, batch, key):
-        return last.family.evaluate(weights.frozen[names[-1]], batch, key)
-
-    config = ConfigDict(last.config.to_dict())
-    config.family = KIND
-    for option in options:
-        source = last if option in SHARED else base
-        if option in source.config.sampling:
-            config.sampling[option] = source.config.sampling[option]
-    classes, text_length = interfaces[names[0]].num_classes, tokenizer.length if tokenizer else 0
-    interface = ImageSampler(sample, last.spec.image_shape, classes, options, text_length=text_length)
-    family = last.family._replace(players=(), evaluate=evaluate, interface=interface, reconstruct=None)
-    weights = Weights({}, (), {name: stage.weights for name, stage in members.items()})
-    checksum = sum(stage.checksum for stage in members.values()) % 2**32
-    return last._replace(
-        family=family, weights=weights, config=config, checksum=checksum, tokenizer=tokenizer, members=members
-    )
+    shape, length = interfaces[[first, *rest][-1]].image_shape, max(one.text_length for one in interfaces.values())
+    return ImageSampler(sample, shape, interfaces[first].num_classes, options, text_length=length)
 
 
-def text_tokenizer(members: Mapping[str, Stage]) -> TextTokenizer | None:
-    """What makes tokens of a text for all stages that need one; None where none does.
+def check_texts(members: Mapping[str, Stage]) -> None:
+    """Refuses runs that make different tokens of a text.
 
     Raises:
-        ValueError: if they make different tokens of it.
+        ValueError: naming those that read texts.
     """
-    reading = {name: stage.tokenizer for name, stage in members.items() if stage.family.interface.text_length}
+    reading = {name: stage.tokenizer for name, stage in members.items() if stage.interface.text_length}
     if len({tokenizer.checksum for tokenizer in reading.values()}) > 1:
         raise ValueError(
             f"the stages {list(reading)} make different tokens of a text; train them with one config.data.tokenizer"
         )
-    return next(iter(reading.values()), None)
 
 
 def draw_each(
@@ -198,13 +191,13 @@ def draw_each(
     return drawn
 
 
-def check(members: Mapping[str, Stage]) -> None:
-    """Refuses stages that make no cascade.
+def check(interfaces: Mapping[str, ImageSampler]) -> None:
+    """Refuses interfaces of stages, by name, that make no cascade.
 
     Raises:
         ValueError: if the base draws no images, or another one doesn't upsample what the one before it draws.
     """
-    (first, base), *others = [(name, stage.family.interface) for name, stage in members.items()]
+    (first, base), *others = interfaces.items()
     if not generates(base):
         raise ValueError(f"the first stage of a cascade has to draw images, and {first} doesn't")
     before, shape = first, tuple(base.image_shape)

@@ -23,10 +23,10 @@ import jax
 from ml_collections import ConfigDict
 
 from genjax import stages
-from genjax.core.files import write_json
 from genjax.pipelines import encoding, folders, needs
 from genjax.pipelines import sampling as sampling_lib
-from genjax.training import config_check, due, workdir
+from genjax.training import config_check, due, nesting, workdir
+from genjax.training.nesting import Nesting
 
 SAMPLING = ("last", "none", *folders.KINDS)
 
@@ -57,14 +57,14 @@ def run(config: ConfigDict, folder: Path, accept_changed_data: bool = False) -> 
             train(stage, folder / name)
         if name in config.encode:
             encoding.encode(stages.load(folder / name), folder / name / encoding.FOLDER)
+    written = Nesting(folder, tuple(config.order), config.sampling, _members(config))
     if jax.process_index() == 0:
-        chain = {"stages": list(config.order), "sampling": config.sampling, "cascade": list(config.cascade)}
-        write_json(folder / workdir.PIPELINE, chain)
+        nesting.write(written)
     if config.sampling == "none":
-        return folder / workdir.PIPELINE
-    stage = folders.load(folder)
-    drawn = sampling_lib.draw(stage, config.samples)
-    return sampling_lib.save(folder / "samples", drawn, stage.family.interface.num_classes or None)
+        return folder / nesting.PIPELINE
+    trained = folders.load(written)
+    drawn = sampling_lib.draw(trained, config.samples)
+    return sampling_lib.save(folder / "samples", drawn, trained.interface.num_classes or None)
 
 
 def wire(stage: ConfigDict, config: ConfigDict, folder: Path) -> ConfigDict:
@@ -99,6 +99,17 @@ def _check(config: ConfigDict) -> None:
         )
     if config.sampling not in SAMPLING:
         raise ValueError(f"unknown config.sampling={config.sampling!r} of a chain; it is one of {SAMPLING}")
+    _members(config)
+
+
+def _members(config: ConfigDict) -> dict[str, str]:
+    """Role -> name of the stages that sample together; none where the last one alone does.
+
+    Raises:
+        ValueError: for stages that don't fill the roles.
+    """
+    kind = folders.KINDS.get(config.sampling)
+    return kind.roles(tuple(config.cascade or config.order)) if kind else {}
 
 
 def _is_finished(stage: ConfigDict, folder: Path) -> bool:

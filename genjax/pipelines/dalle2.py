@@ -1,8 +1,8 @@
-"""DALL-E 2 as one stage: a prior from the caption to a CLIP embedding, a decoder to an image, and upsamplers
+"""DALL-E 2: a prior from the caption to a CLIP embedding, a decoder to an image, and upsamplers
 (unCLIP, arXiv:2204.06125).
 
-    stage = load("runs/dalle2_shapes")                   # the folder of a chain, or its workdirs one by one
-    images.draw(stage, 8, prompts=["a red circle"])      # as of any stage
+    chain = load("runs/dalle2_shapes")                     # the folder of a chain, or its workdirs one by one
+    sampling.draw(chain, 8, prompts=["a red circle"])      # as of a run
 
     z_i = prior(caption)      x_1 = decoder(z_i, caption)      x_k = upsampler_k(x_(k-1))
 
@@ -23,12 +23,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from genjax import stages
 from genjax.core import rng
 from genjax.families.interfaces import (
     Conditions,
+    EmbeddingSampler,
     ImageSampler,
     ImageTextEncoder,
     Samples,
@@ -36,8 +36,9 @@ from genjax.families.interfaces import (
     generates,
 )
 from genjax.pipelines import cascade
+from genjax.pipelines.trained import Chain, Trained, find
 from genjax.stages import Stage
-from genjax.training import places, workdir
+from genjax.training.nesting import Nesting
 from genjax.typing import Key
 
 KIND = "dalle2"
@@ -60,17 +61,23 @@ class Parts(NamedTuple):
         return self.weights.frozen[CLIP]
 
 
-def is_dalle2(folder: str | Path) -> bool:
-    """Whether a folder is that of a chain which is sampled like this."""
-    return workdir.read_pipeline(Path(folder)).get("sampling") == KIND
+def roles(names: Sequence[str]) -> dict[str, str]:
+    """The role of each run of a DALL-E 2: the prior, the decoder, then upsamplers by their names.
+
+    Raises:
+        ValueError: for fewer than two.
+    """
+    if len(names) < 2:
+        raise ValueError(f"a DALL-E 2 is made of a prior, a decoder and perhaps upsamplers, not of {len(names)} runs")
+    return {PRIOR: names[0], DECODER: names[1], **{name: name for name in names[2:]}}
 
 
 def load(
-    folder: str | Path | Sequence[str | Path],
+    folder: str | Path | Nesting | Sequence[str | Path],
     mesh: Mesh | None = None,
     sampling: Mapping[str, Any] = MappingProxyType({}),
-) -> Stage:
-    """Prior, decoder and upsamplers as one stage.
+) -> Chain:
+    """Prior, decoder and upsamplers as one.
 
     Args:
         folder: of a chain (`genjax-pipeline`), or the workdirs, in this order.
@@ -80,52 +87,54 @@ def load(
     Raises:
         ValueError: for a folder that isn't one, or stages that don't fit together.
     """
-    if isinstance(folder, (str, Path)):
-        if not is_dalle2(folder):
-            raise ValueError(f"{folder} is not the folder of a DALL-E 2; train one with genjax-pipeline")
-        pipeline = workdir.read_pipeline(Path(folder))
-        folder = [places.member(Path(folder), name) for name in pipeline["cascade"]]
-    if len(folder) < 2:
-        raise ValueError(f"a DALL-E 2 is made of a prior, a decoder and perhaps upsamplers, not of {len(folder)} runs")
-    prior, decoder, *rest = (Path(one) for one in folder)
-    upsamplers = {one.name: stages.load(one, mesh) for one in rest}
-    return with_sampling(join(stages.load(prior, mesh), stages.load(decoder, mesh), upsamplers), sampling)
+    members = {role: stages.load(one, mesh) for role, one in find(folder, KIND, roles).items()}
+    return with_sampling(join(members.pop(PRIOR), members.pop(DECODER), members), sampling)
 
 
-def with_sampling(stage: Stage, sampling: Mapping[str, Any]) -> Stage:
+def with_sampling(chain: Chain, sampling: Mapping[str, Any]) -> Chain:
     """The whole sampled in another way; its weights stay where they are.
 
     Args:
-        stage: as `load` gives it.
+        chain: as `load` gives it.
         sampling: overrides of `config.sampling`, as those of `load`.
 
     Raises:
         ValueError: for settings that a family refuses.
     """
-    rest = cascade.override({name: one for name, one in stage.members.items() if name != PRIOR}, sampling)
-    return join(stage.members[PRIOR], rest.pop(DECODER), rest)
+    rest = cascade.override({name: one for name, one in chain.members.items() if name != PRIOR}, sampling)
+    return join(chain.members[PRIOR], rest.pop(DECODER), rest)
 
 
-def join(prior: Stage, decoder: Stage, upsamplers: Mapping[str, Stage] = MappingProxyType({})) -> Stage:
-    """A prior, a decoder and upsamplers, by name, as one stage.
+def join(prior: Stage, decoder: Stage, upsamplers: Mapping[str, Stage] = MappingProxyType({})) -> Chain:
+    """A prior, a decoder and upsamplers, by name, as one.
 
     Raises:
         ValueError: if they don't fit together.
     """
-    base, members = _join_prior(prior, decoder), {PRIOR: prior, DECODER: decoder, **upsamplers}
-    if not upsamplers:
-        return base._replace(members=members)
-    joined = cascade.join({DECODER: base, **upsamplers})
-    config = ConfigDict(joined.config.to_dict())
-    config.family = KIND
-    return joined._replace(config=config, parents=base.parents, members=members)
-
-
-def _join_prior(prior: Stage, decoder: Stage) -> Stage:
-    """A prior and a decoder as one stage, whose data, metrics and batches are the decoder's."""
     check(prior, decoder)
-    draws, decodes = prior.family.interface, decoder.family.interface
-    renamed = {name: RENAMED.get(name, name) for name in draws.options}
+    shared = {**prior.weights.frozen, CLIP: decoder.weights.frozen[CLIP]}
+    prior = prior._replace(weights=prior.weights._replace(frozen=shared))
+    members = {PRIOR: prior, DECODER: decoder, **upsamplers}
+    renamed = {name: RENAMED.get(name, name) for name in prior.interface.options}
+    interface = base = _with_prior(prior.interface, decoder.interface, renamed)
+    if upsamplers:
+        larger = {name: member.interface for name, member in upsamplers.items()}
+        whole = cascade.upsampled({DECODER: base, **larger}, members)
+
+        def sample(weights: Weights, conditions: Conditions, key: Key) -> Samples:
+            return whole.sample(weights._replace(frozen={**weights.frozen, DECODER: weights}), conditions, key)
+
+        interface = whole._replace(sample=sample)
+    theirs = prior.config.sampling.to_dict()
+    sampling = {
+        **decoder.config.sampling.to_dict(),
+        **{ours: theirs[name] for name, ours in renamed.items() if name in theirs},
+    }
+    return Chain(members, interface, cascade.configure(KIND, interface, members, sampling))
+
+
+def _with_prior(draws: EmbeddingSampler, decodes: ImageSampler, renamed: Mapping[str, str]) -> ImageSampler:
+    """What decodes the embeddings that a prior draws, with the weights of both by role; options by their new names."""
     options = {renamed[name]: neutral for name, neutral in draws.options.items()}
 
     def sample(weights: Weights, conditions: Conditions, key: Key) -> Samples:
@@ -136,26 +145,7 @@ def _join_prior(prior: Stage, decoder: Stage) -> Stage:
             given["image_embed"] = draws.sample_embeddings(weights.frozen[PRIOR], requested, rng.stream(key, PRIOR))
         return decodes.sample(weights.frozen[DECODER], given, key)
 
-    def evaluate(weights, batch, key):
-        return decoder.family.evaluate(weights.frozen[DECODER], batch, key)
-
-    config = ConfigDict(decoder.config.to_dict())
-    config.family = KIND
-    for name, ours in renamed.items():
-        if name in prior.config.sampling:
-            config.sampling[ours] = prior.config.sampling[name]
-    interface = ImageSampler(
-        sample, decodes.image_shape, 0, {**decodes.options, **options}, text_length=decodes.text_length
-    )
-    family = decoder.family._replace(players=(), evaluate=evaluate, interface=interface)
-    shared = prior.weights._replace(frozen={**prior.weights.frozen, CLIP: decoder.weights.frozen[CLIP]})
-    return decoder._replace(
-        family=family,
-        weights=Weights({}, (), {PRIOR: shared, DECODER: decoder.weights}),
-        config=config,
-        checksum=(prior.checksum + decoder.checksum) % 2**32,
-        parents={CLIP: decoder.parents[CLIP], PRIOR: draws, DECODER: decodes},
-    )
+    return ImageSampler(sample, decodes.image_shape, 0, {**decodes.options, **options}, text_length=decodes.text_length)
 
 
 def check(prior: Stage, decoder: Stage) -> None:
@@ -164,12 +154,12 @@ def check(prior: Stage, decoder: Stage) -> None:
     Raises:
         ValueError: if they are something else, or built on different CLIPs.
     """
-    if prior.family.interface.sample_embeddings is None:
+    if prior.interface.sample_embeddings is None:
         raise ValueError(
             f"the first stage of a DALL-E 2 has to draw CLIP embeddings, and a run of the family "
             f"{prior.config.family!r} doesn't; name a prior, such as that of configs/dalle2_prior.py"
         )
-    if decoder.family.interface.sample is None or CLIP not in decoder.parents:
+    if decoder.interface.sample is None or CLIP not in decoder.parents:
         raise ValueError(
             f"the second stage of a DALL-E 2 has to draw images for CLIP embeddings, and a run of the family "
             f"{decoder.config.family!r} doesn't; name a decoder, such as that of configs/dalle2_decoder64.py"
@@ -183,19 +173,16 @@ def check(prior: Stage, decoder: Stage) -> None:
         )
 
 
-def parts(stage: Stage) -> Parts:
-    """What edits need of a stage.
+def parts(trained: Trained) -> Parts:
+    """What edits need of a DALL-E 2 or of its decoder alone.
 
     Raises:
-        ValueError: for a stage that doesn't decode CLIP embeddings.
+        ValueError: for what doesn't decode CLIP embeddings.
     """
-    interface = stage.family.interface
-    if DECODER in stage.parents:
-        weights = stage.weights.frozen[DECODER]
-        weights = weights.frozen.get(DECODER, weights)
-        return Parts(stage.parents[CLIP], stage.parents[DECODER], weights)
-    if CLIP in stage.parents and generates(interface):
-        return Parts(stage.parents[CLIP], interface, stage.weights)
+    decoder = trained.members.get(DECODER) if isinstance(trained, Chain) else trained
+    if isinstance(decoder, Stage) and CLIP in decoder.parents and generates(decoder.interface):
+        return Parts(decoder.parents[CLIP], decoder.interface, decoder.weights)
     raise ValueError(
-        f"a run of the family {stage.config.family!r} decodes no CLIP embeddings; name a DALL-E 2's folder or a decoder"
+        f"a run of the family {trained.config.family!r} decodes no CLIP embeddings; name a DALL-E 2's folder or a "
+        "decoder"
     )

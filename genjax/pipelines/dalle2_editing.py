@@ -29,7 +29,7 @@ from genjax.pipelines import dalle2
 from genjax.pipelines.dalle2 import Parts
 from genjax.pipelines.editing import Edit, read_as
 from genjax.pipelines.named_files import Named
-from genjax.stages import Stage
+from genjax.pipelines.trained import Trained
 from genjax.typing import Array, Float
 
 DIFF_REACH = 0.5
@@ -67,7 +67,7 @@ def _variations(image: str, eta: str) -> Edit:
     if not 0 <= strength < math.inf:
         raise ValueError(f"--variations: eta={strength:g} must be a number from 0 on; write {USAGE['variations']}")
 
-    def conditions(stage: Stage, count: int) -> dict[str, np.ndarray]:
+    def conditions(stage: Trained, count: int) -> dict[str, np.ndarray]:
         z, x_T = describe(dalle2.parts(stage), image)
         return condition_on(stage, jnp.repeat(z, count, axis=0), jnp.repeat(x_T, count, axis=0))
 
@@ -75,7 +75,7 @@ def _variations(image: str, eta: str) -> Edit:
 
 
 def _blend(first: str, second: str) -> Edit:
-    def conditions(stage: Stage, count: int) -> dict[str, np.ndarray]:
+    def conditions(stage: Trained, count: int) -> dict[str, np.ndarray]:
         of_first, of_second = (describe(dalle2.parts(stage), one) for one in (first, second))
         weight = jnp.linspace(0, 1, count)
         pairs = zip(of_first, of_second, strict=True)
@@ -86,7 +86,7 @@ def _blend(first: str, second: str) -> Edit:
 
 
 def _text_diff(image: str, before: str, after: str) -> Edit:
-    def conditions(stage: Stage, count: int) -> dict[str, np.ndarray]:
+    def conditions(stage: Trained, count: int) -> dict[str, np.ndarray]:
         parts = dalle2.parts(stage)
         z, x_T = describe(parts, image)
         tokens = jnp.asarray(np.stack([stage.tokenizer.encode(text) for text in (before, after)]))
@@ -124,7 +124,7 @@ def describe(parts: Parts, image: str | Path) -> tuple[Float[Array, "1 d"], Floa
     return z, jax.jit(parts.decoder.invert)(parts.weights, requested, jax.random.key(0))
 
 
-def condition_on(stage: Stage, image_embed: Array, latent: Array) -> dict[str, np.ndarray]:
+def condition_on(stage: Trained, image_embed: Array, latent: Array) -> dict[str, np.ndarray]:
     """Conditions for images of these embeddings, from this noise, without a caption."""
-    tokens = np.zeros((len(image_embed), stage.family.interface.text_length), np.int32)
+    tokens = np.zeros((len(image_embed), stage.interface.text_length), np.int32)
     return {"image_embed": np.asarray(image_embed), "latent": np.asarray(latent), "tokens": tokens}

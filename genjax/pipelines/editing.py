@@ -25,7 +25,7 @@ from genjax.data import transforms
 from genjax.diffusion import editing
 from genjax.pipelines import masks
 from genjax.pipelines.named_files import Named
-from genjax.stages import Stage
+from genjax.pipelines.trained import Trained
 from genjax.typing import Float, UInt8
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class Edit(NamedTuple):
     """
 
     sampling: dict[str, Any]
-    conditions: Callable[[Stage, int], dict[str, np.ndarray]]
+    conditions: Callable[[Trained, int], dict[str, np.ndarray]]
     one_label: bool = False
     named: Named = Named()
 
@@ -74,7 +74,7 @@ def make(name: str, text: str) -> Edit:
     return _EDITS[name](first, second)
 
 
-def read_image(path: str | Path, stage: Stage) -> Float[np.ndarray, "h w c"]:
+def read_image(path: str | Path, stage: Trained) -> Float[np.ndarray, "h w c"]:
     """A file as the stage's model sees images: of its size and channels, in [-1, 1].
 
     Raises:
@@ -82,16 +82,16 @@ def read_image(path: str | Path, stage: Stage) -> Float[np.ndarray, "h w c"]:
         OSError: if it is no image or can't be read; names it.
     """
     expect_editor(stage)
-    return read_as(path, stage.family.interface.image_shape)
+    return read_as(path, stage.interface.image_shape)
 
 
-def expect_editor(stage: Stage) -> None:
+def expect_editor(stage: Trained) -> None:
     """Refuse a stage that can't edit.
 
     Raises:
         ValueError: if it draws no images from noise.
     """
-    interface = stage.family.interface
+    interface = stage.interface
     if interface.low_res_shape is not None or (interface.guidable is None and not stage.weights.guides):
         raise ValueError(f"a run of the family {stage.config.family!r} can't edit; only diffusion models can")
 
@@ -116,9 +116,9 @@ def _fit(pixels: UInt8[np.ndarray, "h w c"], image_shape: tuple[int, int, int]) 
 
 
 def _inpaint(image: str, mask: str) -> Edit:
-    def conditions(stage: Stage, count: int) -> dict[str, np.ndarray]:
+    def conditions(stage: Trained, count: int) -> dict[str, np.ndarray]:
         expect_editor(stage)
-        shape = stage.family.interface.image_shape
+        shape = stage.interface.image_shape
         pixels, kept = transforms.decode(_path(image)), masks.read(_path(mask))
         masks.check_proportions(mask, kept, image, pixels)
         small = masks.fit(kept, shape[0])
@@ -143,9 +143,9 @@ def _outpaint(image: str, offset: str) -> Edit:
     except ValueError:
         raise ValueError(f"--outpaint: {offset!r} is no pair of whole numbers; write {USAGE['outpaint']}") from None
 
-    def conditions(stage: Stage, count: int) -> dict[str, np.ndarray]:
+    def conditions(stage: Trained, count: int) -> dict[str, np.ndarray]:
         expect_editor(stage)
-        height, width, _ = stage.family.interface.image_shape
+        height, width, _ = stage.interface.image_shape
         if abs(right) >= width or abs(down) >= height:
             raise ValueError(
                 f"--outpaint: moved by {right},{down} nothing of the image is left in a frame of {width}x{height} "
@@ -168,14 +168,14 @@ def _sdedit(image: str, strength: str) -> Edit:
     if not 0 < share <= 1:
         raise ValueError(f"--sdedit: strength={share:g} must be in (0, 1]: 1 forgets the image, near 0 keeps it")
 
-    def conditions(stage: Stage, count: int) -> dict[str, np.ndarray]:
+    def conditions(stage: Trained, count: int) -> dict[str, np.ndarray]:
         return _repeated(count, source=read_image(image, stage))
 
     return Edit({"strength": share}, conditions, named=Named((image,)))
 
 
 def _interpolate(first: str, second: str) -> Edit:
-    def conditions(stage: Stage, count: int) -> dict[str, np.ndarray]:
+    def conditions(stage: Trained, count: int) -> dict[str, np.ndarray]:
         images = _repeated(count, source=read_image(first, stage), target=read_image(second, stage))
         return {**images, "weight": np.linspace(0, 1, count, dtype=np.float32)}
 

@@ -19,13 +19,13 @@ from genjax.families.shared import clip_images
 from genjax.metrics import clip_score
 from genjax.metrics.retrieval import Retrieval, retrieval
 from genjax.pipelines import prompts as prompts_lib
-from genjax.stages import Stage
+from genjax.pipelines.trained import Trained
 from genjax.typing import Float, ImageUint8
 
 BATCH = 128
 
 
-def embed_images(stage: Stage, images: ImageUint8) -> Float[np.ndarray, "n d"]:
+def embed_images(stage: Trained, images: ImageUint8) -> Float[np.ndarray, "n d"]:
     """The embedding of each image, of length 1.
 
     Raises:
@@ -40,7 +40,7 @@ def embed_images(stage: Stage, images: ImageUint8) -> Float[np.ndarray, "n d"]:
     return _in_batches(lambda batch: run(stage.weights, batch), images)
 
 
-def embed_texts(stage: Stage, texts: Sequence[str]) -> Float[np.ndarray, "n d"]:
+def embed_texts(stage: Trained, texts: Sequence[str]) -> Float[np.ndarray, "n d"]:
     """The embedding of each text, of length 1; words that are lost or unknown are named.
 
     Raises:
@@ -51,7 +51,7 @@ def embed_texts(stage: Stage, texts: Sequence[str]) -> Float[np.ndarray, "n d"]:
     return _in_batches(lambda batch: run(stage.weights, batch), prompts_lib.tokens(stage.tokenizer, texts))
 
 
-def similarity(stage: Stage, images: ImageUint8, texts: Sequence[str]) -> Float[np.ndarray, " n"]:
+def similarity(stage: Trained, images: ImageUint8, texts: Sequence[str]) -> Float[np.ndarray, " n"]:
     """The cosine of each image with its text.
 
     Raises:
@@ -62,12 +62,12 @@ def similarity(stage: Stage, images: ImageUint8, texts: Sequence[str]) -> Float[
     return (embed_images(stage, images) * embed_texts(stage, texts)).sum(axis=1)
 
 
-def score(stage: Stage, images: ImageUint8, texts: Sequence[str]) -> float:
+def score(stage: Trained, images: ImageUint8, texts: Sequence[str]) -> float:
     """The mean CLIP score of images and the texts that they were requested by (`genjax.metrics.clip_score`)."""
     return float(np.maximum(similarity(stage, images, texts), 0.0).mean() * clip_score.WEIGHT)
 
 
-def retrieve(stage: Stage, name: str = "", seed: int = 0) -> Retrieval:
+def retrieve(stage: Trained, name: str = "", seed: int = 0) -> Retrieval:
     """How well held-out images and captions find each other (`genjax.metrics.retrieval`).
 
     Args:
@@ -87,17 +87,17 @@ def retrieve(stage: Stage, name: str = "", seed: int = 0) -> Retrieval:
     return retrieval(embed_images(stage, arrays["image"]), embed_texts(stage, captions), captions, seed=seed)
 
 
-def check(stage: Stage) -> ImageTextEncoder:
+def check(stage: Trained) -> ImageTextEncoder:
     """The stage's interface.
 
     Raises:
         ValueError: if it doesn't put images and texts into one space.
     """
-    if stage.family.interface.encode_image is None:
+    if stage.interface.encode_image is None:
         raise ValueError(
             f"a run of the family {stage.config.family!r} doesn't read images and texts; name the workdir of a clip"
         )
-    return stage.family.interface
+    return stage.interface
 
 
 def _in_batches(run: Callable[[np.ndarray], jax.Array], rows: np.ndarray) -> Float[np.ndarray, "n d"]:

@@ -57,7 +57,7 @@ def encode(stage: Stage, folder: Path, splits: Sequence[str] = ()) -> encoded.Ma
     Raises:
         ValueError: for a stage that encodes nothing, or states too large for `STATES_DTYPE`.
     """
-    function = encoder(stage.family.interface, stage.config.family)
+    function = encoder(stage.interface, stage.config.family)
     settings = stage.config.data.to_dict() | {"encoded": ""}
     splits = tuple(splits) or tuple(dict.fromkeys((settings["split"], settings["eval_split"])))
     images = encoded.images_of(settings)

@@ -1,4 +1,4 @@
-"""How good is a stage: its own held-out metrics, and its images against the real ones.
+"""How good is a run, or a chain: its own held-out metrics, and its images against the real ones.
 
 Images are compared in the features of a small net that is trained on the stage's own training split and kept in the
 workdir, so that every evaluation of a run is made with the same net; its hash is in the report's receipt. A family that
@@ -21,13 +21,14 @@ import numpy as np
 
 from genjax import sharding
 from genjax.data import loader
-from genjax.families.base import Family
+from genjax.families.interfaces import EvaluateFn
 from genjax.generate import Drawn
 from genjax.metrics import caption_accuracy, feature_net, novelty, report
 from genjax.metrics.retrieval import CANDIDATES
 from genjax.pipelines import embedding as clip
 from genjax.pipelines import probing
 from genjax.pipelines import sampling as sampling_lib
+from genjax.pipelines.trained import Trained
 from genjax.stages import Stage
 from genjax.training import evaluators
 
@@ -65,7 +66,7 @@ class Figures:
 
 
 def evaluate(
-    stage: Stage,
+    stage: Trained,
     folder: Path,
     drawn: Drawn | None,
     seed: int = 0,
@@ -76,7 +77,7 @@ def evaluate(
     """Everything that can be measured of a stage; see `genjax.metrics.report` for rows and columns.
 
     Args:
-        stage: names the data.
+        stage: a run or a chain; names the data.
         folder: its workdir, where the feature net is kept.
         drawn: samples, with labels if they were requested; None of a family that draws none.
         seed: of the feature net, the subsets, the rival and the noise.
@@ -100,29 +101,29 @@ def evaluate(
     check(stage, likelihood, probe_data)
     if drawn is not None and drawn.images.shape[1:] != stage.spec.image_shape:
         raise ValueError(f"samples of {drawn.images.shape[1:]} can't be compared with data of {stage.spec.image_shape}")
-    figures, interface = Figures(stage.step), stage.family.interface
+    figures, interface = Figures(stage.step), stage.interface
     figures.add("held-out metrics", lambda: {"held_out": held_out(stage, seed)})
     if likelihood:
         figures.add(f"likelihood {likelihood}", lambda: {"held_out": _costly(stage, likelihood, seed)})
     if interface.encode_image is not None:
         for name in (stage.config.data.name, *probe_data):
             figures.add(f"retrieval in {name}", partial(_retrieval, stage, name, seed))
-    elif interface.features is not None:
+    elif isinstance(stage, Stage) and interface.features is not None:
         figures.add("linear probe", partial(_own_probe, stage, seed))
         for name in probe_data:
             figures.add(f"linear probe of {name}", partial(_probe, stage, name, probe_noises, seed))
-    elif drawn is not None or stage.family.reconstruct:
+    elif drawn is not None or stage.reconstruct:
         _add_images(figures, stage, folder, drawn, seed)
     return _without_nan(figures.result)
 
 
-def check(stage: Stage, likelihood: str = "", probe_data: Sequence[str] = ()) -> None:
+def check(stage: Trained, likelihood: str = "", probe_data: Sequence[str] = ()) -> None:
     """Refuse what a person requested and the stage hasn't, before anything is computed or sampled.
 
     Raises:
         ValueError: as `evaluate`.
     """
-    interface = stage.family.interface
+    interface = stage.interface
     with_likelihood(stage, likelihood)
     if probe_data and interface.features is None and interface.encode_image is None:
         raise ValueError(f"a run of the family {stage.config.family!r} gives no features to probe")
@@ -135,7 +136,7 @@ def check(stage: Stage, likelihood: str = "", probe_data: Sequence[str] = ()) ->
             raise ValueError(f"--probe_data={data} has no labels to probe features with")
 
 
-def held_out(stage: Stage, seed: int = 0, likelihood: str = "") -> dict[str, float]:
+def held_out(stage: Trained, seed: int = 0, likelihood: str = "") -> dict[str, float]:
     """The family's own metrics on the held-out split.
 
     Args:
@@ -146,29 +147,29 @@ def held_out(stage: Stage, seed: int = 0, likelihood: str = "") -> dict[str, flo
     Raises:
         ValueError: for a likelihood that the family hasn't.
     """
-    family = with_likelihood(stage, likelihood)
+    evaluate_batch = with_likelihood(stage, likelihood)
     mesh, data = sharding.make_mesh(), loader.Data(_images(stage))
     batches = data.eval_batches(process_index=jax.process_index(), process_count=jax.process_count())
-    return evaluators.make_evaluate(family, mesh)(stage.weights, batches, jax.random.key(seed))
+    return evaluators.make_evaluate(evaluate_batch, mesh)(stage.weights, batches, jax.random.key(seed))
 
 
-def with_likelihood(stage: Stage, likelihood: str) -> Family:
-    """The family, evaluated by one of its costly likelihoods; as it is for "".
+def with_likelihood(stage: Trained, likelihood: str) -> EvaluateFn:
+    """What evaluates it by one of its costly likelihoods; its own metrics for "".
 
     Raises:
         ValueError: for a likelihood that the family hasn't.
     """
-    known = stage.family.interface.likelihoods
+    known = stage.interface.likelihoods
     if likelihood and likelihood not in known:
         raise ValueError(f"no likelihood {likelihood!r}; this model has {sorted(known) or 'none'}")
-    return stage.family._replace(evaluate=known[likelihood]) if likelihood else stage.family
+    return known[likelihood] if likelihood else stage.evaluate
 
 
-def _costly(stage: Stage, likelihood: str, seed: int) -> dict[str, float]:
+def _costly(stage: Trained, likelihood: str, seed: int) -> dict[str, float]:
     return {f"{likelihood}/{name}": value for name, value in held_out(stage, seed, likelihood).items()}
 
 
-def _retrieval(stage: Stage, name: str, seed: int) -> dict[str, Any]:
+def _retrieval(stage: Trained, name: str, seed: int) -> dict[str, Any]:
     return {"retrieval": {name: clip.retrieve(stage, name, seed)._asdict()}}
 
 
@@ -182,22 +183,22 @@ def _probe(stage: Stage, name: str, noises: Sequence[float], seed: int) -> dict[
     return {"linear_probe": probing.probe_other(stage, name, noises, seed)}
 
 
-def held_out_images(stage: Stage) -> np.ndarray:
+def held_out_images(stage: Trained) -> np.ndarray:
     """The images of the held-out split, uint8."""
     return held_out_arrays(stage)["image"]
 
 
-def held_out_arrays(stage: Stage, count: int = 0) -> dict[str, np.ndarray]:
+def held_out_arrays(stage: Trained, count: int = 0) -> dict[str, np.ndarray]:
     """The first so many examples of the held-out split, or all; see `loader.Data.load_arrays`."""
     return loader.Data(_images(stage)).load_arrays(count=count)
 
 
-def _images(stage: Stage) -> dict[str, Any]:
+def _images(stage: Trained) -> dict[str, Any]:
     """`config.data` of the images themselves, also where a stage was trained on their codes."""
     return stage.config.data.to_dict() | {"encoded": ""}
 
 
-def _add_images(figures: Figures, stage: Stage, folder: Path, drawn: Drawn | None, seed: int) -> None:
+def _add_images(figures: Figures, stage: Trained, folder: Path, drawn: Drawn | None, seed: int) -> None:
     """What samples, or reconstructions, are worth: by their captions, or else by real images; of images without classes
     by their novelty alone.
     """
@@ -208,7 +209,7 @@ def _add_images(figures: Figures, stage: Stage, folder: Path, drawn: Drawn | Non
         figures.add("novelty", lambda: {"novelty": _novelty(stage, drawn)})
 
 
-def _compare(stage: Stage, folder: Path, drawn: Drawn | None, seed: int) -> dict[str, Any]:
+def _compare(stage: Trained, folder: Path, drawn: Drawn | None, seed: int) -> dict[str, Any]:
     """Rows and receipt of `genjax.metrics.report`, of samples or of reconstructed training images."""
     if not stage.spec.num_classes:
         raise ValueError(
@@ -226,12 +227,12 @@ def _compare(stage: Stage, folder: Path, drawn: Drawn | None, seed: int) -> dict
     return report.evaluate_samples(drawn.images, drawn.labels, trained, reference, net, seed)
 
 
-def _novelty(stage: Stage, drawn: Drawn) -> float:
+def _novelty(stage: Trained, drawn: Drawn) -> float:
     train, test = _both_splits(stage)
     return novelty.novelty(drawn.images, train["image"], test["image"])
 
 
-def _both_splits(stage: Stage) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def _both_splits(stage: Trained) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The arrays of the training split and of the held-out one."""
     data = loader.Data(_images(stage))
     return data.load_arrays(data.fields.split), data.load_arrays()

@@ -16,7 +16,7 @@ from genjax.data.transforms import to_float
 from genjax.metrics import caption_accuracy, scene_reader
 from genjax.pipelines import editing
 from genjax.pipelines import sampling as sampling_lib
-from genjax.stages import Stage
+from genjax.pipelines.trained import Trained
 from genjax.typing import Float, ImageUint8
 
 HALF_SIDE = 0.26
@@ -39,7 +39,7 @@ class Holes(NamedTuple):
     erased: tuple[dict[str, int], ...]
 
 
-def measure(stage: Stage, count: int, options: Mapping[str, float] | None = None, seed: int = 0) -> dict[str, float]:
+def measure(stage: Trained, count: int, options: Mapping[str, float] | None = None, seed: int = 0) -> dict[str, float]:
     """The shares of holes that are filled as requested.
 
     Args:
@@ -80,7 +80,7 @@ def measure(stage: Stage, count: int, options: Mapping[str, float] | None = None
     }
 
 
-def make_holes(stage: Stage, count: int) -> Holes:
+def make_holes(stage: Trained, count: int) -> Holes:
     """The first so many held-out scenes of two objects that the reader reads as their captions say.
 
     Raises:

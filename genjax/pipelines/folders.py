@@ -1,4 +1,4 @@
-"""A folder as one stage, whatever lies there: a run, or a chain, sampled as its last, as a cascade or as a DALL-E 2."""
+"""What lies in a folder, whatever it is: a run, or a chain, sampled as its last run, as a cascade or as a DALL-E 2."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,37 +10,52 @@ from jax.sharding import Mesh
 from genjax import stages
 from genjax.core import paths
 from genjax.pipelines import cascade, dalle2
-from genjax.stages import Stage
-from genjax.training import workdir
+from genjax.pipelines.trained import Chain, Trained
+from genjax.training import nesting as nesting_lib
+from genjax.training.nesting import Nesting
 
-KINDS = {cascade.KIND: cascade, dalle2.KIND: dalle2}
-"""`config.sampling` of chains that are more than their last stage -> what loads these."""
+KINDS: Mapping[str, Any] = {cascade.KIND: cascade, dalle2.KIND: dalle2}
+"""`config.sampling` of chains that are more than their last run -> the module that loads these."""
 
 
-def load(folder: str | Path, mesh: Mesh | None = None, sampling: Mapping[str, Any] = MappingProxyType({})) -> Stage:
-    """The stage in a folder.
+def read(folder: str | Path) -> Nesting:
+    """What a folder holds, and where its runs lie.
+
+    Raises:
+        ValueError: as `nesting.read`.
+    """
+    return nesting_lib.read(paths.local(folder))
+
+
+def load(
+    folder: str | Path | Nesting, mesh: Mesh | None = None, sampling: Mapping[str, Any] = MappingProxyType({})
+) -> Trained:
+    """The run or the chain in a folder.
 
     Args:
-        folder: a workdir, or the folder of a chain (`genjax-pipeline`).
+        folder: a workdir, or the folder of a chain (`genjax-pipeline`); or what `read` has found there.
         mesh: where the weights go; by default all devices, replicated.
         sampling: overrides of `config.sampling`.
 
     Raises:
         ValueError: if it is neither, or not finished.
     """
-    folder = paths.local(folder)
-    kind = workdir.read_pipeline(folder).get("sampling", "")
-    return KINDS.get(kind, stages).load(folder, mesh, sampling)
+    nesting = folder if isinstance(folder, Nesting) else read(folder)
+    if nesting.sampling in KINDS:
+        return KINDS[nesting.sampling].load(nesting, mesh, sampling)
+    return stages.load(nesting.workdir, mesh, sampling)
 
 
-def with_sampling(stage: Stage, sampling: Mapping[str, Any]) -> Stage:
+def with_sampling(trained: Trained, sampling: Mapping[str, Any]) -> Trained:
     """What `load` gave, sampled in another way; weights stay where they are, and nothing is read.
 
     Args:
-        stage: a run, or a chain as one stage.
+        trained: a run or a chain.
         sampling: overrides of `config.sampling`.
 
     Raises:
         ValueError: for settings that it refuses.
     """
-    return KINDS.get(stage.config.family, stages).with_sampling(stage, sampling)
+    if isinstance(trained, Chain):
+        return KINDS[trained.config.family].with_sampling(trained, sampling)
+    return stages.with_sampling(trained, sampling)

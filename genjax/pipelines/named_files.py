@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from genjax.core import paths
 from genjax.data import transforms
 from genjax.pipelines import masks
-from genjax.training import workdir
+from genjax.training import nesting, workdir
 
 
 class Named(NamedTuple):
@@ -58,7 +58,7 @@ def _read(flag: str, path: str, read: Callable[[Any], Any]) -> Any:
 
 def _check_run(folder: Any) -> None:
     """A workdir with a checkpoint."""
-    place = workdir.locate(folder)
+    place = nesting.locate(folder)
     workdir.read_config(place)
     steps = place / "checkpoints"
     if not (steps.is_dir() and any(child.name.isdigit() for child in steps.iterdir())):

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from genjax.data import sources, tokenizers, vocabularies
 from genjax.pretrained import registry as pretrained
-from genjax.training import config_check, workdir
+from genjax.training import config_check, nesting, workdir
 
 
 def check(config: ConfigDict, folder: Path, within: Sequence[str] = ()) -> None:
@@ -42,7 +42,7 @@ def _check_files(config: ConfigDict, folder: Path, within: Sequence[str]) -> Non
         if not (any(place and Path(place).exists() for place in places) if path else vocabularies.minilm_file()):
             raise ValueError(f"config.init_from={config.init_from}: there is no such checkpoint")
     elif config.init_from and Path(config.init_from) not in beside:
-        workdir.read_config(workdir.locate(Path(config.init_from)))
+        workdir.read_config(nesting.locate(Path(config.init_from)))
     for name, settings in config.stages.items():
         if name not in within:
             if not settings.workdir:

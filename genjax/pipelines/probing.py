@@ -70,7 +70,7 @@ def probe_other(stage: Stage, data: str, noises: Sequence[float] = (0.0,), seed:
 
 def rivals(stage: Stage, seed: int = 0) -> dict[str, linear_probe.Features]:
     """The stage's features, those of random weights, and pixels."""
-    network = jax.jit(stage.family.interface.features)
+    network = jax.jit(stage.interface.features)
 
     def read(weights: Weights) -> linear_probe.Features:
         return lambda images: _in_batches(lambda part: network(weights, part), images)

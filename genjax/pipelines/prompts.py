@@ -14,14 +14,14 @@ import numpy as np
 
 from genjax.data import loader, texts, tokenizers, words
 from genjax.data.tokenizers import TextTokenizer
-from genjax.stages import Stage
+from genjax.pipelines.trained import Trained
 from genjax.typing import Int
 
 log = logging.getLogger(__name__)
 
 
 def for_images(
-    stage: Stage, count: int, prompts: Sequence[str] | None = None, split: str = ""
+    stage: Trained, count: int, prompts: Sequence[str] | None = None, split: str = ""
 ) -> tuple[str, ...] | None:
     """The text of each of `count` images: the prompts in turn, or else captions of a split of the data.
 
@@ -38,7 +38,7 @@ def for_images(
         ValueError: for prompts to a model without text, an empty list of them, one that can't be read, or captions
             that aren't there.
     """
-    if not stage.family.interface.text_length:
+    if not stage.interface.text_length:
         if prompts is not None:
             raise ValueError(
                 f"a run of the family {stage.config.family!r} reads no text: draw without a prompt, or name the "

@@ -19,14 +19,14 @@ from genjax.generate import Drawn
 from genjax.metrics import feature_net
 from genjax.metrics.feature_net import FeatureNet
 from genjax.pipelines import sampling as sampling_lib
-from genjax.stages import Stage
+from genjax.pipelines.trained import Trained
 from genjax.typing import Float, Int
 
 CLASSIFIER_SEED = 190_600_446
 """Of the classifier that chooses; an evaluation's is 0 unless set."""
 
 
-def train_classifier(stage: Stage, seed: int = CLASSIFIER_SEED) -> FeatureNet:
+def train_classifier(stage: Trained, seed: int = CLASSIFIER_SEED) -> FeatureNet:
     """A classifier of the stage's training images; a second or two for small ones.
 
     Args:
@@ -64,7 +64,7 @@ def best_of_each_class(
     return chosen
 
 
-def draw_best(stage: Stage, classifier: FeatureNet, count: int, keep: float, **settings: Any) -> Drawn:
+def draw_best(stage: Trained, classifier: FeatureNet, count: int, keep: float, **settings: Any) -> Drawn:
     """Draw `count / keep` images and keep `count`: of each class the share that the classifier is surest of.
 
     Args:
@@ -79,7 +79,7 @@ def draw_best(stage: Stage, classifier: FeatureNet, count: int, keep: float, **s
     """
     if not 0 < keep <= 1:
         raise ValueError(f"keep={keep} is no share of the images: it must be more than 0 and at most 1")
-    classes = stage.family.interface.num_classes
+    classes = stage.interface.num_classes
     if not classes:
         raise ValueError(
             "the best of each class can be kept of class-conditional models only, "

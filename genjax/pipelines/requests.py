@@ -21,7 +21,7 @@ from genjax.generate import Drawn
 from genjax.pipelines import dalle2_editing, editing, folders, named_files, prompts, rejection, reranking
 from genjax.pipelines import sampling as sampling_lib
 from genjax.pipelines.guides import registry as guides
-from genjax.stages import Stage
+from genjax.pipelines.trained import Trained
 
 EDITS = {**editing.USAGE, **dalle2_editing.USAGE}
 """Edits of images by name, and what their arguments are."""
@@ -139,8 +139,8 @@ def check_named(request: SampleRequest) -> None:
     prompts.check(request.prompts or ())
 
 
-def prepare(stage: Stage, request: SampleRequest) -> Stage:
-    """A stage as `folders.load` gives it, with the sampler, the steps and the guides of a request.
+def prepare(stage: Trained, request: SampleRequest) -> Trained:
+    """A run or a chain as `folders.load` gives it, with the sampler, the steps and the guides of a request.
 
     Raises:
         ValueError: as `overrides`, `folders.with_sampling` and `guides.registry.make`.
@@ -150,7 +150,7 @@ def prepare(stage: Stage, request: SampleRequest) -> Stage:
     return guides.guide(stage, [guides.make(text, stage) for text in texts if text])
 
 
-def draw(stage: Stage, request: SampleRequest, program: Callable[..., Any] | None = None) -> Drawn:
+def draw(stage: Trained, request: SampleRequest, program: Callable[..., Any] | None = None) -> Drawn:
     """The images that were requested.
 
     Args:
@@ -161,7 +161,7 @@ def draw(stage: Stage, request: SampleRequest, program: Callable[..., Any] | Non
     Raises:
         ValueError: for an edit that needs a class or a prompt and has none, or wishes that don't go together.
     """
-    edit, reads = _edit(request), stage.family.interface.text_length
+    edit, reads = _edit(request), stage.interface.text_length
     texts = None if request.prompts is None else [text for text in request.prompts for _ in range(request.each)]
     _check_edit(stage, edit, request)
     count = request.count if texts is None else len(texts)
@@ -183,18 +183,18 @@ def draw(stage: Stage, request: SampleRequest, program: Callable[..., Any] | Non
     return rejection.draw_best(stage, rejection.train_classifier(stage), count, request.keep, **settings)
 
 
-def columns(stage: Stage, request: SampleRequest) -> int | None:
+def columns(stage: Trained, request: SampleRequest) -> int | None:
     """Columns of a grid: one a class where all classes are drawn."""
-    return stage.family.interface.num_classes or None if request.label is None else None
+    return stage.interface.num_classes or None if request.label is None else None
 
 
-def class_of(stage: Stage, label: str | None) -> int | None:
+def class_of(stage: Trained, label: str | None) -> int | None:
     """A class, by its name or its number, as a number; None for all.
 
     Raises:
         ValueError: for a class that there isn't.
     """
-    return None if label is None else label_of(label, stage.spec.class_names, stage.family.interface.num_classes)
+    return None if label is None else label_of(label, stage.spec.class_names, stage.interface.num_classes)
 
 
 def _edit(request: SampleRequest) -> editing.Edit | None:
@@ -205,18 +205,20 @@ def _edit(request: SampleRequest) -> editing.Edit | None:
     return (dalle2_editing if name in dalle2_editing.USAGE else editing).make(name, argument)
 
 
-def _check_edit(stage: Stage, edit: editing.Edit | None, request: SampleRequest) -> None:
+def _check_edit(stage: Trained, edit: editing.Edit | None, request: SampleRequest) -> None:
     """Refuse an edit that needs one class or one prompt, and has none."""
     if not edit or not edit.one_label:
         return
-    interface = stage.family.interface
+    interface = stage.interface
     if interface.num_classes and request.label is None:
         raise ValueError("this edit of a class-conditional model needs one class for all images; set the label")
     if interface.text_length and len(set(request.prompts or ())) != 1:
         raise ValueError("this edit of a text model needs one prompt for all images; set one")
 
 
-def _draw_best(stage: Stage, request: SampleRequest, texts: Sequence[str] | None, settings: Mapping[str, Any]) -> Drawn:
+def _draw_best(
+    stage: Trained, request: SampleRequest, texts: Sequence[str] | None, settings: Mapping[str, Any]
+) -> Drawn:
     """The images that a CLIP chooses."""
     if request.edit or request.keep != 1 or request.label is not None:
         raise ValueError("rerank chooses among images of prompts: leave edits, keep and the label out")

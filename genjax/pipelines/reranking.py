@@ -14,6 +14,7 @@ import numpy as np
 from genjax.generate import Drawn
 from genjax.pipelines import embedding as clip
 from genjax.pipelines import sampling as sampling_lib
+from genjax.pipelines.trained import Trained
 from genjax.stages import Stage
 
 USAGE = "WORKDIR:N, the run of a CLIP: of N images of each prompt, keep the one that it finds closest"
@@ -31,7 +32,7 @@ def parse(text: str) -> tuple[str, int]:
     return folder, int(candidates)
 
 
-def draw_best(stage: Stage, ranker: Stage, prompts: Sequence[str], candidates: int, **settings: Any) -> Drawn:
+def draw_best(stage: Trained, ranker: Stage, prompts: Sequence[str], candidates: int, **settings: Any) -> Drawn:
     """One image of each prompt: of `candidates`, the one that is closest to it in the ranker's space.
 
     Args:
@@ -44,7 +45,7 @@ def draw_best(stage: Stage, ranker: Stage, prompts: Sequence[str], candidates: i
     Raises:
         ValueError: for a ranker that reads no images and texts, or no candidates.
     """
-    if ranker.family.interface.encode_image is None:
+    if ranker.interface.encode_image is None:
         raise ValueError(
             f"only a CLIP can rank images by their texts, and a run of the family {ranker.config.family!r} is none"
         )

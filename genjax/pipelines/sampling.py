@@ -1,4 +1,4 @@
-"""Images from a trained stage, with labels, prompts or without, and the files that they are kept in.
+"""Images from a trained run or chain, with labels, prompts or without, and the files that they are kept in.
 
 `samples.npz` holds `arr_0`, uint8 NHWC, and for class-conditional models `arr_1`, int labels: the format that the
 published evaluators read; for text models also `prompts`. `samples.png` is a grid of the first of them, with their
@@ -18,14 +18,14 @@ from genjax.core import images as images_lib
 from genjax.core.ranges import SEED
 from genjax.generate import Drawn
 from genjax.pipelines import prompts as prompts_lib
-from genjax.stages import Stage
+from genjax.pipelines.trained import Trained
 
 GRID = 100
 """Images shown in a grid, at most."""
 
 
 def draw(
-    stage: Stage,
+    stage: Trained,
     count: int,
     *,
     label: int | None = None,
@@ -39,7 +39,7 @@ def draw(
     """Sample `count` images, in batches of `config.sampling.batch_size`, with a progress bar.
 
     Args:
-        stage: a stage whose interface is an `ImageSampler`.
+        stage: a run or a chain whose interface is an `ImageSampler`.
         count: number of images.
         label: a class; by default all classes in equal shares.
         prompts: of a text model, one for each image or fewer, which are taken in turn; by default captions of the
@@ -49,14 +49,14 @@ def draw(
         seed: of the noise.
         mesh: devices; by default all.
         conditions: what else is requested of the stage's `sample`, arrays [count, ...]; see `pipelines.editing`.
-        program: `generate.make_generate` of the stage's family, kept from before, which compiles once for all calls.
+        program: `generate.make_generate` of its interface, kept from before, which compiles once for all calls.
 
     Raises:
         ValueError: for a stage that draws no images, a label, an option or a seed that there isn't, or a prompt to a
             model without text.
     """
     SEED.check("seed", seed)
-    interface = generate.require_sampler(stage.family.interface, f"a run of the family {stage.config.family!r}")
+    interface = generate.require_sampler(stage.interface, f"a run of the family {stage.config.family!r}")
     shared = generate.options(interface, stage.config.sampling.to_dict(), options or {})
     classes = interface.num_classes
     if label is not None and not 0 <= label < classes:
@@ -71,7 +71,7 @@ def draw(
     texts = None if "tokens" in (conditions or {}) else prompts_lib.for_images(stage, count, prompts)
     if texts is not None:
         requested["tokens"] = prompts_lib.tokens(stage.tokenizer, texts)
-    program = program or generate.make_generate(stage.family, mesh or sharding.make_mesh())
+    program = program or generate.make_generate(interface, mesh or sharding.make_mesh())
     with tqdm(total=count, unit="image", disable=jax.process_index() != 0) as bar:
         drawn = program(
             stage.weights,
@@ -85,7 +85,7 @@ def draw(
 
 
 def reconstruct(
-    stage: Stage,
+    stage: Trained,
     images: np.ndarray,
     seed: int = 0,
     mesh: Mesh | None = None,
@@ -94,24 +94,24 @@ def reconstruct(
     """What a stage that encodes and decodes makes of images, uint8 [n, h, w, c] in and out.
 
     Args:
-        stage: one whose family has a `reconstruct`.
+        stage: one that has a `reconstruct`.
         images: uint8 [n, h, w, c].
         seed: of random numbers in it.
         mesh: devices; by default all.
-        program: `generate.make_reconstruct` of the stage's family, kept from before.
+        program: `generate.make_reconstruct` of its `reconstruct`, kept from before.
 
     Raises:
         ValueError: for a stage that doesn't, or images of another shape.
     """
-    if stage.family.reconstruct is None:
+    if stage.reconstruct is None:
         raise ValueError(f"a run of the family {stage.config.family!r} encodes no images, so it can't reconstruct any")
     if images.shape[1:] != stage.spec.image_shape:
         raise ValueError(f"images of {images.shape[1:]} are no images of {stage.spec.image_shape}")
-    program = program or generate.make_reconstruct(stage.family, mesh or sharding.make_mesh())
+    program = program or generate.make_reconstruct(stage.reconstruct, mesh or sharding.make_mesh())
     return program(stage.weights, images, jax.random.key(seed), stage.config.data.batch_size)
 
 
-def pairs(stage: Stage, images: np.ndarray, seed: int = 0) -> Drawn:
+def pairs(stage: Trained, images: np.ndarray, seed: int = 0) -> Drawn:
     """Images, each followed by its reconstruction."""
     both = np.stack([images, reconstruct(stage, images, seed)], axis=1)
     return Drawn(both.reshape(-1, *images.shape[1:]))

@@ -68,7 +68,7 @@ def complete(
     """
     if prompts is not None and len(prompts) != len(images):
         raise ValueError(f"{len(images)} images need as many prompts, not {len(prompts)}")
-    interface, conditions = stage.family.interface, rows_to_keep(stage, images, rows)
+    interface, conditions = stage.interface, rows_to_keep(stage, images, rows)
     if interface.num_classes:
         labels = generate.class_labels(len(images), interface.num_classes) if labels is None else labels
         conditions["label"] = labels.astype(np.int32)
@@ -82,7 +82,7 @@ def rows_to_keep(stage: Stage, images: UInt8[np.ndarray, "n h w c"], rows: int) 
     Raises:
         ValueError: for a stage that draws no codes, or more rows than there are.
     """
-    interface = stage.family.interface
+    interface = stage.interface
     if interface.sample is None or "tokenizer" not in stage.parents:
         raise ValueError(f"only a prior over codes completes images, not a run of the family {stage.config.family!r}")
     height = interface.image_shape[0]
@@ -104,8 +104,8 @@ def decode(stage: Stage, codes: tuple[np.ndarray, ...]) -> UInt8[np.ndarray, "n 
 
 def _tokenizer(stage: Stage):
     """(interface, weights) of the stage itself, or of the tokenizer that it is built on."""
-    if stage.family.interface.decode is not None:
-        return stage.family.interface, stage.weights
+    if stage.interface.decode is not None:
+        return stage.interface, stage.weights
     if "tokenizer" in stage.parents:
         return stage.parents["tokenizer"], stage.weights.frozen["tokenizer"]
     raise ValueError(f"a run of the family {stage.config.family!r} has no codes; name a tokenizer's or a prior's")

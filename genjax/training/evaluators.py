@@ -9,8 +9,7 @@ from jax.sharding import Mesh
 
 from genjax import sharding
 from genjax.core import rng
-from genjax.families.base import Family
-from genjax.families.interfaces import Weights
+from genjax.families.interfaces import EvaluateFn, Weights
 from genjax.typing import Batch, Key
 
 
@@ -24,10 +23,10 @@ def to_device(batch: Batch, mesh: Mesh) -> Batch:
     }
 
 
-def make_evaluate(family: Family, mesh: Mesh) -> Callable[[Weights, Iterable[Batch], Key], dict[str, float]]:
+def make_evaluate(function: EvaluateFn, mesh: Mesh) -> Callable[[Weights, Iterable[Batch], Key], dict[str, float]]:
     """The function (weights, batches, key) -> metric name -> mean over all examples of the batches.
 
-    Batches carry `mask` [b], 0 for the examples that fill up the last one; the family sees it as "present". The random
+    Batches carry `mask` [b], 0 for the examples that fill up the last one; `function` sees it as "present". The random
     numbers of a batch depend on its place alone, so that two evaluations of the same weights agree exactly.
     """
 
@@ -35,7 +34,7 @@ def make_evaluate(family: Family, mesh: Mesh) -> Callable[[Weights, Iterable[Bat
     def totals(weights, batch, key):
         mask = batch["mask"]
         examples = {name: value for name, value in batch.items() if name != "mask"}
-        values = family.evaluate(weights, {**examples, "present": mask > 0}, key)
+        values = function(weights, {**examples, "present": mask > 0}, key)
         sums = {name: jnp.sum(jnp.where(mask > 0, value, 0.0)) for name, value in values.items()}
         return sums, jnp.sum(mask)
 

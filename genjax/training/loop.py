@@ -62,9 +62,9 @@ class Run:
             donate_argnums=0,
             out_shardings=(making.shardings, sharding.replicated(self.mesh)),
         )
-        self.evaluate = evaluators.make_evaluate(family, self.mesh)
-        self.generate = generate.make_generate(family, self.mesh)
-        self.reconstruct = generate.make_reconstruct(family, self.mesh) if family.reconstruct else None
+        self.evaluate = evaluators.make_evaluate(family.evaluate, self.mesh)
+        self.generate = generate.make_generate(family.interface, self.mesh)
+        self.reconstruct = generate.make_reconstruct(family.reconstruct, self.mesh) if family.reconstruct else None
         if config.log.sample_every > 0 and not family.reconstruct:
             generate.require_sampler(family.interface, "with config.log.sample_every=0 it trains, but this family")
 

@@ -15,11 +15,10 @@ import jax
 from ml_collections import ConfigDict
 
 import genjax
-from genjax.core import files
-from genjax.core.files import write_json
+from genjax.core.files import read_json, write_json
 from genjax.data import identity, tokenizers
 from genjax.data.tokenizers import TextTokenizer
-from genjax.training import checkpoint, noted, optim, places, versions
+from genjax.training import checkpoint, nesting, noted, optim, places, versions
 from genjax.typing import DataSpec
 
 CHANGEABLE = (
@@ -49,9 +48,6 @@ is to be changed when a run has ended badly. Upstream
 stages may move to another folder; that they are the same is checked by their weights. So may a folder of images, and
 what is in it is checked by its fingerprint (`genjax.data.identity`)."""
 
-PIPELINE = "pipeline.json"
-"""What `pipelines.chain` writes into the folder of a chain of runs: the names of its stages, in order."""
-
 FORMAT = 1
 """The number of the format of a workdir. It goes up by one whenever workdirs that exist can no longer be read: a field
 of the config, an interface or a parameter has another name."""
@@ -72,52 +68,13 @@ PARTS = ("data", "model", "sampling", "optimizer", "training")
 """What the config of every run has."""
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """What a file of a workdir says.
-
-    Raises:
-        ValueError: naming the file, if it is cut or altered so that it is no JSON.
-    """
-    contents = path.read_bytes()
-    if found := files.instead(contents[: files.HEAD]):
-        raise ValueError(f"{path} is {found}, or restore it from a backup")
-    try:
-        content = json.loads(contents)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is cut or altered ({error}): restore it from a backup") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds {str(content)[:40]!r} and no settings: restore it from a backup")
-    return content
-
-
-def read_pipeline(folder: Path) -> dict[str, Any]:
-    """What `pipelines.chain` says of a chain's folder: "stages" and "sampling"; empty of any other folder.
-
-    Raises:
-        ValueError: if it says nothing of stages.
-    """
-    path = folder / PIPELINE
-    if not path.is_file():
-        return {}
-    content = read_json(path)
-    if not noted.is_chain(content.get("stages")):
-        raise ValueError(f"{path} names no stages: run genjax-pipeline again")
-    return content
-
-
-def locate(folder: Path) -> Path:
-    """The workdir that a folder stands for: itself, or of a pipeline's folder that of its last stage."""
-    pipeline = read_pipeline(folder)
-    return places.member(folder, pipeline["stages"][-1]) if pipeline else folder
-
-
 def find(name: str, child: Path) -> Path:
     """The workdir that a config names, relative to the workdir `child` that the config is of, or to the current folder.
 
     Raises:
         ValueError: if there is none in either place.
     """
-    for folder in map(locate, places.candidates(name, child)):
+    for folder in map(nesting.locate, places.candidates(name, child)):
         if (folder / "config.json").is_file():
             return folder
     raise ValueError(f"{name or repr(name)} is not a workdir of genjax: there is no config.json in it")

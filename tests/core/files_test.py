@@ -11,7 +11,6 @@ from genjax.core import files
 from genjax.data import texts, tokenizers, transforms
 from genjax.pipelines import sample_files
 from genjax.pretrained import files as weights
-from genjax.training import workdir
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 5\n"
 INSTEAD = [
@@ -60,7 +59,7 @@ READERS = {
     "model.safetensors": weights.read_arrays,
     "model.pt": weights.read_arrays,
     "samples.npz": sample_files.read,
-    "config.json": workdir.read_json,
+    "config.json": files.read_json,
 }
 
 

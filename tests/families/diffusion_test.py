@@ -125,10 +125,8 @@ def test_generate_compiles_once_for_seeds_scales_and_labels():
     family = build()
     params, extra = random_params(family)
     chex.clear_trace_counter()
-    counted = family._replace(
-        interface=family.interface._replace(
-            sample=chex.assert_max_traces(lambda *inputs: family.interface.sample(*inputs), n=1)
-        )
+    counted = family.interface._replace(
+        sample=chex.assert_max_traces(lambda *inputs: family.interface.sample(*inputs), n=1)
     )
     draw = generate.make_generate(counted, sharding.make_mesh())
     for seed in range(2):

@@ -10,7 +10,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from genjax import stages
-from genjax.families.interfaces import Weights
+from genjax.families.interfaces import ImageSampler, Weights
 from genjax.launcher import startup
 from genjax.launcher.sampling_flags import SamplingFlags
 from genjax.metrics import report
@@ -99,7 +99,7 @@ def test_convert(run, noted, tmp_path):
 
 
 def test_encode(run, noted, tmp_path):
-    stage = SimpleNamespace(family=SimpleNamespace(interface=SimpleNamespace(num_codes=5)))
+    stage = SimpleNamespace(interface=SimpleNamespace(num_codes=5))
     noted(stages, "load", stage)
     noted(encoding, "usage", [])
     notes = noted(encoding, "encode", SimpleNamespace(counts={"train": 3}))
@@ -111,7 +111,7 @@ def test_encode(run, noted, tmp_path):
 
 
 def test_sample(run, noted, tmp_path):
-    interface = SimpleNamespace(num_classes=10)
+    interface = ImageSampler(None, (8, 8, 3), 10)
     stage = stages.Stage(SimpleNamespace(interface=interface), Weights({}, (), {}), None, None, step=0)
     for name in ("load", "draw", "reconstruct"):
         noted(SamplingFlags, name, stage if name == "load" else name)

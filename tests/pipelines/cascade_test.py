@@ -24,7 +24,7 @@ from genjax.families.interfaces import ImageSampler, Weights
 from genjax.pipelines import cascade, chain
 from genjax.pipelines import sampling as sampling_lib
 from genjax.stages import Stage
-from genjax.training import optim, workdir
+from genjax.training import nesting, optim, workdir
 from genjax.training.checkpoint import Checkpoints
 from genjax.training.state import TrainState
 from genjax.typing import DataSpec
@@ -87,9 +87,9 @@ def test_each_stage_gets_the_images_of_the_one_before_on_the_8_bit_grid():
 
 def test_it_is_drawn_as_any_stage_whatever_the_batch():
     stage = cascade.join(make())
-    assert isinstance(stage.family.interface, ImageSampler)
-    assert stage.family.interface.num_classes == 10 and stage.family.interface.image_shape == (16, 16, 1)
-    assert dict(stage.family.interface.options) == {"guidance_scale": 1.0, "aug_level": 0.0}
+    assert isinstance(stage.interface, ImageSampler)
+    assert stage.interface.num_classes == 10 and stage.interface.image_shape == (16, 16, 1)
+    assert dict(stage.interface.options) == {"guidance_scale": 1.0, "aug_level": 0.0}
     assert stage.config.sampling.aug_level == 0.1
     drawn = {}
     for size in (24, 5):  # in one batch; in three, for 5 is rounded up to the eight devices
@@ -146,8 +146,9 @@ def config(tmp_path_factory):
 def test_a_chain_leaves_a_cascade_behind(config, tmp_path, monkeypatch):
     monkeypatch.setattr(chain.stages, "train", untrained)
     chain.run(config, tmp_path)
-    assert json.loads((tmp_path / workdir.PIPELINE).read_text())["sampling"] == "cascade"
-    assert cascade.is_cascade(tmp_path) and not cascade.is_cascade(tmp_path / "base")
+    assert json.loads((tmp_path / nesting.PIPELINE).read_text())["sampling"] == "cascade"
+    assert nesting.read(tmp_path).workdirs == {"base": tmp_path / "base", "up16": tmp_path / "up16"}
+    assert nesting.read(tmp_path / "base") == nesting.Nesting(tmp_path / "base")
     with np.load(tmp_path / "samples" / "samples.npz") as file:
         batch_of_images = file["arr_0"]
         assert batch_of_images.shape == (6, 16, 16, 1) and list(file["arr_1"]) == list(range(6))
@@ -173,7 +174,7 @@ def test_the_stages_of_the_configs_fit(module, variant):
         settings = (config.family, config.model.to_dict(), config.sampling.to_dict())
         spec = DataSpec(shape, 10)
         members[name] = Stage(registry.build(*settings, spec), Weights({}, (), {}), config, spec, 0)
-    cascade.check(members)
+    cascade.check({name: stage.interface for name, stage in members.items()})
     inputs = {"image": jax.ShapeDtypeStruct((2, *shape), jnp.float32), "label": jax.ShapeDtypeStruct((2,), jnp.int32)}
     params, extra = jax.eval_shape(members[name].family.init, KEY, inputs)
     family = members[name].family

@@ -1,5 +1,7 @@
 """What each stage of a cascade is requested, with stages whose images are their conditions."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,8 +12,10 @@ from genjax.core import rng
 from genjax.data.tokenizers import TextTokenizer
 from genjax.families.base import Family
 from genjax.families.interfaces import ImageSampler, Samples, Weights
-from genjax.pipelines import cascade, dalle2
+from genjax.pipelines import cascade, dalle2, folders
+from genjax.pipelines.trained import Chain
 from genjax.stages import Stage
+from genjax.training import nesting
 from genjax.typing import DataSpec
 
 SIZES = {"base": 2, "up": 4, "last": 8}
@@ -51,7 +55,7 @@ def members(seen, classes=3, tokens=0, base_scale=2.0, last_level=0.25, tokenize
         weights = Weights({"model": jnp.float32(0.1 * (place + 1))}, (), {})
 
         def evaluate(weights, batch, key):
-            return {"weight": weights.params["model"]}
+            return {"weight": weights.params["model"][None]}
 
         family = Family(None, (), evaluate, interface)
         return Stage(
@@ -70,7 +74,7 @@ def members(seen, classes=3, tokens=0, base_scale=2.0, last_level=0.25, tokenize
 def draw(seen, extra=None, **how):
     stage = cascade.join(members(seen, **how))
     conditions = {"index": jnp.arange(2), "label": jnp.array([2, 0])} | (extra or {})
-    return stage, stage.family.interface.sample(stage.weights, conditions, KEY)
+    return stage, stage.interface.sample(stage.weights, conditions, KEY)
 
 
 def test_each_stage_sees_what_the_one_before_drew_on_the_grid_of_eight_bits():
@@ -109,22 +113,22 @@ def test_options_of_a_stage_are_its_configs_but_for_what_is_requested_of_the_bas
 
 def test_the_whole_is_the_last_stage_with_the_classes_and_options_of_the_base():
     stage, _ = draw({})
-    interface = stage.family.interface
+    interface = stage.interface
     assert interface.image_shape == (8, 8, 1) and interface.num_classes == 3 and stage.config.family == "cascade"
     assert interface.options == {"guidance_scale": 1.0, "aug_level": 0.0}
     assert stage.config.sampling.to_dict() == {"guidance_scale": 2.0, "aug_level": 0.25}
-    assert stage.checksum == (3 * 2**31 + 3) % 2**32 and stage.family.players == ()
-    assert float(stage.family.evaluate(stage.weights, {}, KEY)["weight"]) == pytest.approx(0.3)
+    assert stage.checksum == (3 * 2**31 + 3) % 2**32
+    assert float(stage.evaluate(stage.weights, {}, KEY)["weight"][0]) == pytest.approx(0.3)
 
 
 def test_a_text_is_read_by_all_alike_or_refused():
     seen = {}
     stage, _ = draw(seen, {"tokens": jnp.ones((2, 5), jnp.int32)}, tokens=5)
-    assert stage.family.interface.text_length == 5
+    assert stage.interface.text_length == 5
     assert all(values["tokens"].shape == (2, 5) for values, _ in seen.values())
     with pytest.raises(ValueError, match="make different tokens of a text"):
         cascade.join(members({}, tokens=5, tokenizers=(1, 1, 2)))
-    assert cascade.join(members({}, tokenizers=(1, 1, 2))).family.interface.text_length == 0
+    assert cascade.join(members({}, tokenizers=(1, 1, 2))).interface.text_length == 0
 
 
 @pytest.mark.parametrize("whole", [cascade, dalle2])
@@ -142,7 +146,7 @@ def test_the_way_there_is_of_the_last_stage_alone_and_options_go_to_those_that_h
 
     def join(*parts):
         members = parts[0] if whole is cascade else {dalle2.PRIOR: parts[0], dalle2.DECODER: parts[1], **parts[2]}
-        return Stage(None, None, None, None, 0, members=members)
+        return Chain(members, None, None)
 
     monkeypatch.setattr(whole.stages, "load", load)
     monkeypatch.setattr(whole.stages, "with_sampling", with_sampling)
@@ -153,3 +157,58 @@ def test_the_way_there_is_of_the_last_stage_alone_and_options_go_to_those_that_h
         assert given["base"] == {"eta": 0.5, "trajectory": False}
         assert given["large"] == {"trajectory": requested, "aug_level": 0.1}
     assert not given.get("prior")
+
+
+def test_a_chain_is_its_members_by_role():
+    held = members({})
+    chain = cascade.join(held)
+    assert list(chain.members) == list(held) and chain.last is held["last"] and chain.reconstruct is None
+    assert {role: weights.params["model"] for role, weights in chain.weights.frozen.items()} == {
+        role: member.weights.params["model"] for role, member in held.items()
+    }
+    assert chain.spec == held["last"].spec and chain.step == held["last"].step
+
+
+def test_a_decoder_alone_is_sampled_in_another_way_as_a_run(monkeypatch):
+    """Its family has the name of the chain."""
+    decoder = Stage(None, None, ConfigDict({"family": "dalle2", "sampling": {}}), None, 0)
+    monkeypatch.setattr(
+        folders.stages, "with_sampling", lambda stage, sampling: stage._replace(config=ConfigDict(sampling))
+    )
+    assert folders.with_sampling(decoder, {"num_steps": "3"}).config.to_dict() == {"num_steps": "3"}
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [({}, "names no members: run genjax-pipeline again"), (["base"], "names members that are no stages"),
+     ({"base": "absent"}, "names members that are no stages"), ({"base": 3}, "names members that are no stages")],
+)  # fmt: skip
+def test_a_chain_that_names_no_members_is_to_be_written_again(tmp_path, members, words):
+    written = {"stages": ["base", "up"], "sampling": "cascade", "members": members}
+    (tmp_path / nesting.PIPELINE).write_text(json.dumps(written))
+    with pytest.raises(ValueError, match=words):
+        folders.load(tmp_path)
+
+
+def test_what_a_chain_says_of_itself_is_read_once(tmp_path, monkeypatch):
+    """By a program that samples it, which looks at its config before any weights are read."""
+    made = nesting.Nesting(tmp_path, ("text", "first", "up"), "cascade", {"base": "first", "up": "up"})
+    nesting.write(made)
+    read, loaded, original = [], {}, nesting.read_json
+
+    def read_json(path):
+        read.append(path.name)
+        return original(path)
+
+    def load(folder, mesh):
+        loaded[folder.name] = nesting.locate(folder)
+        return Stage(None, None, ConfigDict({"sampling": {}}), None, 0)
+
+    monkeypatch.setattr(nesting, "read_json", read_json)
+    monkeypatch.setattr(cascade.stages, "load", load)
+    monkeypatch.setattr(cascade.stages, "with_sampling", lambda stage, sampling: stage)
+    monkeypatch.setattr(cascade, "join", lambda members: Chain(members, None, None))
+    found = folders.read(tmp_path)
+    assert found == made and found.workdir == tmp_path / "up"
+    assert list(folders.load(found).members) == ["base", "up"]
+    assert read == [nesting.PIPELINE] and loaded == {"first": tmp_path / "first", "up": tmp_path / "up"}

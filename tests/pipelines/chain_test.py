@@ -42,9 +42,7 @@ def done(monkeypatch, tmp_path):
     monkeypatch.setattr(chain.stages, "load", lambda folder: f"stage {folder.name}")
     monkeypatch.setattr(chain.encoding, "encode", lambda held, folder: notes.append(("encode", held, folder)))
     monkeypatch.setattr(chain.needs, "check", lambda one, folder, members: notes.append(("check", folder.name)))
-    monkeypatch.setattr(
-        chain.folders, "load", lambda folder: SimpleNamespace(family=SimpleNamespace(interface=interface))
-    )
+    monkeypatch.setattr(chain.folders, "load", lambda nesting: SimpleNamespace(interface=interface))
     monkeypatch.setattr(chain.sampling_lib, "draw", lambda held, count: notes.append(("draw", count)) or "drawn")
 
     def save(folder, drawn, columns):
@@ -65,7 +63,7 @@ def test_members_are_checked_trained_and_written_in_their_order_then_drawn(done,
     ]  # fmt: skip
     assert done[4][2] == tmp_path / "tokenizer" / "encoded" and done[-1][2:] == ("drawn", 4)
     pipeline = json.loads((tmp_path / "pipeline.json").read_text())
-    assert pipeline == {"stages": ["tokenizer", "prior", "tuned"], "sampling": "last", "cascade": []}
+    assert pipeline == {"stages": ["tokenizer", "prior", "tuned"], "sampling": "last", "members": {}}
     trained = {note[1]: note[2] for note in done if note[0] == "train"}
     codes = str(tmp_path / "tokenizer" / "encoded")
     assert trained["tokenizer"].data.encoded == "" and trained["prior"].data.encoded == codes
@@ -116,7 +114,10 @@ def test_a_chain_that_draws_nothing_and_one_of_a_cascade_say_so(done, tmp_path):
     assert not any(note[0] == "draw" for note in done)
     chain.run(config(sampling="cascade", cascade=("prior", "tuned")), tmp_path)
     pipeline = json.loads((tmp_path / "pipeline.json").read_text())
-    assert pipeline["sampling"] == "cascade" and pipeline["cascade"] == ["prior", "tuned"]
+    assert pipeline["sampling"] == "cascade" and pipeline["members"] == {"prior": "prior", "tuned": "tuned"}
+    chain.run(config(sampling="dalle2", cascade=("prior", "tuned", "tokenizer")), tmp_path)
+    members = {"prior": "prior", "decoder": "tuned", "tokenizer": "tokenizer"}
+    assert json.loads((tmp_path / "pipeline.json").read_text())["members"] == members
 
 
 @pytest.mark.parametrize(("changes", "words"), [
@@ -125,6 +126,7 @@ def test_a_chain_that_draws_nothing_and_one_of_a_cascade_say_so(done, tmp_path):
     ({"encode": ("absent",)}, "absent"),
     ({"cascade": ("absent",)}, "absent"),
     ({"sampling": "all"}, "unknown config.sampling='all'"),
+    ({"sampling": "dalle2", "cascade": ("prior",)}, "made of a prior, a decoder and perhaps upsamplers, not of 1"),
 ])  # fmt: skip
 def test_refusals(done, tmp_path, changes, words):
     with pytest.raises(ValueError, match=words):

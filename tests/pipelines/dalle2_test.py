@@ -7,6 +7,7 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
+from genjax.data.tokenizers import TextTokenizer
 from genjax.families.base import Family, Player
 from genjax.families.interfaces import EmbeddingSampler, Samples, Weights
 from genjax.pipelines import dalle2, dalle2_editing
@@ -17,10 +18,13 @@ from tests.families.dalle2_test import shaken
 from tests.families.toy_clip import CLIP, DIM, FROZEN, SPEC
 
 
-class Words:
+class Words(TextTokenizer):
     """A tokenizer of captions "1", "2", ..: the number itself."""
 
     length, vocab_size, checksum = toy_clip.LENGTH, toy_clip.VOCAB, 7
+
+    def __init__(self):
+        pass
 
     def encode(self, text):
         return np.array([int(text or 0), 0, 0], np.int32)
@@ -85,17 +89,15 @@ def test_the_prior_s_noise_is_not_the_decoder_s(decoder):
         seen("decoder", decoder, Samples(jnp.zeros((1, 8, 8, 3)))),
     )
     both = dalle2.join(*parts)
-    both.family.interface.sample(
-        both.weights, {"index": jnp.arange(1), "tokens": jnp.zeros((1, 3), int)}, jax.random.key(4)
-    )
+    both.interface.sample(both.weights, {"index": jnp.arange(1), "tokens": jnp.zeros((1, 3), int)}, jax.random.key(4))
     assert keys["decoder"] == jax.random.key_data(jax.random.key(4)).tolist() != keys["prior"]
 
 
 def test_options_and_names(whole):
     assert whole.checksum == 3 + 5, "of both"
     assert whole.config.sampling.prior_guidance_scale == 3.0 and whole.config.sampling.guidance_scale == 1.0
-    assert set(whole.family.interface.options) == {"guidance_scale", "prior_guidance_scale"}
-    assert whole.family.interface.text_length == toy_clip.LENGTH and whole.config.family == "dalle2"
+    assert set(whole.interface.options) == {"guidance_scale", "prior_guidance_scale"}
+    assert whole.interface.text_length == toy_clip.LENGTH and whole.config.family == "dalle2"
     # CLIP's weights are held once.
     held = [whole.weights.frozen[name].frozen["clip"] for name in ("prior", "decoder")]
     assert held[0] is held[1]

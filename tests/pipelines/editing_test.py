@@ -116,9 +116,7 @@ def test_other_images_and_masks_compile_once():
     def sample(weights, conditions, key):
         return stage.family.interface.sample(weights, conditions, key)
 
-    draw = generate.make_generate(
-        stage.family._replace(interface=stage.family.interface._replace(sample=sample)), sharding.make_mesh()
-    )
+    draw = generate.make_generate(stage.interface._replace(sample=sample), sharding.make_mesh())
     for seed in range(3):
         known = np.random.default_rng(seed).uniform(-1, 1, (8, 8, 8, 1)).astype(np.float32)
         mask = (known > 0.2 * seed).astype(np.float32)

@@ -204,7 +204,9 @@ def test_an_evaluation_that_is_not_finite_is_told(tmp_path):
     def evaluate(weights, batch, key):
         return {"loss": jnp.full(len(batch["image"]), jnp.nan), "good": jnp.ones(len(batch["image"]))}
 
-    result = evaluation.evaluate(_stage(_folder(tmp_path / "pets"), TextEncoder, evaluate), tmp_path, None)
+    result = evaluation.evaluate(
+        _stage(_folder(tmp_path / "pets"), TextEncoder(None, 8, 9, 4, 4), evaluate), tmp_path, None
+    )
     assert result["held_out"] == {"loss": None, "good": 1.0}
     assert "held_out/loss is nan" in result["notes"][0]
     assert "good 1, loss not finite" in _read_back(result, tmp_path)

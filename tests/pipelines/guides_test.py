@@ -103,10 +103,8 @@ def test_scales_labels_and_weights_compile_once():
     chex.clear_trace_counter()
     one = registry.guide(stage, [classifier_guide.from_stage(classifier_stage, 1.0, stage)])
     assert one.family.interface.num_classes == 10, "the unconditional model takes the classifier's labels"
-    counted = one.family._replace(
-        interface=one.family.interface._replace(
-            sample=chex.assert_max_traces(lambda *inputs: one.family.interface.sample(*inputs), n=1)
-        )
+    counted = one.interface._replace(
+        sample=chex.assert_max_traces(lambda *inputs: one.family.interface.sample(*inputs), n=1)
     )
     draw = generate.make_generate(counted, sharding.make_mesh())
     other = jax.tree.map(lambda leaf: 2 * leaf, classifier_stage.weights)

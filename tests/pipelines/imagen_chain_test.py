@@ -59,7 +59,7 @@ def test_states_that_were_kept_are_the_live_ones(whole):
 
 def test_the_cascade_draws_prompts_and_its_stages_can_be_swapped(whole):
     stage = cascade.load(whole)
-    assert stage.family.interface.text_length == 16 and "guidance_scale" in stage.family.interface.options
+    assert stage.interface.text_length == 16 and "guidance_scale" in stage.interface.options
     drawn = sampling_lib.draw(stage, 4, prompts=PROMPTS)
     assert drawn.images.shape == (4, 32, 32, 3)
     parts = [whole / name for name in ("base", "up32")]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from genjax.data import tokenizers
+from genjax.families.interfaces import ImageSampler
 from genjax.pipelines import prompts
 from genjax.stages import Stage
 
@@ -50,7 +51,7 @@ def test_files_that_are_refused_in_one_line(tmp_path, contents, message):
     [("a red \udce9", "has bytes that are no UTF-8"), ("a\0red", r"holds the control character '\\x00'")],
 )
 def test_prompts_that_are_refused_in_one_line(prompt, message):
-    stage = Stage(SimpleNamespace(interface=SimpleNamespace(text_length=8)), None, None, None, 0)
+    stage = Stage(SimpleNamespace(interface=ImageSampler(None, (8, 8, 3), 0, text_length=8)), None, None, None, 0)
     assert prompts.for_images(stage, 3, ["a red circle", "猫"]) == ("a red circle", "猫", "a red circle")
     with pytest.raises(ValueError, match=message) as error:
         prompts.for_images(stage, 3, ["a red circle", prompt])

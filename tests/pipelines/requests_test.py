@@ -7,7 +7,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from genjax import stages
-from genjax.families.interfaces import Weights
+from genjax.families.interfaces import ImageSampler, Weights
 from genjax.generate import Drawn
 from genjax.pipelines import editing, folders, prompts, rejection, requests, reranking
 from genjax.pipelines import sampling as sampling_lib
@@ -71,7 +71,7 @@ def drawn(monkeypatch):
     monkeypatch.setattr(stages, "load", lambda folder: f"the run in {folder}")
 
     def run(request, text_length=0, num_classes=0, program=None):
-        interface = SimpleNamespace(text_length=text_length, num_classes=num_classes)
+        interface = ImageSampler(None, (2, 2, 1), num_classes, text_length=text_length)
         spec = DataSpec((2, 2, 1), num_classes)
         stage = Stage(SimpleNamespace(interface=interface), Weights({}, (), {}), ConfigDict(), spec, step=0)
         notes.clear()

@@ -34,10 +34,8 @@ def evaluate(weights, batch, key):
 
 @pytest.mark.parametrize("size", [8, 16])
 def test_padding_counts_nowhere(size):
-    family = toy.family()._replace(evaluate=evaluate)
-    found = evaluators.make_evaluate(family, sharding.make_mesh())(
-        Weights({}, (), {}), batches(size), jax.random.key(0)
-    )
+    run = evaluators.make_evaluate(evaluate, sharding.make_mesh())
+    found = run(Weights({}, (), {}), batches(size), jax.random.key(0))
     parts = [VALUES[start : start + size] for start in range(0, 13, size)]
     distances = np.concatenate([np.abs(part - part.mean()) for part in parts])
     np.testing.assert_allclose(found["value"], VALUES.mean(), rtol=1e-6)
@@ -48,7 +46,7 @@ def test_each_batch_and_each_seed_draws_its_own_random_numbers():
     def draw(weights, batch, key):
         return {"drawn": jax.random.uniform(key, batch["image"].shape[:1])}
 
-    run = evaluators.make_evaluate(toy.family()._replace(evaluate=draw), sharding.make_mesh())
+    run = evaluators.make_evaluate(draw, sharding.make_mesh())
     own = list(batches(8, 8))
     once, twice, other = (
         run(Weights({}, (), {}), given, jax.random.key(seed))["drawn"]
@@ -89,7 +87,7 @@ def two_batches():
 def test_the_mean_is_over_examples_and_padding_is_none():
     seen = []
     mesh = sharding.make_mesh(data=2, fsdp=2, devices=jax.devices()[:4])
-    found = evaluators.make_evaluate(weighted(seen), mesh)(WEIGHTS, two_batches(), KEY)
+    found = evaluators.make_evaluate(weighted(seen).evaluate, mesh)(WEIGHTS, two_batches(), KEY)
     assert found["value"] == pytest.approx(1110 + (4 * 1.0 + 4.0) / 5)
     draws = [float(jax.random.uniform(rng.stream(KEY, "evaluate", place))) for place in (0, 1)]
     assert draws[0] != draws[1] and found["draw"] == pytest.approx((4 * draws[0] + draws[1]) / 5)

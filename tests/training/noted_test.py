@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from genjax.training import noted, workdir
+from genjax.training import nesting, noted
 from genjax.typing import DataSpec
 
 SPEC = DataSpec((8, 8, 3), 2, ("cat", "dog"), 10, True, 16, 300, ("train: x",))
@@ -62,4 +62,4 @@ def test_upstream_stages_that_are_none_are_refused(tmp_path, stages):
 def test_a_chain_without_names_is_refused(tmp_path, stages):
     (tmp_path / "pipeline.json").write_text(json.dumps({"stages": stages}))
     with pytest.raises(ValueError, match="pipeline.json names no stages: run genjax-pipeline again"):
-        workdir.locate(tmp_path)
+        nesting.locate(tmp_path)

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 import genjax
 from genjax.configs.recipes import common
-from genjax.training import versions, workdir
+from genjax.training import nesting, versions, workdir
 from genjax.typing import DataSpec
 
 
@@ -158,7 +158,7 @@ def test_what_is_to_change_after_a_bad_end_may_change(tmp_path):
 def test_a_cut_file_is_named(tmp_path, name, content):
     workdir.claim(tmp_path, config(), interface=())
     (tmp_path / name).write_bytes(content.encode("latin-1"))
-    read = {"config.json": workdir.read_config, "stage.json": workdir.read, "pipeline.json": workdir.locate}[name]
+    read = {"config.json": workdir.read_config, "stage.json": workdir.read, "pipeline.json": nesting.locate}[name]
     with pytest.raises(ValueError, match=f"{name} (is cut or altered|holds|is an empty file|is a file of zeros)"):
         read(tmp_path)
 

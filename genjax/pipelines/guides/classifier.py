@@ -44,8 +44,8 @@ def named(folder: str, scale: float) -> Named:
 
 def from_stage(classifier: Stage, scale: float, stage: Stage, name: str = "the classifier") -> registry.Guide:
     """The guide by a loaded classifier; `name` is what errors call it. Else as `make`."""
-    registry.check_guidable(stage)
-    interface = classifier.family.interface
+    registry.expect_guidable(stage)
+    interface = classifier.interface
     if interface.log_prob is None:
         raise ValueError(
             f"{name} is a run of the family {classifier.config.family!r}; --guide=classifier needs the workdir of a "
@@ -63,7 +63,7 @@ def from_stage(classifier: Stage, scale: float, stage: Stage, name: str = "the c
 
 
 def _check_fit(classifier: Stage, stage: Stage, name: str) -> None:
-    theirs, ours = classifier.family.interface, stage.family.interface
+    theirs, ours = classifier.interface, stage.interface
     if theirs.image_shape != ours.image_shape:
         raise ValueError(
             f"{name} classifies images of {theirs.image_shape} (height, width, channels), and the model draws "

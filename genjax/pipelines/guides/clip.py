@@ -44,7 +44,7 @@ def make(argument: str, scale: float, stage: Stage) -> registry.Guide:
             be guided.
     """
     folder, words = text.read_argument("clip", argument, scale)
-    registry.check_guidable(stage)
+    registry.expect_guidable(stage)
     return from_stage(stages.load(folder), words, scale, stage, folder)
 
 
@@ -59,7 +59,7 @@ def named(argument: str, scale: float) -> Named:
 
 def from_stage(encoder: Stage, words: str, scale: float, stage: Stage, name: str = "the encoder") -> registry.Guide:
     """The guide by a loaded CLIP and a text; `name` is what errors call it. Else as `make`."""
-    registry.check_guidable(stage)
+    registry.expect_guidable(stage)
     interface = text.check_encoder("clip", encoder, stage, name)
     if interface.schedule is not None:
         raise ValueError(f"{name} is a clip of noisy images, which has no use for cutouts: --guide=text takes it")

@@ -40,7 +40,7 @@ def make(energy: Energy, arrays: PyTree, scale: float, stage: Stage) -> registry
 
 def make_noisy(energy: NoisyEnergy, arrays: PyTree, scale: float, stage: Stage) -> registry.Guide:
     """As `make`, of an energy that also sees x_t, the level of noise, and a key."""
-    registry.check_guidable(stage)
+    registry.expect_guidable(stage)
 
     def guide(inputs: tuple[PyTree, Array], conditions: Conditions, mode: str) -> denoisers.Guide:
         held, strength = inputs

@@ -21,7 +21,7 @@ def make(argument: str, scale: float, stage: Stage) -> registry.Guide:
         ValueError: for another form, a run without features or of other images, or a stage that can't be guided.
     """
     folder, path = _read(argument, scale)
-    registry.check_guidable(stage)
+    registry.expect_guidable(stage)
     return from_stage(stages.load(folder), energies.read_image(path, stage), scale, stage)
 
 
@@ -44,17 +44,16 @@ def _read(argument: str, scale: float) -> tuple[str, str]:
 
 def from_stage(extractor: Stage, image: Image, scale: float, stage: Stage) -> registry.Guide:
     """The guide by a loaded network and an image [1, h, w, c]; else as `make`."""
-    registry.check_guidable(stage)
+    registry.expect_guidable(stage)
     interface = extractor.family.interface
     if interface.features is None:
         raise ValueError(
             f"--guide=features needs a run that gives features, such as that of configs/dae_digits.py, and this is one "
             f"of the family {extractor.config.family!r}"
         )
-    if interface.image_shape != stage.family.interface.image_shape:
+    if interface.image_shape != stage.interface.image_shape:
         raise ValueError(
-            f"the features are of images of {interface.image_shape}, and the model draws "
-            f"{stage.family.interface.image_shape}"
+            f"the features are of images of {interface.image_shape}, and the model draws {stage.interface.image_shape}"
         )
 
     def energy(arrays: tuple[Weights, Array], images: Image) -> PerExample:

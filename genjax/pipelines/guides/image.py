@@ -21,7 +21,7 @@ def make(path: str, scale: float, stage: Stage) -> registry.Guide:
     Raises:
         ValueError: if it is no image, or `FACTOR` doesn't divide the model's size, or the stage can't be guided.
     """
-    registry.check_guidable(stage)
+    registry.expect_guidable(stage)
     target = perceptual.low_pass(energies.read_image(path, stage), FACTOR)
     return energies.make(energy, target, scale, stage)
 

@@ -23,6 +23,7 @@ import numpy as np
 from genjax.diffusion.schedules import Schedule
 from genjax.families.interfaces import GuideFn
 from genjax.pipelines.named_files import Named
+from genjax.pipelines.trained import Trained
 from genjax.stages import Stage
 from genjax.typing import PyTree
 
@@ -55,7 +56,7 @@ class Guide(NamedTuple):
     num_classes: int = 0
 
 
-def make(text: str, stage: Stage) -> Guide:
+def make(text: str, stage: Trained) -> Guide:
     """The guide that a command line requests.
 
     Args:
@@ -66,7 +67,7 @@ def make(text: str, stage: Stage) -> Guide:
         ValueError: for another form, an unknown name, a scale that is no number, or a guide that doesn't fit the stage.
     """
     name, argument, strength = _read(text)
-    return importlib.import_module(GUIDES[name]).make(argument, strength, stage)
+    return importlib.import_module(GUIDES[name]).make(argument, strength, expect_guidable(stage))
 
 
 def named(text: str) -> Named:
@@ -94,7 +95,7 @@ def _read(text: str) -> tuple[str, str, float]:
     return name, argument, strength
 
 
-def guide(stage: Stage, guides: Sequence[Guide]) -> Stage:
+def guide(stage: Trained, guides: Sequence[Guide]) -> Trained:
     """The stage, sampled under guides. An unconditional model takes the labels that its guides need.
 
     Raises:
@@ -102,10 +103,10 @@ def guide(stage: Stage, guides: Sequence[Guide]) -> Stage:
     """
     if not guides:
         return stage
-    check_guidable(stage)
+    stage = expect_guidable(stage)
     if stage.weights.guides:
         raise ValueError("this stage is guided already; give all guides at once")
-    interface = stage.family.interface
+    interface = stage.interface
     sample = interface.guidable.guided(tuple(one.function for one in guides))
     classes = max(interface.num_classes, *(one.num_classes for one in guides))
     guided_interface = interface._replace(sample=sample, num_classes=classes, guidable=None)
@@ -115,15 +116,15 @@ def guide(stage: Stage, guides: Sequence[Guide]) -> Stage:
     )
 
 
-def check_guidable(stage: Stage) -> None:
-    """Refuses stages whose sampling has no noise to be guided through.
+def expect_guidable(trained: Trained) -> Stage:
+    """A run whose sampling has noise to be guided through.
 
     Raises:
-        ValueError: for any but a diffusion model.
+        ValueError: for a chain, and any run but a diffusion model's.
     """
-    interface = stage.family.interface
-    if interface.guidable is None:
-        raise ValueError(f"a run of the family {stage.config.family!r} can't be guided; only diffusion models can")
+    if isinstance(trained, Stage) and trained.interface.guidable is not None:
+        return trained
+    raise ValueError(f"a run of the family {trained.config.family!r} can't be guided; only diffusion models can")
 
 
 def check_noise(name: str, guiding: Stage, schedule: Schedule, stage: Stage) -> None:
@@ -138,7 +139,7 @@ def check_noise(name: str, guiding: Stage, schedule: Schedule, stage: Stage) -> 
     Raises:
         ValueError: if the processes differ in kind or in a value, however their configs write them.
     """
-    ours = stage.family.interface.guidable.schedule
+    ours = stage.interface.guidable.schedule
     same = jax.tree.structure(schedule) == jax.tree.structure(ours)  # type: ignore[operator]  # jax doesn't say it
     pairs = zip(jax.tree.leaves(schedule), jax.tree.leaves(ours))
     if not (same and all(np.shape(a) == np.shape(b) and np.allclose(a, b, rtol=1e-5, atol=1e-7) for a, b in pairs)):

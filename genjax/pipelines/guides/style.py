@@ -24,7 +24,7 @@ def make(path: str, scale: float, stage: Stage) -> registry.Guide:
     Raises:
         ValueError: if it is no image, or the stage can't be guided.
     """
-    registry.check_guidable(stage)
+    registry.expect_guidable(stage)
     return energies.make(energy, target(energies.read_image(path, stage)), scale, stage)
 
 

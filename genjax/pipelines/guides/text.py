@@ -34,7 +34,7 @@ def make(argument: str, scale: float, stage: Stage) -> registry.Guide:
             can't be guided.
     """
     folder, text = read_argument("text", argument, scale)
-    registry.check_guidable(stage)
+    registry.expect_guidable(stage)
     return from_stage(stages.load(folder), text, scale, stage, folder)
 
 
@@ -49,7 +49,7 @@ def named(argument: str, scale: float) -> Named:
 
 def from_stage(encoder: Stage, text: str, scale: float, stage: Stage, name: str = "the encoder") -> registry.Guide:
     """The guide by a loaded run and a text; `name` is what errors call the run. Else as `make`."""
-    registry.check_guidable(stage)
+    registry.expect_guidable(stage)
     interface = check_encoder("text", encoder, stage, name)
     held = (encoder.weights, embed(encoder, text))
     if interface.schedule is None:
@@ -98,7 +98,7 @@ def check_encoder(kind: str, encoder: Stage, stage: Stage, name: str) -> ImageTe
             f"{name} is a run of the family {encoder.config.family!r}; --guide={kind} needs the workdir of a clip, "
             "such as configs/clip_shapes.py trains"
         )
-    ours = stage.family.interface.image_shape
+    ours = stage.interface.image_shape
     if interface.image_shape[-1] != ours[-1]:
         raise ValueError(
             f"{name} reads images of {interface.image_shape[-1]} channels, and the model draws images of {ours[-1]}"
@@ -107,10 +107,10 @@ def check_encoder(kind: str, encoder: Stage, stage: Stage, name: str) -> ImageTe
 
 
 def _check_noisy(encoder: Stage, interface: ImageTextEncoder, stage: Stage, name: str) -> None:
-    if interface.image_shape != stage.family.interface.image_shape:
+    if interface.image_shape != stage.interface.image_shape:
         raise ValueError(
             f"{name} reads noisy images of {interface.image_shape}, and the model draws "
-            f"{stage.family.interface.image_shape}; noise can't be resized: train one with the model's config.data"
+            f"{stage.interface.image_shape}; noise can't be resized: train one with the model's config.data"
         )
     registry.check_noise(name, encoder, interface.schedule, stage)
 
