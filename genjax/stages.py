@@ -20,7 +20,9 @@ from ml_collections import ConfigDict
 
 from genjax import sharding
 from genjax.core import paths
+from genjax.core.arguments import named
 from genjax.data import declared, loader, tokenizers
+from genjax.data.records import SplitNotFound
 from genjax.data.tokenizers import TextTokenizer
 from genjax.families import registry
 from genjax.families.base import Family
@@ -115,7 +117,10 @@ def train(config: ConfigDict, folder: Path, accept_changed_data: bool = False) -
         data = loader.Data(workdir.data_settings(folder, config))
         family = build(config, data.spec, _interfaces(parents))
         if config.log.eval_every > 0 or config.log.sample_every > 0:
-            data.check_eval_split()
+            try:
+                data.check_eval_split()
+            except SplitNotFound as error:
+                raise ValueError(f"{error}, or config.log.eval_every=0 and config.log.sample_every=0") from error
         _check_parents(data, parents)
         _pin(config, folder, parents)
         loop.train(
@@ -303,6 +308,7 @@ def with_sampling(stage: Stage, sampling: Mapping[str, Any]) -> Stage:
     return stage._replace(family=build(config, stage.spec, stage.parents), config=config)
 
 
+@named("config.data.")
 def _tokenizer(config: ConfigDict) -> TextTokenizer | None:
     """How the texts of a run become tokens: by the vocabulary that its workdir keeps, for which no data is needed."""
     settings = config.data.get("tokenizer")

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from genjax.core.arguments import ArgumentError, arg
 from genjax.core.moments import Moments
 from genjax.typing import Array, Float, Int, PerExample
 
@@ -45,7 +46,7 @@ def unfitted(dim: int, num_axes: int) -> Axes:
         ValueError: for more axes than dimensions.
     """
     if not 1 <= num_axes <= dim:
-        raise ValueError(f"embeddings of {dim} dimensions have no {num_axes} principal axes; set config.model.num_axes")
+        raise ArgumentError(f"embeddings of {dim} dimensions have no {num_axes} principal axes; set {arg('num_axes')}")
     return Axes(jnp.zeros((dim,)), jnp.eye(dim)[:, :num_axes], jnp.ones((num_axes,)))
 
 

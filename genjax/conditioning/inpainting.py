@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import rng
+from genjax.core.arguments import ArgumentError, arg
 from genjax.typing import Array, Float, Image, Key
 
 
@@ -37,12 +38,11 @@ def check_inpaint(settings: Inpaint) -> None:
         ValueError: for sides or a share outside [0, 1], or a least side above the greatest.
     """
     if not 0 < settings.min_side <= settings.max_side <= 1:
-        raise ValueError(
-            f"config.model.inpaint.min_side={settings.min_side} and max_side={settings.max_side} must be in (0, 1], "
-            "in this order"
+        raise ArgumentError(
+            f"{arg('min_side')}={settings.min_side} and max_side={settings.max_side} must be in (0, 1], in this order"
         )
     if not 0 <= settings.everything <= 1:
-        raise ValueError(f"config.model.inpaint.everything={settings.everything} must be in [0, 1]")
+        raise ArgumentError(f"{arg('everything')}={settings.everything} must be in [0, 1]")
 
 
 def random_mask(settings: Inpaint, images: Image, key: Key) -> Float[Array, "b h w 1"]:

@@ -31,6 +31,7 @@ from genjax.conditioning import degradation
 from genjax.conditioning.inputs import Cond
 from genjax.core import images as images_lib
 from genjax.core import rng
+from genjax.core.arguments import ArgumentError, arg
 from genjax.core.numerics import expand_to
 from genjax.diffusion import process
 from genjax.typing import Array, Float, Image, Key, PerExample
@@ -72,26 +73,25 @@ def check(settings: LowRes, image_shape: tuple[int, int, int], aug_level: float 
     """
     height, width, channels = image_shape
     if settings.size < 1 or height % settings.size or width % (height // settings.size):
-        raise ValueError(
-            f"config.model.low_res.size={settings.size} must divide the height and width of images of "
-            f"{height}x{width} pixels"
+        raise ArgumentError(
+            f"{arg('size')}={settings.size} must divide the height and width of images of {height}x{width} pixels"
         )
     factor = height // settings.size
     if settings.blur and (len(settings.blur) != 2 or not 0 <= settings.blur[0] <= settings.blur[1]):
-        raise ValueError(f"config.model.low_res.blur={settings.blur} must be (low, high) in pixels, or () for none")
+        raise ArgumentError(f"{arg('blur')}={settings.blur} must be (low, high) in pixels, or () for none")
     for name in ("blur_share", "max_aug_level", "dropout"):
         if not 0 <= getattr(settings, name) <= 1:
-            raise ValueError(f"config.model.low_res.{name}={getattr(settings, name)} must be in [0, 1]")
+            raise ArgumentError(f"{arg(name)}={getattr(settings, name)} must be in [0, 1]")
     crop = crop_size(settings, image_shape)
     if not 0 < settings.crop_fraction <= 1 or not all(side and side % factor == 0 for side in crop):
-        raise ValueError(
-            f"config.model.low_res.crop_fraction={settings.crop_fraction} makes crops of {crop[0]}x{crop[1]} pixels; "
+        raise ArgumentError(
+            f"{arg('crop_fraction')}={settings.crop_fraction} makes crops of {crop[0]}x{crop[1]} pixels; "
             f"they must be whole multiples of {factor} pixels, and not larger than the image"
         )
     if not 0 <= aug_level <= settings.max_aug_level:
-        raise ValueError(
-            f"config.sampling.aug_level={aug_level} is none of the levels that the model is trained on, "
-            f"0 to config.model.low_res.max_aug_level={settings.max_aug_level}"
+        raise ArgumentError(
+            f"{arg('aug_level')}={aug_level} is none of the levels that the model is trained on, "
+            f"0 to {arg('max_aug_level')}={settings.max_aug_level}"
         )
     return height // factor, width // factor, channels
 
@@ -214,7 +214,7 @@ def conditioning_from(
         )
     if not settings.max_aug_level:
         if "aug_level" in conditions:
-            raise ValueError("an aug_level needs a model trained with config.model.low_res.max_aug_level > 0")
+            raise ArgumentError(f"an aug_level needs a model trained with {arg('max_aug_level')} > 0")
         return Cond(low_res=upsample(low_res, image_shape[:2]))
     aug_level = jnp.broadcast_to(jnp.asarray(conditions.get("aug_level", 0.0), low_res.dtype), low_res.shape[:1])
     return Cond(None, upsample(augment(low_res, aug_level, key), image_shape[:2]), aug_level)

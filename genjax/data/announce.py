@@ -41,7 +41,7 @@ def open_split(dataset: Dataset, split: str, eval_split: str = "", image_size: i
         source = dataset(instead)
         _once(
             (source.about.title, source.spec.fingerprint, split, instead),
-            f"{source.about.title}: there is no split {split!r} (config.data.eval_split), so {instead!r} is held out",
+            f"{source.about.title}: there is no split {split!r} (eval_split), so {instead!r} is held out",
         )
     key = (source.about.title, image_size, source.spec.fingerprint)
     if key not in _SAID:
@@ -134,8 +134,7 @@ def _warn_sizes(about: About, size: int) -> None:
     small = total * sum(2 * min(sides) <= size for sides in about.sizes) // len(about.sizes)
     if small:
         log.warning(
-            "%s: %d of %d images have half of config.data.image_size=%d pixels on their shorter side, or less, and are "
-            "upsampled",
+            "%s: %d of %d images have half of image_size=%d pixels on their shorter side, or less, and are upsampled",
             about.title,
             small,
             total,
@@ -144,7 +143,7 @@ def _warn_sizes(about: About, size: int) -> None:
     width, height = about.sizes[0]
     if set(about.sizes) == {(width, width)} and height > 2 * size:
         log.warning(
-            "%s: all %d images are %dx%d, and are shrunk to config.data.image_size=%d",
+            "%s: all %d images are %dx%d, and are shrunk to image_size=%d",
             about.title,
             total,
             width,

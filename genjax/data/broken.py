@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from genjax.core.arguments import ArgumentError, arg
 from genjax.data.records import Record, Records
 
 log = logging.getLogger(__name__)
@@ -86,8 +87,8 @@ class Skipping:
             self._broken.add(place)
             count, total = len(self._broken), len(self._records)
         if count > self._most or count == total:
-            raise ValueError(
-                f"{self._title}: {count} of {total} images are broken, and config.data.max_broken={self._share} allows "
+            raise ArgumentError(
+                f"{self._title}: {count} of {total} images are broken, and {arg('max_broken')}={self._share} allows "
                 f"{self._most}; the last one: {error}"
             ) from error
         if not known:

@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from genjax.core.arguments import ArgumentError, arg
 from genjax.core.files import write_json
 from genjax.data.records import DatasetNotFound, Record
 
@@ -195,7 +196,9 @@ class Records:
         wanted, found = images_of(settings), dict(manifest.images)
         compared = IMAGES if manifest.has_codes else ("name",)
         if manifest.of_images and any(_moved(wanted[name]) != _moved(found[name]) for name in compared):
-            raise ValueError(f"config.data.encoded={folder} holds codes of {found}, and config.data describes {wanted}")
+            raise ArgumentError(
+                f"{arg('encoded')}={folder} holds codes of {found}, and {arg('data')} describes {wanted}"
+            )
         self._dtype = manifest.dtype
         paths = [_path(Path(folder), split, index, manifest.processes) for index in range(manifest.processes)]
         try:

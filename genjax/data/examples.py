@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from genjax.core.arguments import ArgumentError, arg
 from genjax.data import encoded, transforms
 from genjax.data.broken import Skipping
 from genjax.data.records import Source
@@ -54,20 +55,20 @@ def read_fields(settings: Settings) -> Fields:
     """
     missing = [field for field in ("name", "image_size") if field not in settings]
     if missing:
-        raise ValueError(f"config.data lacks {missing}")
+        raise ArgumentError(f"{arg('data')} lacks {missing}")
     read = Fields(**{field: settings[field] for field in Fields._fields if field in settings})
     if read.image_size < 1:
-        raise ValueError(f"config.data.image_size must be at least 1 pixel, not {read.image_size}")
+        raise ArgumentError(f"{arg('image_size')} must be at least 1 pixel, not {read.image_size}")
     if read.channels not in (1, 3):
-        raise ValueError(f"config.data.channels must be 1 (grey) or 3 (RGB), not {read.channels}")
+        raise ArgumentError(f"{arg('channels')} must be 1 (grey) or 3 (RGB), not {read.channels}")
     if read.crop not in transforms.CROPS:
-        raise ValueError(f"config.data.crop must be one of {transforms.CROPS}, not {read.crop!r}")
+        raise ArgumentError(f"{arg('crop')} must be one of {transforms.CROPS}, not {read.crop!r}")
     if read.num_workers < 0:
-        raise ValueError(f"config.data.num_workers must be 0 or more, not {read.num_workers}")
+        raise ArgumentError(f"{arg('num_workers')} must be 0 or more, not {read.num_workers}")
     if read.read_threads < 1:
-        raise ValueError(f"config.data.read_threads must be 1 or more, not {read.read_threads}")
+        raise ArgumentError(f"{arg('read_threads')} must be 1 or more, not {read.read_threads}")
     if not 0 <= read.max_broken <= 1:
-        raise ValueError(f"config.data.max_broken is a share, 0 to 1, not {read.max_broken}")
+        raise ArgumentError(f"{arg('max_broken')} is a share, 0 to 1, not {read.max_broken}")
     return read
 
 
@@ -128,8 +129,8 @@ class Beside:
 
     def __init__(self, images: Prepared, records: encoded.Records, read: Fields):
         if len(images) != len(records):
-            raise ValueError(
-                f"config.data.encoded={read.encoded} holds {len(records)} examples, and {read.name!r} has "
+            raise ArgumentError(
+                f"{arg('encoded')}={read.encoded} holds {len(records)} examples, and {read.name!r} has "
                 f"{len(images)}; run genjax-encode again"
             )
         self._images, self._records, self._read = images, records, read
@@ -141,8 +142,8 @@ class Beside:
         index, image = self._images.fetch(index)
         record = self._records[index]
         if not set(_all_captions(record)) <= set(_all_captions(image)):
-            raise ValueError(
-                f"config.data.encoded={self._read.encoded} holds other captions than {self._read.name!r}: "
+            raise ArgumentError(
+                f"{arg('encoded')}={self._read.encoded} holds other captions than {self._read.name!r}: "
                 f"example {index} has {image.get('text')!r}, not {record['text']!r}"
             )
         return image | record
@@ -168,19 +169,19 @@ def check_encoded(read: Fields, manifest: encoded.Manifest, training: bool) -> N
         ValueError: for random tokens or images where those that were encoded aren't, or captions that are missing.
     """
     if manifest.of_texts and read.tokenizer.get("dropout"):
-        raise ValueError(
-            f"config.data.tokenizer.dropout={read.tokenizer['dropout']} gives other tokens than those that "
-            "config.data.encoded was made of; set one of the two to nothing"
+        raise ArgumentError(
+            f"{arg('tokenizer')}.dropout={read.tokenizer['dropout']} gives other tokens than those that "
+            f"{arg('encoded')} was made of; set one of the two to nothing"
         )
     if manifest.has_codes and not read.keep_images:
         if read.tokenizer and not manifest.texts:
-            raise ValueError(
-                f"config.data.encoded={read.encoded} was written without captions; run genjax-encode again"
+            raise ArgumentError(
+                f"{arg('encoded')}={read.encoded} was written without captions; run genjax-encode again"
             )
     elif training and manifest.of_images and (read.flip or read.crop == "random"):
-        raise ValueError(
-            f"config.data.encoded={read.encoded} was made of images without flips and random crops; set "
-            "config.data.flip=False and crop='center'"
+        raise ArgumentError(
+            f"{arg('encoded')}={read.encoded} was made of images without flips and random crops; set "
+            f"{arg('flip')}=False and crop='center'"
         )
 
 

@@ -32,6 +32,7 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from genjax.core.arguments import arg
 from genjax.data import identity, layout, metadata, scan, splits, transforms
 from genjax.data.broken import decoded
 from genjax.data.records import About, DatasetNotFound, Record, Source, SplitNotFound
@@ -106,7 +107,7 @@ def look(path: str) -> Folder:
 def _root(path: str) -> str:
     """The folder that a name means, or what is there instead of one."""
     root = os.path.expanduser(path).rstrip("/") or path
-    named = f"config.data.name is 'folder:{shown(path)}'"
+    named = f"{arg('name')} is 'folder:{shown(path)}'"
     if path and os.path.isdir(root):
         return root
     if "://" in path:

@@ -36,6 +36,7 @@ import grain
 import numpy as np
 from absl import flags
 
+from genjax.core.arguments import ArgumentError, arg, named
 from genjax.data import encoded, sources, tokenizers
 from genjax.data.announce import open_split, say_encoded
 from genjax.data.examples import (
@@ -65,11 +66,15 @@ START = {"next_index": 0}
 _ENDLESS = 2**52
 
 
+_IN_CONFIG = named("config.data.", data="config.", seed="config.")
+"""Where the arguments of errors stand: here alone is `config.data` read."""
+
+
 def _shard(batch_size: int, process_index: int, process_count: int) -> int:
     """The part of the global batch that one process makes."""
     if batch_size < 1 or batch_size % process_count:
-        raise ValueError(
-            f"config.data.batch_size {batch_size} must be a positive multiple of the {process_count} "
+        raise ArgumentError(
+            f"{arg('batch_size')} {batch_size} must be a positive multiple of the {process_count} "
             "processes that share it"
         )
     if not 0 <= process_index < process_count:
@@ -89,11 +94,13 @@ class Data:
         ValueError: for a value that can't be, or a field that is missing.
     """
 
+    @_IN_CONFIG
     def __init__(self, settings: Settings):
         self.fields = read_fields(settings)
         self._sources: dict[str, Source] = {}
 
     @cached_property
+    @_IN_CONFIG
     def spec(self) -> DataSpec:
         """What a network has to know of the data: the shape of images as they leave here, classes, captions.
 
@@ -105,6 +112,7 @@ class Data:
         return spec._replace(text_length=tokenizer.length, vocab_size=tokenizer.vocab_size) if tokenizer else spec
 
     @cached_property
+    @_IN_CONFIG
     def tokenizer(self) -> TextTokenizer | None:
         """What makes tokens of captions; None where `config.data.tokenizer` is empty.
 
@@ -116,10 +124,11 @@ class Data:
             return None
         records, spec, _ = self._source(read.split)
         if not spec.has_text:
-            raise ValueError(f"config.data.tokenizer is for captions, and {read.name!r} has none; leave it empty")
+            raise ArgumentError(f"{arg('tokenizer')} is for captions, and {read.name!r} has none; leave it empty")
         return tokenizers.make(dict(read.tokenizer), lambda: chain.from_iterable(records.captions(range(len(records)))))
 
     @cached_property
+    @_IN_CONFIG
     def manifest(self) -> encoded.Manifest | None:
         """What `config.data.encoded` holds; None where it is empty.
 
@@ -128,6 +137,7 @@ class Data:
         """
         return encoded.read_manifest(self.fields.encoded) if self.fields.encoded else None
 
+    @_IN_CONFIG
     def check_eval_split(self) -> None:
         """Nothing, if there is data to evaluate on: `config.data.eval_split`, or the one that is taken in its place.
 
@@ -138,11 +148,11 @@ class Data:
         try:
             self._examples(split, training=False)
         except SplitNotFound as error:
-            raise ValueError(
-                f"config.data.eval_split={split!r}: {error}; set config.data.eval_split to one of them, or "
-                "config.log.eval_every=0 and config.log.sample_every=0"
+            raise SplitNotFound(
+                f"{arg('eval_split')}={split!r}: {error}; set {arg('eval_split')} to one of them"
             ) from error
 
+    @_IN_CONFIG
     def captions(self, split: str = "", count: int = 0) -> list[tuple[str, ...]]:
         """The captions of each example of a split, one or several, in its order; no image is decoded.
 
@@ -159,6 +169,7 @@ class Data:
         total = len(source.records)
         return source.records.captions(range(min(count or total, total)))
 
+    @_IN_CONFIG
     def train_iterator(self, seed: int, process_index: int = 0, process_count: int = 1) -> "TrainIterator":
         """Endless shuffled batches of this process's share.
 
@@ -182,11 +193,11 @@ class Data:
         examples = self._examples(read.split, training=True)
         size = len(examples)
         if seed < 0:
-            raise ValueError(f"config.seed must be 0 or more, not {seed}")
+            raise ArgumentError(f"{arg('seed')} must be 0 or more, not {seed}")
         if read.batch_size > size:
-            raise ValueError(
-                f"config.data.batch_size {read.batch_size} is larger than the {size} examples of {read.name!r} "
-                f"split {read.split!r}, so a batch would hold an image twice: set config.data.batch_size to "
+            raise ArgumentError(
+                f"{arg('batch_size')} {read.batch_size} is larger than the {size} examples of {read.name!r} "
+                f"split {read.split!r}, so a batch would hold an image twice: set {arg('batch_size')} to "
                 f"{size} or less"
             )
         dataset = (
@@ -199,6 +210,7 @@ class Data:
         )
         return TrainIterator(dataset, read.num_workers, read.read_threads)
 
+    @_IN_CONFIG
     def eval_batches(
         self, split: str = "", batch_size: int = 0, process_index: int = 0, process_count: int = 1
     ) -> Iterator[Batch]:
@@ -219,6 +231,7 @@ class Data:
         examples = self._examples(split or self.fields.eval_split, training=False)
         return _one_pass(examples, self.tokenizer, total, share, process_index)
 
+    @_IN_CONFIG
     def load_arrays(self, split: str = "", count: int = 0) -> dict[str, np.ndarray]:
         """A whole split in memory, in its own order, without augmentation.
 
@@ -274,6 +287,7 @@ class TrainIterator(grain.DatasetIterator):
         self._position = 0
         self._inner: grain.DatasetIterator | Watched | None = None
 
+    @_IN_CONFIG
     def __next__(self) -> Batch:
         """The next batch.
 
@@ -334,9 +348,10 @@ def _one_pass(
     prepared: Examples, tokenizer: TextTokenizer | None, total: int, share: int, process_index: int
 ) -> Iterator[Batch]:
     padding = with_tokens(prepared.blank(), tokenizer)
+    read = _IN_CONFIG(_read_many)
     for start in range(0, len(prepared), total):
         first = start + process_index * share
-        real = _read_many(prepared, tokenizer, range(first, min(first + share, len(prepared))))
+        real = read(prepared, tokenizer, range(first, min(first + share, len(prepared))))
         batch = collate(real + [padding] * (share - len(real)))
         batch["mask"] = (np.arange(share) < len(real)).astype(np.float32)
         yield batch

@@ -7,6 +7,7 @@ import logging
 import re
 from typing import NamedTuple
 
+from genjax.core.arguments import arg
 from genjax.data.records import DatasetNotFound
 
 log = logging.getLogger(__name__)
@@ -107,7 +108,7 @@ def build(wanted: Name, root: str):
         problem = f"lies half written in {builder.data_path}: delete this folder and start again"
     except OSError as error:
         problem = (
-            f"can't be built in {root} ({error}): set config.data.data_dir or TFDS_DATA_DIR to a folder that "
+            f"can't be built in {root} ({error}): set {arg('data_dir')} or TFDS_DATA_DIR to a folder that "
             "can be written to"
         )
     finally:

@@ -4,16 +4,17 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from genjax.core.arguments import ArgumentError
 from genjax.typing import DataSpec
 
 Record = dict[str, Any]
 
 
-class DatasetNotFound(FileNotFoundError, ValueError):
+class DatasetNotFound(ArgumentError, FileNotFoundError):
     """A dataset, or a folder of images, that isn't there. The message says what to do."""
 
 
-class SplitNotFound(ValueError):
+class SplitNotFound(ArgumentError):
     """A split that a dataset doesn't have. The message names those that it has; so do `splits`."""
 
     def __init__(self, message: str, splits: Sequence[str] = ()):

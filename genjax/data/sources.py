@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from genjax.core import paths
+from genjax.core.arguments import ArgumentError, arg
 from genjax.data import folder, identity, preparation, transforms
 from genjax.data.broken import BrokenImage, decoded
 from genjax.data.records import About, DatasetNotFound, Record, Source, SplitNotFound
@@ -83,7 +84,7 @@ def data_folder(data_dir: str = "") -> str:
     try:
         return str(paths.local(chosen))
     except ValueError as error:
-        raise ValueError(f"set config.data.data_dir or TFDS_DATA_DIR to another folder: {error}") from error
+        raise ArgumentError(f"set {arg('data_dir')} or TFDS_DATA_DIR to another folder: {error}") from error
 
 
 def _from_registry(wanted: preparation.Name, root: str, split: str) -> Source:
@@ -103,7 +104,7 @@ def _from_registry(wanted: preparation.Name, root: str, split: str) -> Source:
         raise DatasetNotFound(
             f"dataset {wanted.dataset!r} isn't in {root} and TFDS knows no such name"
             + (f"; is it {' or '.join(map(repr, close))}?" if close else "")
-            + "; config.data.data_dir or TFDS_DATA_DIR says where prepared data lies, "
+            + f"; {arg('data_dir')} or TFDS_DATA_DIR says where prepared data lies, "
             "'folder:/path' reads your own images"
         )
     try:
@@ -114,7 +115,7 @@ def _from_registry(wanted: preparation.Name, root: str, split: str) -> Source:
     except Exception as error:
         raise DatasetNotFound(
             f"dataset '{wanted}' isn't prepared in {root}, and nothing is downloaded unasked: point "
-            "config.data.data_dir or TFDS_DATA_DIR to where it is, or on a machine with network and "
+            f"{arg('data_dir')} or TFDS_DATA_DIR to where it is, or on a machine with network and "
             'tensorflow set GENJAX_DOWNLOAD=1, or run: python -c "import tensorflow_datasets as tfds; '
             f"tfds.builder('{wanted}', data_dir='{root}', file_format='array_record')"
             '.download_and_prepare()"'

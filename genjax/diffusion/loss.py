@@ -23,6 +23,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from genjax.core.arguments import ArgumentError, arg
 from genjax.core.numerics import expand_to, mean_flat, safe_log
 from genjax.diffusion import process
 from genjax.diffusion.denoisers import Net, Prediction, apply_net
@@ -228,7 +229,7 @@ def make(objective: str, learned_variance: bool = False, vb_weight: Scalar = 1.0
         ValueError: for another objective.
     """
     if objective not in OBJECTIVES:
-        raise ValueError(f"unknown objective {objective!r}; config.model.objective is one of {OBJECTIVES}")
+        raise ArgumentError(f"unknown objective {objective!r}; {arg('objective')} is one of {OBJECTIVES}")
 
     def loss(net: Net, parameterization, weighting, schedule, x0: Array, t: Array, key: Key):
         arguments = (net, parameterization, weighting, schedule, x0, t, key)

@@ -6,6 +6,7 @@ others.
 
 import jax.numpy as jnp
 
+from genjax.core.arguments import ArgumentError, arg
 from genjax.core.numerics import expand_to
 from genjax.diffusion.denoisers import Denoiser, Guide, Prediction, replace_x0
 from genjax.diffusion.schedules import NoiseLevel, Scalar
@@ -50,7 +51,7 @@ def make(name: str, **settings) -> Guide:
         ValueError: for another name.
     """
     if name not in THRESHOLDS:
-        raise ValueError(f"unknown threshold {name!r}; config.sampling.threshold.name is one of {sorted(THRESHOLDS)}")
+        raise ArgumentError(f"unknown threshold {name!r}; {arg('name')} is one of {sorted(THRESHOLDS)}")
     return THRESHOLDS[name](**settings)
 
 

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 
 from genjax.core import moments as moments_lib
 from genjax.core import rng
+from genjax.core.arguments import named
 from genjax.core.moments import Moments
 from genjax.diffusion import (
     denoisers,
@@ -203,7 +204,8 @@ class Model(NamedTuple):
             paired = guidance.pair(caption, prior_lib.drop(caption, True))
             denoise = denoisers.make_denoiser(self.bind(params, paired), PARAMETERIZATION)
             denoise = guidance.classifier_free(guidance_scale)(denoise)
-        return thresholding.make(**self.sampling.threshold)(denoise)
+        with named("config.sampling.threshold."):
+            return thresholding.make(**self.sampling.threshold)(denoise)
 
 
 @builder("clip_prior", Settings, Sampling, clip=ImageTextEncoder)

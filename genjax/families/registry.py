@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from genjax.core.arguments import named
 from genjax.families.base import Family
 from genjax.typing import DataSpec
 
@@ -39,6 +40,7 @@ FAMILIES = {
 }
 
 
+@named("config.model.", channels="config.data.")
 def build(
     name: str,
     fields: Mapping[str, Any],

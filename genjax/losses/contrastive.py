@@ -9,7 +9,7 @@ The optimum is a ratio: scale <x, y> = log p(x | y) / p(x) up to a constant of t
 more of the image scores higher than a true one which says less.
 
 The batch is the global one: under `jit` on many devices the products are of all examples with all, and XLA gathers
-them. Pieces of a batch would be another loss, each a contest of its own: `config.training.microbatches` is refused.
+them. Pieces of a batch would be another loss, each a contest of its own: microbatches are refused.
 
 The scale is learned by its logarithm and held below a bound, CLIP's 100. CLIP cuts the parameter back after each step;
 here the loss sees min(log scale, bound) and the gradient above the bound only ever points down (`bounded`), which is

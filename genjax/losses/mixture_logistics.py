@@ -26,6 +26,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from genjax.core.arguments import ArgumentError, arg
 from genjax.typing import Array, Float, Image, Key, PerExample
 
 LEVELS = 256
@@ -59,8 +60,8 @@ def num_params(channels: int, num_components: int) -> int:
         ValueError: for images that are neither grey nor RGB.
     """
     if channels not in PARAMS_PER_COMPONENT:
-        raise ValueError(
-            f"a mixture of logistics is for 1 or 3 channels, and the images have {channels}; set config.data.channels"
+        raise ArgumentError(
+            f"a mixture of logistics is for 1 or 3 channels, and the images have {channels}; set {arg('channels')}"
         )
     return PARAMS_PER_COMPONENT[channels] * num_components
 

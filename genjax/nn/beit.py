@@ -28,6 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genjax.core.arguments import ArgumentError, arg
 from genjax.nn.dit import patchify
 from genjax.nn.layers.attention import split_heads
 from genjax.nn.layers.module import Module
@@ -301,8 +302,8 @@ def adopt_trunk(own: Params, other: Params) -> Params:
     """
     trunk = other.get("trunk", {})
     if "class_token" not in trunk:
-        raise ValueError(
-            "a classifier starts from a BEiT: config.init_from has to name a run of the family beit or "
+        raise ArgumentError(
+            f"a classifier starts from a BEiT: {arg('init_from')} has to name a run of the family beit or "
             "image_classifier, or be empty"
         )
     if jax.tree.map(jnp.shape, own) == jax.tree.map(jnp.shape, other):

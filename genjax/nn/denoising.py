@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from genjax.conditioning.inputs import Cond
+from genjax.core.arguments import ArgumentError, arg
 from genjax.nn import dit, efficient_unet, unet
 from genjax.typing import Image, PerExample
 
@@ -25,7 +26,7 @@ def make(name: str, **fields: Any) -> nn.Module:
         ValueError: for another name, or fields that it doesn't have.
     """
     if name not in NETWORKS:
-        raise ValueError(f"unknown network {name!r}; config.model.network.name is one of {sorted(NETWORKS)}")
+        raise ArgumentError(f"unknown network {name!r}; {arg('network')}.name is one of {sorted(NETWORKS)}")
     known = {field.name for field in dataclasses.fields(NETWORKS[name])} - {"parent", "name"}
     unknown = sorted(fields.keys() - known)
     if unknown:

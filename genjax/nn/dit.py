@@ -164,7 +164,7 @@ class DiT(Module):
 
     def _check(self, x, label, aug_level, context) -> None:
         if aug_level is not None or context is not None:
-            raise ValueError("a DiT takes no text and no level of noise; set config.model.network.name to unet")
+            raise ValueError("a DiT takes no text and no level of noise; choose the network unet")
         if x.shape[1] % self.patch_size or x.shape[2] % self.patch_size:
             raise ValueError(
                 f"patches of {self.patch_size} pixels don't divide images of {x.shape[1]}x{x.shape[2]}; "

@@ -12,6 +12,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from genjax.core.arguments import ArgumentError, arg
 from genjax.nn import coders, mlp
 from genjax.nn.layers.module import Module
 from genjax.nn.mlp import MLPDecoder, MLPEncoder
@@ -109,4 +110,4 @@ def make(
             ConvEncoder(out_dim, num_downs=num_downs, **fields),
             ConvDecoder(image_shape, num_ups=num_downs, **fields),
         )
-    raise ValueError(f"unknown network {name!r}; config.model.network.name is one of ['conv', 'mlp']")
+    raise ArgumentError(f"unknown network {name!r}; {arg('network')}.name is one of ['conv', 'mlp']")

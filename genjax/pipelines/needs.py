@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from genjax.core.arguments import named
 from genjax.data import sources, tokenizers, vocabularies
 from genjax.pretrained import registry as pretrained
 from genjax.training import config_check, nesting, workdir
@@ -24,8 +25,9 @@ def check(config: ConfigDict, folder: Path, within: Sequence[str] = ()) -> None:
     """
     try:
         config = config_check.check(config)
-        _check_files(config, folder, within)
-        sources.open_source(config.data.name, config.data.split, config.data.data_dir)
+        with named("config.data."):
+            _check_files(config, folder, within)
+            sources.open_source(config.data.name, config.data.split, config.data.data_dir)
     except ValueError as error:
         raise ValueError(f"{folder.name}: {error}") from error
 

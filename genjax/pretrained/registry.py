@@ -16,6 +16,7 @@ import numpy as np
 
 from genjax.core import paths
 from genjax.core import tree as tree_lib
+from genjax.core.arguments import named
 from genjax.data import vocabularies
 from genjax.nn.beit import BeitClassifier, MaskedBeit
 from genjax.nn.bert import BertEncoder
@@ -124,7 +125,7 @@ def read(source: str) -> Checkpoint:
     if not place and kind != "minilm":
         raise ValueError(f"{source!r} says no file: {kind}:/path/to/the/checkpoint")
     path, weights = (place, "") if not place or paths.local(place).exists() else _split(place)
-    folder = paths.local(path) if path else vocabularies.minilm_file().parent
+    folder = paths.local(path) if path else named("config.data.")(vocabularies.minilm_file)().parent
     return Checkpoint(source, files.read_arrays(folder, weights))
 
 

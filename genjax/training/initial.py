@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from genjax.core import tree as tree_lib
+from genjax.core.arguments import named
 from genjax.families.base import Family
 from genjax.training import optim
 from genjax.training import state as state_lib
@@ -57,7 +58,7 @@ class Making(NamedTuple):
     def _adopted(self, load: Load) -> dict[str, Params]:
         """Parameters from elsewhere as the family adopts them, None where it wants fresh ones."""
         own, params = self.shapes.params, load(self.shapes.params)
-        params = self.family.adopt(own, params) if self.family.adopt else params
+        params = named("config.")(self.family.adopt)(own, params) if self.family.adopt else params
         differing = tree_lib.summary(tree_lib.differences(own, params))
         if differing:
             raise ValueError(f"config.init_from names parameters of another network than this config's: {differing}")

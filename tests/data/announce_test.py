@@ -31,7 +31,7 @@ def test_one_line_however_often_a_program_opens_its_data(pets, capsys, caplog):
         "images 28x30 to 30x30, upsampled to 64x64\n"
     )
     assert warned(caplog).count("dog/broken.png") == 1
-    assert "30 of 30 images have half of config.data.image_size=64 pixels on their shorter side" in warned(caplog)
+    assert "30 of 30 images have half of image_size=64 pixels on their shorter side" in warned(caplog)
 
 
 def test_another_folder_or_a_changed_one_is_another_line(pets, tmp_path, capsys):
@@ -56,7 +56,7 @@ def test_prepared_images_that_are_shrunk_are_warned_of(tmp_path, capsys, caplog)
         paint(tmp_path / f"{number}.png", size=(28, 28))
     assert loader.Data({"name": f"folder:{tmp_path}", "image_size": 8}).spec
     assert "images 28x28, shrunk to 8x8" in capsys.readouterr().err
-    assert "all 4 images are 28x28, and are shrunk to config.data.image_size=8" in warned(caplog)
+    assert "all 4 images are 28x28, and are shrunk to image_size=8" in warned(caplog)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_held_out_split_of_another_name_is_taken_with_a_word(tmp_path, caplog,
     for _ in range(2):
         assert loader.Data(settings).captions() == loader.Data(settings).captions(requested) == [(taken,)]
     name = {"val": "validation", "testing": "test"}.get(taken, taken)
-    word = f"there is no split {requested!r} (config.data.eval_split), so {name!r} is held out"
+    word = f"there is no split {requested!r} (eval_split), so {name!r} is held out"
     assert warned(caplog).count(word) == (name != requested)
 
 

@@ -49,7 +49,7 @@ def test_more_than_the_share_ends_the_run(share, allowed):
     examples = Skipping(Numbers(10, range(5)), "folder pets", share)
     for index in range(4, 4 - allowed, -1):
         examples.fetch(index)
-    message = rf"pets: {allowed + 1} of 10 images are broken, and config.data.max_broken={share} allows {allowed};"
+    message = rf"pets: {allowed + 1} of 10 images are broken, and max_broken={share} allows {allowed};"
     with pytest.raises(ValueError, match=message):
         examples.fetch(4 - allowed)
 

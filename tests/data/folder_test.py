@@ -161,7 +161,7 @@ def test_no_images_is_one_clear_error(tmp_path, make):
 
 
 def test_no_path_is_not_the_current_folder():
-    with pytest.raises(sources.DatasetNotFound, match="config.data.name is 'folder:'"):
+    with pytest.raises(sources.DatasetNotFound, match="name is 'folder:'"):
         sources.open_source("folder:", "train")
 
 

@@ -206,7 +206,7 @@ def test_missing_data_is_one_clear_line_at_once(name, tmp_path, no_network, capf
     assert time.perf_counter() - start < 10
     message = str(error.value)
     assert f"'{name}'" in message and str(tmp_path) in message and "\n" not in message
-    for way_out in ("config.data.data_dir", "TFDS_DATA_DIR", "GENJAX_DOWNLOAD=1", "array_record"):
+    for way_out in ("data_dir", "TFDS_DATA_DIR", "GENJAX_DOWNLOAD=1", "array_record"):
         assert way_out in message
     assert capfd.readouterr() == ("", "")
 

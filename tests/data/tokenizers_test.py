@@ -198,7 +198,7 @@ def test_what_is_saved_reads_the_same(bpe, tmp_path):
 
 def test_captions_that_are_too_long_are_told_of_once(caplog):
     tokenizers.make(BPE | {"length": 8}, lambda: CAPTIONS)
-    assert len(caplog.records) == 1 and "cut to config.data.tokenizer.length=8" in caplog.text
+    assert len(caplog.records) == 1 and "cut to tokenizer.length=8" in caplog.text
 
 
 def test_gpt2_pads_with_its_special_token(gpt2_files, tmp_path):
@@ -252,7 +252,7 @@ def test_wordpiece_and_t5_of_their_files(tmp_path):
         ({"vocab_size": 100}, "vocab_size=100 must be at least 259"),
         ({"length": 2}, "length=2 leaves no room for a word"),
         ({"dropout": 1.5}, r"dropout=1.5 must be in \[0, 1\]"),
-        ({"name": "clip"}, "clip is read from a file: set config.data.tokenizer.file"),
+        ({"name": "clip"}, "clip is read from a file: set tokenizer.file"),
         ({"file": "/no/such.json"}, "there is no /no/such.json"),
         ({"file": __file__}, "tokenizers_test.py is no vocabulary of bpe"),
         ({"name": "clip", "file": __file__}, "is no bpe_simple_vocab_16e6.txt.gz"),
@@ -278,7 +278,7 @@ def test_wrong_settings_are_one_clear_line(change, message):
 def test_files_that_are_no_vocabulary_are_named(tmp_path, name, content, message):
     path = tmp_path / "tokenizer.json"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=f"config.data.tokenizer.file={path} {message}"):
+    with pytest.raises(ValueError, match=f"tokenizer.file={path} {message}"):
         tokenizers.make({"name": name, "length": 16, "file": str(path)})
 
 

@@ -25,6 +25,7 @@ from genjax.conditioning.inpainting import Inpaint
 from genjax.conditioning.inputs import Cond
 from genjax.conditioning.low_res import LowRes
 from genjax.core import rng
+from genjax.core.arguments import named
 from genjax.diffusion import denoisers, grids, loss, parameterization, schedules, time_samplers, weighting
 from genjax.families.interfaces import Weights
 from genjax.families.settings import expect_labels, read_settings
@@ -127,10 +128,12 @@ def make(
         expect_labels(spec, "config.model.conditional=True")
     low_res = read_settings(LowRes, settings.low_res, "config.model.low_res") if settings.low_res else None
     if low_res:
-        low_res_lib.check(low_res, spec.image_shape, requested.aug_level)
+        with named("config.model.low_res.", aug_level="config.sampling."):
+            low_res_lib.check(low_res, spec.image_shape, requested.aug_level)
     inpaint = read_settings(Inpaint, settings.inpaint, "config.model.inpaint") if settings.inpaint else None
     if inpaint:
-        inpainting.check_inpaint(inpaint)
+        with named("config.model.inpaint."):
+            inpainting.check_inpaint(inpaint)
     variance = requested.sampler.get("variance", "learned_range" if settings.learned_variance else "fixed_small")
     schedule = schedules.make(**settings.schedule)
     parameterizer = _parameterizer(settings, schedule)
@@ -227,7 +230,9 @@ def conditioning_from(
     """
     cond = Cond()
     if model.low_res:
-        cond = low_res_lib.conditioning_from(model.low_res, model.spec.image_shape, conditions, key)
+        cond = named("config.model.low_res.")(low_res_lib.conditioning_from)(
+            model.low_res, model.spec.image_shape, conditions, key
+        )
     if model.inpaint:
         count = conditions["index" if "index" in conditions else "image"].shape[0]
         cond = cond._replace(known=inpainting.known_from(conditions, (count, *model.spec.image_shape)))

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from genjax.conditioning import low_res as low_res_lib
 from genjax.conditioning.inputs import Cond
 from genjax.core import rng
+from genjax.core.arguments import named
 from genjax.core.images import dequantize
 from genjax.diffusion import denoisers, editing, guidance, likelihood, process, samplers, thresholding
 from genjax.diffusion import sample as sample_lib
@@ -60,7 +61,8 @@ def make_denoiser(
             guidance_scale, model.sampling.guidance_interval or None, model.sampling.guidance_rescale or None
         )
         denoise = guide(make(diffusion_model.bind(model, params, paired)))
-    return thresholding.make(**model.sampling.threshold)(denoise)
+    with named("config.sampling.threshold."):
+        return thresholding.make(**model.sampling.threshold)(denoise)
 
 
 def without_threshold(model: Model) -> Model:

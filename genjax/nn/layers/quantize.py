@@ -35,9 +35,7 @@ LOGICAL_AXES = [
     (r"(codebook|vectors|sums)(/\d+)?$", ("vocab", "embed")),
 ]
 LEARNING = ("ema", "loss")
-MOVES_ONCE = (
-    "its codebook's averages move once a batch; config.model.codebook.learning='loss' learns in pieces (no restarts)"
-)
+MOVES_ONCE = "its codebook's averages move once a batch; codebook.learning='loss' learns in pieces (no restarts)"
 """Why a codebook that learns by moving averages needs its batch as a whole."""
 
 
