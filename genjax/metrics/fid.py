@@ -10,9 +10,7 @@ imaginary residue. With the symmetric root `S = C1^(1/2)` (one `eigh`), `C1 C2` 
 is symmetric and positive semi-definite, so the trace of the root is the sum of the roots of its eigenvalues
 (a second `eigh`). It is exact for singular covariances as well: no `eps` on the diagonal is needed.
 
-Statistics are float64 throughout, covariances divide by `n - 1` (`np.cov`), and sets that don't fit in memory
-are streamed: the `GaussianStatistics` of their batches are merged (Chan, Golub and LeVeque's pairwise update,
-stable where raw sums of squares are not).
+Statistics are float64 throughout, and covariances divide by `n - 1` (`np.cov`).
 
 The distance is biased upwards by small counts: two finite samples of one distribution are some way apart.
 Never compare distances across counts or across feature nets.
@@ -28,7 +26,7 @@ Features = Float[np.ndarray, "n d"] | Float[Array, "n d"]
 
 
 class GaussianStatistics(NamedTuple):
-    """Sufficient statistics of a Gaussian, accumulated batch by batch.
+    """Sufficient statistics of a Gaussian.
 
     Attributes:
         count: features seen.
@@ -41,27 +39,12 @@ class GaussianStatistics(NamedTuple):
     scatter: Float[np.ndarray, "d d"]
 
 
-def empty_statistics(dim: int) -> GaussianStatistics:
-    """Statistics of no features of width `dim`: the neutral element of `merge_statistics`."""
-    return GaussianStatistics(0, np.zeros(dim), np.zeros((dim, dim)))
-
-
 def gaussian_statistics(features: Features) -> GaussianStatistics:
     """Statistics of a set of features [n, d] with n >= 1."""
     features = np.asarray(features, np.float64)
     mean = features.mean(axis=0)
     centred = features - mean
     return GaussianStatistics(len(features), mean, centred.T @ centred)
-
-
-def merge_statistics(a: GaussianStatistics, b: GaussianStatistics) -> GaussianStatistics:
-    """Statistics of the union of two disjoint sets."""
-    count = a.count + b.count
-    if count == 0:
-        return a
-    shift = b.mean - a.mean
-    scatter = a.scatter + b.scatter + np.outer(shift, shift) * (a.count * b.count / count)
-    return GaussianStatistics(count, a.mean + shift * (b.count / count), scatter)
 
 
 def covariance(statistics: GaussianStatistics) -> Float[np.ndarray, "d d"]:
@@ -96,7 +79,7 @@ def frechet_distance(
 
 
 def frechet_between(a: GaussianStatistics, b: GaussianStatistics) -> float:
-    """`frechet_distance` of two accumulated sets.
+    """`frechet_distance` of two sets.
 
     Raises:
         ValueError: if either holds fewer than two features.

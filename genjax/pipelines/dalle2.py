@@ -18,7 +18,7 @@ their own names. Prior and decoder have to be built on one CLIP, whose weights a
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,6 @@ from genjax.families.interfaces import (
     Conditions,
     EmbeddingSampler,
     ImageSampler,
-    ImageTextEncoder,
     Samples,
     Weights,
     generates,
@@ -46,19 +45,6 @@ KIND = "dalle2"
 PRIOR, DECODER, CLIP = "prior", "decoder", "clip"
 RENAMED = {"guidance_scale": "prior_guidance_scale"}
 """Options of a prior that would be the decoder's by their own names."""
-
-
-class Parts(NamedTuple):
-    """What edits need of a stage that decodes CLIP embeddings, with or without a prior and upsamplers."""
-
-    clip: ImageTextEncoder
-    decoder: ImageSampler
-    weights: Weights
-
-    @property
-    def clip_weights(self) -> Weights:
-        """The weights of the CLIP."""
-        return self.weights.frozen[CLIP]
 
 
 def roles(names: Sequence[str]) -> dict[str, str]:
@@ -173,15 +159,15 @@ def check(prior: Stage, decoder: Stage) -> None:
         )
 
 
-def parts(trained: Trained) -> Parts:
-    """What edits need of a DALL-E 2 or of its decoder alone.
+def decoder_of(trained: Trained) -> Stage:
+    """The decoder of a DALL-E 2, or the run itself that is one; what edits need.
 
     Raises:
         ValueError: for what doesn't decode CLIP embeddings.
     """
     decoder = trained.members.get(DECODER) if isinstance(trained, Chain) else trained
     if isinstance(decoder, Stage) and CLIP in decoder.parents and generates(decoder.interface):
-        return Parts(decoder.parents[CLIP], decoder.interface, decoder.weights)
+        return decoder
     raise ValueError(
         f"a run of the family {trained.config.family!r} decodes no CLIP embeddings; name a DALL-E 2's folder or a "
         "decoder"

@@ -26,10 +26,10 @@ import numpy as np
 from genjax.core import images as images_lib
 from genjax.diffusion.editing import slerp
 from genjax.pipelines import dalle2
-from genjax.pipelines.dalle2 import Parts
 from genjax.pipelines.editing import Edit, read_as
 from genjax.pipelines.named_files import Named
 from genjax.pipelines.trained import Trained
+from genjax.stages import Stage
 from genjax.typing import Array, Float
 
 DIFF_REACH = 0.5
@@ -68,7 +68,7 @@ def _variations(image: str, eta: str) -> Edit:
         raise ValueError(f"--variations: eta={strength:g} must be a number from 0 on; write {USAGE['variations']}")
 
     def conditions(stage: Trained, count: int) -> dict[str, np.ndarray]:
-        z, x_T = describe(dalle2.parts(stage), image)
+        z, x_T = describe(dalle2.decoder_of(stage), image)
         return condition_on(stage, jnp.repeat(z, count, axis=0), jnp.repeat(x_T, count, axis=0))
 
     return Edit({"sampler": {"name": "ddim", "eta": strength}}, conditions, named=Named((image,)))
@@ -76,7 +76,7 @@ def _variations(image: str, eta: str) -> Edit:
 
 def _blend(first: str, second: str) -> Edit:
     def conditions(stage: Trained, count: int) -> dict[str, np.ndarray]:
-        of_first, of_second = (describe(dalle2.parts(stage), one) for one in (first, second))
+        of_first, of_second = (describe(dalle2.decoder_of(stage), one) for one in (first, second))
         weight = jnp.linspace(0, 1, count)
         pairs = zip(of_first, of_second, strict=True)
         z, x_T = (slerp(jnp.repeat(a, count, axis=0), jnp.repeat(b, count, axis=0), weight) for a, b in pairs)
@@ -87,10 +87,11 @@ def _blend(first: str, second: str) -> Edit:
 
 def _text_diff(image: str, before: str, after: str) -> Edit:
     def conditions(stage: Trained, count: int) -> dict[str, np.ndarray]:
-        parts = dalle2.parts(stage)
-        z, x_T = describe(parts, image)
+        decoder = dalle2.decoder_of(stage)
+        z, x_T = describe(decoder, image)
         tokens = jnp.asarray(np.stack([stage.tokenizer.encode(text) for text in (before, after)]))
-        change = text_difference(*parts.clip.encode_text(parts.clip_weights, tokens))
+        encode_text = decoder.parents[dalle2.CLIP].encode_text
+        change = text_difference(*encode_text(decoder.weights.frozen[dalle2.CLIP], tokens))
         z, change, x_T = (jnp.repeat(one, count, axis=0) for one in (z, change[None], x_T))
         return condition_on(stage, slerp(z, change, jnp.linspace(0, DIFF_REACH, count)), x_T)
 
@@ -110,18 +111,19 @@ def text_difference(before: Float[Array, " d"], after: Float[Array, " d"]) -> Fl
     return change / length
 
 
-def describe(parts: Parts, image: str | Path) -> tuple[Float[Array, "1 d"], Float[Array, "1 h w c"]]:
+def describe(decoder: Stage, image: str | Path) -> tuple[Float[Array, "1 d"], Float[Array, "1 h w c"]]:
     """(z_i, x_T) of a file: what CLIP sees in it, and the noise from which the decoder comes to it."""
-    seen = jnp.asarray(read_as(image, parts.clip.image_shape))[None]
-    z = jax.jit(lambda weights, x: parts.clip.encode_image(weights, x, None))(parts.clip_weights, seen)
-    source = images_lib.resize(seen, parts.decoder.image_shape[:2], "bilinear", antialias=True)
+    clip = decoder.parents[dalle2.CLIP]
+    seen = jnp.asarray(read_as(image, clip.image_shape))[None]
+    z = jax.jit(lambda weights, x: clip.encode_image(weights, x, None))(decoder.weights.frozen[dalle2.CLIP], seen)
+    source = images_lib.resize(seen, decoder.interface.image_shape[:2], "bilinear", antialias=True)
     requested = {
         "index": jnp.zeros((1,), jnp.int32),
-        "tokens": jnp.zeros((1, parts.decoder.text_length), jnp.int32),
+        "tokens": jnp.zeros((1, decoder.interface.text_length), jnp.int32),
         "image_embed": z,
         "source": source,
     }
-    return z, jax.jit(parts.decoder.invert)(parts.weights, requested, jax.random.key(0))
+    return z, jax.jit(decoder.interface.invert)(decoder.weights, requested, jax.random.key(0))
 
 
 def condition_on(stage: Trained, image_embed: Array, latent: Array) -> dict[str, np.ndarray]:

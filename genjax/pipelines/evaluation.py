@@ -95,8 +95,7 @@ def evaluate(
         -> why. "notes": what has to be known of the rest. A figure that isn't finite is None, and noted.
 
     Raises:
-        ValueError: for samples of another size than the data's, a likelihood that the family hasn't, or data to probe
-            with that isn't there or doesn't suit.
+        ValueError: as `check`, and for samples of another size than the data's.
     """
     check(stage, likelihood, probe_data)
     if drawn is not None and drawn.images.shape[1:] != stage.spec.image_shape:
@@ -121,7 +120,7 @@ def check(stage: Trained, likelihood: str = "", probe_data: Sequence[str] = ()) 
     """Refuse what a person requested and the stage hasn't, before anything is computed or sampled.
 
     Raises:
-        ValueError: as `evaluate`.
+        ValueError: for a likelihood that the family hasn't, or data to probe with that isn't there or doesn't suit.
     """
     interface = stage.interface
     with_likelihood(stage, likelihood)

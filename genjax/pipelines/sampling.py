@@ -52,21 +52,12 @@ def draw(
         program: `generate.make_generate` of its interface, kept from before, which compiles once for all calls.
 
     Raises:
-        ValueError: for a stage that draws no images, a label, an option or a seed that there isn't, or a prompt to a
-            model without text.
+        ValueError: for what draws no images, an unknown label, option or seed, or a prompt to a model without text.
     """
     SEED.check("seed", seed)
     interface = generate.require_sampler(stage.interface, f"a run of the family {stage.config.family!r}")
     shared = generate.options(interface, stage.config.sampling.to_dict(), options or {})
-    classes = interface.num_classes
-    if label is not None and not 0 <= label < classes:
-        known = f"0..{classes - 1}" if classes else "none: the model is unconditional"
-        raise ValueError(f"no label {label}; the labels of this model are {known}")
-    if count < 1:
-        raise ValueError(f"num_samples={count} must be at least 1")
-    labels = None
-    if classes:
-        labels = generate.class_labels(count, classes) if label is None else np.full(count, label, np.int32)
+    labels = _labels(interface.num_classes, count, label)
     requested = {} if labels is None else {"label": labels}
     texts = None if "tokens" in (conditions or {}) else prompts_lib.for_images(stage, count, prompts)
     if texts is not None:
@@ -82,6 +73,18 @@ def draw(
             bar.update,
         )
     return drawn._replace(labels=labels, prompts=texts)
+
+
+def _labels(classes: int, count: int, label: int | None) -> np.ndarray | None:
+    """The label of each image; None of a model without classes."""
+    if label is not None and not 0 <= label < classes:
+        known = f"0..{classes - 1}" if classes else "none: the model is unconditional"
+        raise ValueError(f"no label {label}; the labels of this model are {known}")
+    if count < 1:
+        raise ValueError(f"num_samples={count} must be at least 1")
+    if not classes:
+        return None
+    return generate.class_labels(count, classes) if label is None else np.full(count, label, np.int32)
 
 
 def reconstruct(

@@ -59,11 +59,6 @@ class Chain(NamedTuple):
         return self.last.step
 
     @property
-    def checksum(self) -> int:
-        """Of the weights of all members, uint32."""
-        return sum(member.checksum for member in self.members.values()) % 2**32
-
-    @property
     def reconstruct(self) -> None:
         """None: a chain encodes no images."""
 
