@@ -97,6 +97,8 @@ def _check(config: ConfigDict) -> None:
         raise ValueError(
             f"config.order, config.encode and config.cascade name {missing}; config.stages has {sorted(config.stages)}"
         )
+    if untrained := [name for name in config.cascade if name not in config.order]:
+        raise ValueError(f"config.cascade names {untrained}, which are not in config.order={tuple(config.order)}")
     if config.sampling not in SAMPLING:
         raise ValueError(f"unknown config.sampling={config.sampling!r} of a chain; it is one of {SAMPLING}")
     _members(config)

@@ -135,7 +135,8 @@ def untrained(config, folder):
 def config(tmp_path_factory):
     """The chain 8 -> 16."""
     config, data_dir = cascade_digits.get_config("tiny"), tmp_path_factory.mktemp("data")
-    config.order, config.samples = ("base", "up16"), 6
+    config.order = config.cascade = ("base", "up16")
+    config.samples = 6
     for stage in config.stages.values():
         stage.data.data_dir = str(data_dir)
         stage.sampling.num_steps = "2"

@@ -125,6 +125,7 @@ def test_a_chain_that_draws_nothing_and_one_of_a_cascade_say_so(done, tmp_path):
     ({"order": ("tokenizer", "absent")}, "absent"),
     ({"encode": ("absent",)}, "absent"),
     ({"cascade": ("absent",)}, "absent"),
+    ({"order": ("tokenizer",), "cascade": ("prior",)}, r"names \['prior'\], which are not in config.order"),
     ({"sampling": "all"}, "unknown config.sampling='all'"),
     ({"sampling": "dalle2", "cascade": ("prior",)}, "made of a prior, a decoder and perhaps upsamplers, not of 1"),
 ])  # fmt: skip
