@@ -15,8 +15,14 @@ from jax.sharding import Mesh, NamedSharding
 from genjax import sharding
 from genjax.core import images as images_lib
 from genjax.families import options as options_lib
-from genjax.families.interfaces import ImageSampler, Interface, Weights
+from genjax.families.interfaces import Conditions, ImageSampler, Interface, Weights
 from genjax.typing import Image, Key, PyTree
+
+Progress = Callable[[int], None]
+
+
+def _silent(done: int) -> None:
+    """No progress is shown."""
 
 
 class Drawn(NamedTuple):
@@ -87,32 +93,38 @@ def options(interface: ImageSampler, sampling: Mapping[str, Any], requested: Map
     return {name: value for name, value in values.items() if value != interface.options[name]}
 
 
-def make_generate(interface: Interface, mesh: Mesh) -> Callable[..., Drawn]:
-    """The function (weights, per-image conditions, shared conditions, key, batch_size, progress) -> Drawn.
+def check_conditions(interface: ImageSampler, conditions: Conditions) -> None:
+    """Nothing, for conditions that `sample` takes.
 
-    Per-image conditions are arrays [n, ...] ("index" is added), shared ones scalars (see `options`). `progress`
-    is called with the number of images of each finished batch. It compiles once for a batch size, whatever the
-    seed, labels or guidance scale.
+    Raises:
+        ValueError: for another, which it would not heed.
+    """
+    known = interface.conditions
+    for name, value in conditions._asdict().items():
+        if value is not None and name not in (*known, "options"):
+            raise ValueError(f"this model takes no condition {name!r}; it takes {sorted(known) or 'none'}")
+
+
+def make_generate(interface: Interface, mesh: Mesh) -> Callable[..., Drawn]:
+    """The function (weights, count, conditions, key, batch_size, progress) -> Drawn.
+
+    `progress` is called with the number of images of each finished batch. It compiles once for a batch size, whatever
+    the seed, labels or guidance scale. ValueError is raised as of `check_conditions`.
     """
 
-    def sample(weights, conditions, key):
-        images, trajectory = interface.sample(weights, conditions, key)
+    def sample(weights, requested, key):
+        images, trajectory = interface.sample(weights, *requested, key)
         by_image = None if trajectory is None else jnp.swapaxes(images_lib.to_uint8(trajectory), 0, 1)
         return images_lib.to_uint8(images), by_image
 
     run = make_batched(sample, mesh)
 
     def generate(
-        weights: Weights,
-        each: Mapping[str, np.ndarray],
-        shared: Mapping[str, float],
-        key: Key,
-        batch_size: int,
-        progress: Callable[[int], None] = lambda done: None,
+        weights: Weights, count: int, conditions: Conditions, key: Key, batch_size: int, progress: Progress = _silent
     ) -> Drawn:
-        count = len(next(iter(each.values()))) if each else 0
-        each = {"index": np.arange(count, dtype=np.int32), **each}
-        images, by_image = run(weights, each, key, batch_size, shared, progress)
+        check_conditions(interface, conditions)
+        requested = (conditions, np.arange(count, dtype=np.int32))
+        images, by_image = run(weights, requested, key, batch_size, progress)
         return Drawn(images, trajectory=None if by_image is None else by_image.swapaxes(0, 1))
 
     return generate
@@ -130,8 +142,8 @@ def make_reconstruct(reconstruct: Callable[[Weights, Image, Key], Image], mesh: 
 def make_batched(function: Callable[[Weights, PyTree, Key], PyTree], mesh: Mesh) -> Callable[..., PyTree]:
     """The function (weights, arrays [n, ...], key, batch_size) -> what `function` makes of them, [n, ...] on the host.
 
-    The last batch is filled up with the last example and cut, so that there is one compilation for a batch size. Where
-    the arrays are a dict, `shared` scalars may join it, and `progress` is called with the size of each finished batch.
+    The last batch is filled up with the last example and cut, so that there is one compilation for a batch size.
+    Scalars among the arrays are the same for all examples. `progress` is called with the size of each finished batch.
 
     Args:
         function: (weights, a batch of the arrays, key) -> arrays with an entry for each example.
@@ -140,27 +152,22 @@ def make_batched(function: Callable[[Weights, PyTree, Key], PyTree], mesh: Mesh)
     jitted = jax.jit(function, out_shardings=sharding.replicated(mesh))
     place = sharding.batch_sharding(mesh)
 
-    def run(
-        weights: Weights,
-        arrays: PyTree,
-        key: Key,
-        batch_size: int,
-        shared: Mapping[str, float] | None = None,
-        progress: Callable[[int], None] = lambda done: None,
-    ) -> PyTree:
-        count = len(jax.tree.leaves(arrays)[0])
+    def run(weights: Weights, arrays: PyTree, key: Key, batch_size: int, progress: Progress = _silent) -> PyTree:
+        count = next(len(leaf) for leaf in jax.tree.leaves(arrays) if np.ndim(leaf))
         batch_size, parts = fit_batch_size(count, batch_size, mesh), []
-        scalars = {name: jnp.asarray(value, jnp.float32) for name, value in (shared or {}).items()}
         for start in range(0, count, batch_size):
             chosen = np.minimum(np.arange(start, start + batch_size), count - 1)
-            batch = jax.tree.map(lambda values, at=chosen: _placed(values[at], place), arrays)
-            parts.append(jax.device_get(jitted(weights, {**batch, **scalars} if scalars else batch, key)))
+            batch = jax.tree.map(lambda values, at=chosen: _placed(values, at, place), arrays)
+            parts.append(jax.device_get(jitted(weights, batch, key)))
             progress(min(batch_size, count - start))
         return jax.tree.map(lambda *pieces: np.concatenate(pieces)[:count], *parts)
 
     return run
 
 
-def _placed(values: np.ndarray, place: NamedSharding) -> jax.Array:
-    """Values that every process has as a global array, cut over the devices."""
+def _placed(values: Any, chosen: np.ndarray, place: NamedSharding) -> jax.Array:
+    """The chosen of values that every process has as a global array, cut over the devices; a scalar as it is."""
+    if not np.ndim(values):
+        return jnp.asarray(values, jnp.float32)
+    values = values[chosen]
     return jax.make_array_from_callback(values.shape, place, lambda at: values[at])

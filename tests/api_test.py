@@ -102,9 +102,9 @@ def test_weights_are_read_once_and_programs_compiled_once(workdir, monkeypatch):
     def counted(*settings):
         family = build(*settings)
 
-        def sample(weights, conditions, key):  # is traced when it is compiled
+        def sample(weights, conditions, index, key):  # is traced when it is compiled
             compiled.append(1)
-            return family.interface.sample(weights, conditions, key)
+            return family.interface.sample(weights, conditions, index, key)
 
         return family._replace(interface=family.interface._replace(sample=sample))
 

@@ -7,7 +7,7 @@ import pytest
 
 from genjax import generate, sharding
 from genjax.families.base import Family
-from genjax.families.interfaces import ImageSampler, Samples, Weights
+from genjax.families.interfaces import Conditions, ImageSampler, Samples, Weights
 
 WEIGHTS = Weights({"model": jnp.float32(0.25)}, (), {})
 KEY = jax.random.key(5)
@@ -16,11 +16,12 @@ KEY = jax.random.key(5)
 def family(seen=None, trajectory=False):
     """Image i is (index + 10 label) / 100 - 1, plus the weight, less guidance_scale / 100, and .1 for the key."""
 
-    def sample(weights, conditions, key):
+    def sample(weights, conditions, index, key):
         if seen is not None:
-            seen.append({name: jnp.shape(value) for name, value in conditions.items()})
-        value = (conditions["index"] + 10 * conditions.get("label", 0)) / 100 - 1 + weights.params["model"]
-        value = value - conditions.get("guidance_scale", 0.0) / 100
+            seen.append(jax.tree.map(jnp.shape, (conditions, index)))
+        label = 0 if conditions.label is None else conditions.label
+        value = (index + 10 * label) / 100 - 1 + weights.params["model"]
+        value = value - conditions.options.get("guidance_scale", 0.0) / 100
         value = value + (jax.random.key_data(key)[-1] == 5) / 10
         images = jnp.broadcast_to(value[:, None, None, None], (len(value), 2, 2, 1))
         return Samples(images, jnp.stack([images - 0.1, images]) if trajectory else None)
@@ -44,20 +45,16 @@ def pixels(values):
 def test_batch_size_bounds_what_is_drawn_at_once():
     """`sampling.batch_size` images at most, in whole shares of the devices; the last batch is filled up and cut."""
     seen, done = [], []
-    labels = {"label": np.array([2, 0, 1, 1, 2, 0, 0], np.int32)}
-    drawn = generate.make_generate(family(seen).interface, mesh())(
-        WEIGHTS, labels, {"guidance_scale": 3.0}, KEY, 4, done.append
-    )
-    assert seen == [{"index": (4,), "label": (4,), "guidance_scale": ()}] and done == [4, 3]
-    values = (np.arange(7) + 10 * labels["label"]) / 100 - 1 + 0.25 - 0.03 + 0.1
+    conditions = Conditions(label=np.array([2, 0, 1, 1, 2, 0, 0], np.int32), options={"guidance_scale": 3.0})
+    drawn = generate.make_generate(family(seen).interface, mesh())(WEIGHTS, 7, conditions, KEY, 4, done.append)
+    assert seen == [(Conditions(label=(4,), options={"guidance_scale": ()}), (4,))] and done == [4, 3]
+    values = (np.arange(7) + 10 * conditions.label) / 100 - 1 + 0.25 - 0.03 + 0.1
     np.testing.assert_allclose(drawn.images[:, 0, 0, 0], pixels(values), atol=1)
     assert drawn.images.shape == (7, 2, 2, 1) and drawn.trajectory is None
 
 
 def test_the_way_there_is_cut_and_joined_as_the_images_are():
-    drawn = generate.make_generate(family(trajectory=True).interface, mesh())(
-        WEIGHTS, {"index": np.arange(3, dtype=np.int32)}, {}, KEY, 2
-    )
+    drawn = generate.make_generate(family(trajectory=True).interface, mesh())(WEIGHTS, 3, Conditions(), KEY, 2)
     assert drawn.trajectory.shape == (2, 3, 2, 2, 1)
     np.testing.assert_array_equal(drawn.trajectory[1], drawn.images)
     assert (drawn.trajectory[0] < drawn.images).all() and len(np.unique(drawn.images)) == 3

@@ -17,7 +17,7 @@ FLOORS = {
     "api": 6, "launcher": 6, "__main__": 6,
     "configs": 0,  # imports nothing of genjax
 }  # fmt: skip
-SEAM = {"base", "interfaces", "settings", "terms", "options", "shared"}
+SEAM = {"base", "conditions", "interfaces", "settings", "terms", "options", "shared"}
 ROOMS_ALONE = {"diffusion", "autoregressive", "losses", "sharding", "data"}
 
 

@@ -23,8 +23,8 @@ def build(name, model, sampling, spec, parents):
         target = sum([held.params["model"]["w"] for held in inputs.frozen.values()], 10.0)
         return LossOutputs({"loss": same(jnp.square(params["w"] - target))}, {}, inputs.extra + 1)
 
-    def sample(weights, conditions, key):
-        return Samples(jnp.zeros((len(conditions["index"]), *spec.image_shape)))
+    def sample(weights, conditions, index, key):
+        return Samples(jnp.zeros((len(index), *spec.image_shape)))
 
     def init(key, batch):
         return {"model": {"w": jnp.float32(model["start"])}}, jnp.zeros((), jnp.int32)

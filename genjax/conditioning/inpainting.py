@@ -7,8 +7,7 @@ is drawn at random.
 Deviation: GLIDE says "random regions"; here they are rectangles, and for a share of the examples the whole image.
 """
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -65,16 +64,9 @@ def known_channels(known: Image, mask: Float[Array, "b h w 1"]) -> Float[Array, 
     return jnp.concatenate([known * mask, jnp.broadcast_to(mask, (*known.shape[:3], 1))], axis=-1)
 
 
-def known_from(conditions: Mapping[str, Any], shape: tuple[int, ...]) -> Float[Array, "b h w c2"]:
-    """Those channels for "known" and "mask" of the conditions; zeros, "nothing is known", where there are none.
-
-    Args:
-        conditions: of sampling.
-        shape: (b, h, w, c) of the images.
-    """
-    if "known" not in conditions:
-        return jnp.zeros((*shape[:3], shape[3] + 1))
-    return known_channels(conditions["known"], conditions["mask"])
+def nothing_known(images: Image) -> Float[Array, "b h w c2"]:
+    """Those channels of images of which nothing is known: zeros."""
+    return jnp.zeros((*images.shape[:3], images.shape[3] + 1))
 
 
 def widen_input(kernel: Float[Array, "k k2 c d"], channels: int, pixels: int = 1) -> Float[Array, "k k2 c2 d"]:

@@ -21,7 +21,6 @@ it is the time of a continuous cosine schedule in [0, 1], as in Imagen. GLIDE sa
 rectangles, and for a share of the examples the whole image.
 """
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -191,30 +190,32 @@ def training_pair(settings: LowRes, x0: Image, key: Key) -> tuple[Float[Array, "
 
 
 def conditioning_from(
-    settings: LowRes, image_shape: tuple[int, int, int], conditions: Mapping[str, Any], key: Key
+    settings: LowRes, image_shape: tuple[int, int, int], low_res: Image | None, aug_level: Any, key: Key | None
 ) -> Cond:
     """The conditioning of images that are to be upsampled, but for their class.
 
     Args:
         settings: of the low-resolution image in training.
         image_shape: (height, width, channels) of the high-resolution image.
-        conditions: "low_res" [b, h, w, c], and "aug_level" [] or [b] of the noise to lay on it (absent: 0).
+        low_res: the low-resolution images.
+        aug_level: of the noise to lay on them; None: 0.
         key: of the noise, or keys [b].
 
     Raises:
         ValueError: for no low-resolution images, those of another size, or a level of a model that knows of none.
     """
-    shape, low_res = check(settings, image_shape), conditions.get("low_res")
+    shape = check(settings, image_shape)
     if low_res is None or low_res.shape[1:] != shape:
         found = "none" if low_res is None else low_res.shape[1:]
         raise ValueError(
             f"this model upsamples images of {shape}, and was given {found}; "
-            "give them as conditions['low_res'], or sample the whole cascade's "
-            "folder (configs/cascade_digits_pipeline.py)"
+            "give them as low_res of its conditions, or sample the whole cascade's folder "
+            "(configs/cascade_digits_pipeline.py)"
         )
     if not settings.max_aug_level:
-        if "aug_level" in conditions:
+        if aug_level is not None:
             raise ArgumentError(f"an aug_level needs a model trained with {arg('max_aug_level')} > 0")
         return Cond(low_res=upsample(low_res, image_shape[:2]))
-    aug_level = jnp.broadcast_to(jnp.asarray(conditions.get("aug_level", 0.0), low_res.dtype), low_res.shape[:1])
-    return Cond(None, upsample(augment(low_res, aug_level, key), image_shape[:2]), aug_level)
+    level = jnp.asarray(0.0 if aug_level is None else aug_level, low_res.dtype)
+    levels = jnp.broadcast_to(level, low_res.shape[:1])
+    return Cond(None, upsample(augment(low_res, levels, key), image_shape[:2]), levels)

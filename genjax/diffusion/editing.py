@@ -30,8 +30,6 @@ Deviations: RePaint's release climbs a jump step by step; here it is one draw fr
 no eps to invert with: the first step takes it at its end, from the rescaled image.
 """
 
-from collections.abc import Mapping
-
 import jax
 import jax.numpy as jnp
 
@@ -242,43 +240,45 @@ def slerp(
 
 
 def start(
-    denoise: Denoiser, levels: NoiseLevel, conditions: Mapping[str, Array], keys: Key, shape: tuple[int, ...]
-) -> Float[Array, "b ..."]:
-    """x_T: noise, or what the images among the conditions are at the first level, or x_T itself where it is given.
+    denoise: Denoiser, levels: NoiseLevel, keys: Key, shape: tuple[int, ...], source: Array | None = None,
+    target: Array | None = None, weight: Array | None = None, latent: Array | None = None,
+) -> Float[Array, "b ..."]:  # fmt: skip
+    """x_T: noise, or what an image is at the first level, or x_T itself where it is given.
 
     Args:
         denoise: the denoiser that will be sampled with.
         levels: the grid, or its tail.
-        conditions: "source" [b, ...] to start from it; with "target" [b, ...] and "weight" [b] too, between the latents
-            of both; "latent" [b, ...], x_T.
         keys: one an example [b].
         shape: of one example.
+        source, target, weight: an image [b, ...] to start from, or two between whose latents to start.
+        latent: x_T [b, ...].
     """
-    if "latent" in conditions:
-        return conditions["latent"]
-    if "target" in conditions:
-        ends = jnp.stack([conditions["source"], conditions["target"]])
+    if latent is not None:
+        return latent
+    if target is not None:
+        ends = jnp.stack([source, target])
         first, second = jax.lax.map(lambda x0: invert(denoise, levels, x0, keys, INVERSION_REFINEMENTS), ends)
-        return slerp(first, second, conditions["weight"])
-    if "source" in conditions:
-        return diffuse_source(conditions["source"], levels, keys)
+        return slerp(first, second, weight)
+    if source is not None:
+        return diffuse_source(source, levels, keys)
     return process.sample_prior(keys, (keys.shape[0], *shape), levels)
 
 
 def keep_known(
-    sampler: Sampler, levels: NoiseLevel, conditions: Mapping[str, Array], resamples: int = 1
+    sampler: Sampler, levels: NoiseLevel, known: Array | None = None, mask: Array | None = None, resamples: int = 1
 ) -> tuple[Sampler, NoiseLevel | Walk]:
-    """The sampler and its steps; where something is "known", and where the "mask" says so, they keep it.
+    """The sampler and its steps, which keep what is known, if anything is.
 
     Args:
         sampler: any.
         levels: the grid.
-        conditions: "known" [b, ...] and "mask", or neither.
+        known: clean data, right where the mask is 1.
+        mask: 1 where known, 0 where to be made.
         resamples: times that each stretch is walked; 1 = no RePaint. Its jumps are as long as RePaint's, 1 / 25.
     """
-    if "known" not in conditions:
+    if known is None:
         return sampler, levels
-    sampler = inpaint(sampler, conditions["known"], conditions["mask"])
+    sampler = inpaint(sampler, known, mask)
     if resamples == 1:
         return sampler, levels
     return sampler, resampling_walk(levels, max(1, (levels.alpha.shape[0] - 1) // 25), resamples)

@@ -38,7 +38,7 @@ import jax.numpy as jnp
 
 from genjax.core import rng
 from genjax.families.base import Family, LossInputs, LossOutputs, Player
-from genjax.families.interfaces import Conditions, ImageSampler, Samples, Weights
+from genjax.families.interfaces import Conditions, ImageSampler, Index, Samples, Weights
 from genjax.families.settings import expect_labels
 from genjax.families.shared.assembly import builder
 from genjax.families.terms import mean_of, present, same
@@ -195,25 +195,18 @@ class Model(NamedTuple):
 
         return jax.lax.scan(one_pass, state, (jnp.arange(passes), keys))[0]
 
-    def sample_images(self, weights: Weights, conditions: Conditions, key: Key) -> Samples:
-        """Draw images, one for each entry of `conditions["index"]`.
-
-        Args:
-            weights: what to draw with.
-            conditions: "index" and "label" int32 [b]; "truncation" [], the threshold of the latents (absent or 0:
-                none).
-            key: of the whole set of samples.
-        """
-        truncation = conditions.get("truncation")
-        keys = rng.of_samples(key, conditions["index"])
+    def sample_images(self, weights: Weights, conditions: Conditions, index: Index, key: Key) -> Samples:
+        """Draw images (`SampleFn`); the option "truncation" is the threshold of the latents (absent or 0: none)."""
+        truncation = conditions.options.get("truncation")
+        keys = rng.of_samples(key, index)
         z = jax.vmap(lambda key: latents(key, (self.generator.z_dim,), truncation))(keys)
         variables = {"params": weights.params["generator"], **self.standing_state(weights, truncation)}
-        return Samples(self.generator.apply(variables, z, conditions["label"]))
+        return Samples(self.generator.apply(variables, z, conditions.label))
 
     def evaluate(self, weights: Weights, batch: Batch, key: Key):
         """The discriminator's accuracy and logits, and the batch's coverage by as many images of its labels."""
         real, label = batch["image"], batch["label"]
-        fake = self.sample_images(weights, {"index": jnp.arange(real.shape[0]), "label": label}, key).images
+        fake = self.sample_images(weights, Conditions(label=label), jnp.arange(real.shape[0]), key).images
         variables = {"params": weights.params["discriminator"], **weights.extra["discriminator"]}
         real_logits, fake_logits = (self.discriminator.apply(variables, images, label) for images in (real, fake))
         coverage = mode_coverage(real, fake, present=present(batch))

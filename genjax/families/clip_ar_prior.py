@@ -34,7 +34,7 @@ from genjax.core import rng
 from genjax.core.moments import Moments
 from genjax.diffusion import guidance, process
 from genjax.families.base import Family, LossInputs, LossOutputs
-from genjax.families.interfaces import Conditions, EmbeddingSampler, ImageTextEncoder, Weights
+from genjax.families.interfaces import Conditions, EmbeddingSampler, ImageTextEncoder, Index, Weights
 from genjax.families.shared import prior as prior_lib
 from genjax.families.shared.assembly import builder, one_player
 from genjax.families.shared.codes import OPTIONS
@@ -165,20 +165,17 @@ class Model(NamedTuple):
         cosine = jnp.sum(self._embeddings(weights.extra.axes, codes) * embed, axis=-1)
         return {"nats_per_code": nats, "accuracy": accuracy, "cosine": cosine}
 
-    def sample_embeddings(self, weights: Weights, conditions: Conditions, key: Key) -> Float[Array, "b d"]:
-        """Draw embeddings of length 1, one for each entry of `conditions["index"]`.
-
-        Args:
-            weights: what to draw with.
-            conditions: "index" int32 [b], "tokens" int32 [b, s]; the scalars of `OPTIONS`, absent where neutral.
-            key: of the whole set of samples.
+    def sample_embeddings(
+        self, weights: Weights, conditions: Conditions, index: Index, key: Key
+    ) -> Float[Array, "b d"]:
+        """Draw embeddings (`EmbeddingSampler`).
 
         Raises:
             ValueError: guidance of a model that was not trained for it.
         """
-        prior_lib.check_guidance(conditions, self.settings.text_dropout)
-        caption = prior_lib.read_caption(self.clip, weights.frozen, conditions["tokens"])
-        keys = rng.of_samples(key, conditions["index"])
+        conditions.check_guidance(self.settings.text_dropout, "a prior trained with config.model.text_dropout > 0")
+        caption = prior_lib.read_caption(self.clip, weights.frozen, conditions.tokens)
+        keys = rng.of_samples(key, index)
 
         def draw(keys: Key) -> Float[Array, "b d"]:
             dot = embedding_codes.draw_upper_half(process.fold(keys, 0), weights.extra.dots)
@@ -193,15 +190,14 @@ class Model(NamedTuple):
         variables = {"params": params}
         # The empty caption was never trained with a dot product.
         dot = jnp.where(jnp.any(caption.mask, axis=1), dot, self.settings.num_dots)
-        if "guidance_scale" in conditions:
+        if "guidance_scale" in conditions.options:
             caption, dot = guidance.pair((caption, dot), self._null(caption, dot))
         cache = self.network.apply(variables, *caption, dot, method="start")
 
         def step(cache, code, position):
             return self.network.apply(variables, cache, code, position, method="step")
 
-        options: dict[str, Any] = {name: conditions[name] for name in OPTIONS if name in conditions}
-        return decode(step, cache, self.settings.num_axes, keys, **options)
+        return decode(step, cache, self.settings.num_axes, keys, **conditions.options)
 
 
 @builder("clip_ar_prior", Settings, Sampling, clip=ImageTextEncoder)

@@ -41,7 +41,7 @@ from genjax.diffusion import (
 )
 from genjax.diffusion import sample as sample_lib
 from genjax.families.base import Family, LossInputs, LossOutputs
-from genjax.families.interfaces import Conditions, EmbeddingSampler, ImageTextEncoder, Weights
+from genjax.families.interfaces import Conditions, EmbeddingSampler, ImageTextEncoder, Index, Weights
 from genjax.families.shared import prior as prior_lib
 from genjax.families.shared.assembly import builder, one_player
 from genjax.families.shared.prior import Caption
@@ -167,21 +167,17 @@ class Model(NamedTuple):
         error = jnp.mean(jnp.square(estimate - x0), axis=-1)
         return {"loss": error, "cosine": jnp.sum(guess * embed, axis=-1)}
 
-    def sample_embeddings(self, weights: Weights, conditions: Conditions, key: Key) -> Float[Array, "b d"]:
-        """Draw embeddings of length 1, one for each entry of `conditions["index"]`.
-
-        Args:
-            weights: what to draw with.
-            conditions: "index" int32 [b], "tokens" int32 [b, s]; "guidance_scale" [] (absent: no guidance, and half the
-                work).
-            key: of the whole set of samples.
+    def sample_embeddings(
+        self, weights: Weights, conditions: Conditions, index: Index, key: Key
+    ) -> Float[Array, "b d"]:
+        """Draw embeddings (`EmbeddingSampler`).
 
         Raises:
             ValueError: guidance of a model that was not trained for it.
         """
-        prior_lib.check_guidance(conditions, self.settings.text_dropout)
-        caption = prior_lib.read_caption(self.clip, weights.frozen, conditions["tokens"])
-        denoise = self._denoiser(weights.params["model"], caption, conditions.get("guidance_scale"))
+        conditions.check_guidance(self.settings.text_dropout, "a prior trained with config.model.text_dropout > 0")
+        caption = prior_lib.read_caption(self.clip, weights.frozen, conditions.tokens)
+        denoise = self._denoiser(weights.params["model"], caption, conditions.options.get("guidance_scale"))
         sampler = samplers.make_for(self.sampling.sampler, self.schedule, "fixed_small")
         levels = self._grid()
 
@@ -190,7 +186,7 @@ class Model(NamedTuple):
             x0 = sample_lib.sample(denoise, sampler, levels, x_T, process.fold(keys, 1))
             return x0 * weights.extra.std + weights.extra.mean
 
-        keys = rng.of_samples(key, conditions["index"])
+        keys = rng.of_samples(key, index)
         return prior_lib.best_of(draw, self.sampling.candidates, caption.embed, keys)
 
     def _grid(self) -> schedules.NoiseLevel:

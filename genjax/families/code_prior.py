@@ -34,11 +34,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from genjax.autoregressive.sample import Known, decode
+from genjax.autoregressive.sample import decode
 from genjax.conditioning import inputs as inputs_lib
 from genjax.core import rng
 from genjax.families.base import Family, LossInputs, LossOutputs, Player
-from genjax.families.interfaces import Codes, Conditions, ImageSampler, Samples, Tokenizer, Weights
+from genjax.families.interfaces import Codes, Conditions, ImageSampler, Index, Samples, Tokenizer, Weights
 from genjax.families.settings import expect_labels, make_named
 from genjax.families.shared import codes as codes_lib
 from genjax.families.shared.assembly import builder
@@ -164,32 +164,24 @@ class Model(NamedTuple):
             total = total + nats
         return {"nll_nats": total, "bits_per_dim": total / nats_per_bit_and_dim, **metrics}
 
-    def sample_images(self, weights: Weights, conditions: Conditions, key: Key) -> Samples:
+    def sample_images(self, weights: Weights, conditions: Conditions, index: Index, key: Key) -> Samples:
         """Draw codes, and decode them; conditions as for `sample_codes`."""
-        codes = self.sample_codes(weights, conditions, key)
+        codes = self.sample_codes(weights, conditions, index, key)
         return Samples(self.tokenizer.decode(weights.frozen["tokenizer"], codes))
 
-    def sample_codes(self, weights: Weights, conditions: Conditions, key: Key) -> Codes:
-        """Draw the codes of all levels, for each entry of `conditions["index"]`.
+    def sample_codes(self, weights: Weights, conditions: Conditions, index: Index, key: Key) -> Codes:
+        """Draw the codes of all levels, as `SampleFn` draws images.
 
-        Args:
-            weights: what to draw with.
-            conditions: "index" int32 [b]; "label" int32 [b] for a conditional model; the scalars of `OPTIONS`, absent
-                at their neutral values. To complete images, for any level l: "known_l" int32 [b, h, w], codes that are
-                given where "mask_l" bool [b, h, w] is true.
-            key: of the whole set of samples.
+        Options are those of `OPTIONS`; `codes` and `codes_mask` complete images.
 
         Raises:
             ValueError: guidance of a model that was not trained for it.
         """
-        if "guidance_scale" in conditions and not (self.num_classes and self.label_dropout):
-            raise ValueError(
-                "classifier-free guidance needs a conditional prior trained with config.model.label_dropout > 0; "
-                "use guidance_scale=1 with this one"
-            )
+        needed = "a conditional prior trained with config.model.label_dropout > 0"
+        conditions.check_guidance(self.num_classes and self.label_dropout, needed)
         codes: Codes = ()
         for level in range(len(self.networks)):
-            keys = rng.of_samples(rng.stream(key, f"level_{level}"), conditions["index"])
+            keys = rng.of_samples(rng.stream(key, f"level_{level}"), index)
             codes = (*codes, self._sample_level(level, weights.params[f"level_{level}"], codes, conditions, keys))
         return codes
 
@@ -198,17 +190,14 @@ class Model(NamedTuple):
     ) -> Int[Array, "b h w"]:
         """Draw one level, given the coarser ones."""
         network, batch = self.networks[level], keys.shape[0]
-        label = conditions["label"] if self.num_classes else None
+        label = conditions.label if self.num_classes else None
         features = self._context(level, params, coarser)
-        if "guidance_scale" in conditions:
+        if "guidance_scale" in conditions.options:
             batch, label = 2 * batch, jnp.concatenate([label, jnp.full_like(label, self.num_classes)])
             features = None if features is None else jnp.tile(features, (2, 1, 1, 1))
         cache, step = code_networks.decoder(network, params["network"], batch, label, features)
-        options: dict[str, Any] = {name: conditions[name] for name in OPTIONS if name in conditions}
-        if f"known_{level}" in conditions:
-            given = (conditions[f"{name}_{level}"].reshape(keys.shape[0], -1) for name in ("known", "mask"))
-            options["known"] = Known(*given)
-        tokens = decode(step, cache, math.prod(network.grid), keys, **options)
+        known = conditions.known_codes(level)
+        tokens = decode(step, cache, math.prod(network.grid), keys, known=known, **conditions.options)
         return tokens.reshape(-1, *network.grid)
 
 
@@ -222,11 +211,12 @@ def build(settings: Settings, spec: DataSpec, tokenizer: Tokenizer) -> Family:
     """
     model = make_model(settings, tokenizer, spec)
     axes = [axis for module in (code_networks, pixelcnn, pixelsnail, transformer) for axis in module.LOGICAL_AXES]
+    interface = ImageSampler(model.sample_images, tokenizer.image_shape, model.num_classes, OPTIONS)
     return Family(
         init=model.init,
         players=tuple(Player(f"level_{level}", partial(model.loss_fn, level)) for level in range(len(tokenizer.grids))),
         evaluate=model.evaluate,
-        interface=ImageSampler(model.sample_images, tokenizer.image_shape, model.num_classes, OPTIONS),
+        interface=interface._replace(optional=("codes", "codes_mask")),
         logical_axes=tuple(axes),
     )
 

@@ -28,11 +28,11 @@ import jax.numpy as jnp
 import optax
 
 from genjax.autoregressive import masking
-from genjax.autoregressive.sample import Known, decode
+from genjax.autoregressive.sample import decode
 from genjax.conditioning import inputs as inputs_lib
 from genjax.core import rng
 from genjax.families.base import Family, LossInputs, LossOutputs
-from genjax.families.interfaces import Conditions, ImageSampler, Samples, Tokenizer, Weights
+from genjax.families.interfaces import Conditions, ImageSampler, Index, Samples, Tokenizer, Weights
 from genjax.families.settings import expect_tokens
 from genjax.families.shared import codes as codes_lib
 from genjax.families.shared.assembly import builder, one_player
@@ -122,37 +122,26 @@ class Model(NamedTuple):
             "image_nats": image.sum((1, 2)),
         }
 
-    def sample_images(self, weights: Weights, conditions: Conditions, key: Key) -> Samples:
+    def sample_images(self, weights: Weights, conditions: Conditions, index: Index, key: Key) -> Samples:
         """Draw codes, and decode them; conditions as for `sample_codes`."""
-        codes = self.sample_codes(weights, conditions, key)
+        codes = self.sample_codes(weights, conditions, index, key)
         return Samples(self.tokenizer.decode(weights.frozen["tokenizer"], (codes,)))
 
-    def sample_codes(self, weights: Weights, conditions: Conditions, key: Key) -> Int[Array, "b h w"]:
-        """Draw the codes of an image for each text.
+    def sample_codes(self, weights: Weights, conditions: Conditions, index: Index, key: Key) -> Int[Array, "b h w"]:
+        """Draw the codes of an image for each text, as `SampleFn` draws images.
 
-        Args:
-            weights: what to draw with.
-            conditions: "index" int32 [b]; "tokens" int32 [b, s]; the scalars of `OPTIONS`, absent at their neutral
-                values. To complete images: "known_0" int32 [b, h, w], codes that are given where "mask_0" bool
-                [b, h, w] is true.
-            key: of the whole set of samples.
+        Options are those of `OPTIONS`; `codes` and `codes_mask` complete images.
 
         Raises:
             ValueError: guidance of a model that was not trained for it.
         """
-        if "guidance_scale" in conditions and not self.text_dropout:
-            raise ValueError(
-                "classifier-free guidance needs a self trained with config.model.text_dropout > 0; "
-                "use guidance_scale=1 with this one"
-            )
-        tokens, keys = conditions["tokens"], rng.of_samples(key, conditions["index"])
-        if "guidance_scale" in conditions:
+        conditions.check_guidance(self.text_dropout, "a model trained with config.model.text_dropout > 0")
+        tokens, keys = conditions.tokens, rng.of_samples(key, index)
+        if "guidance_scale" in conditions.options:
             tokens = jnp.concatenate([tokens, jnp.zeros_like(tokens)])
         variables = {"params": weights.params["model"]}
         cache = self.network.apply(variables, tokens, method="start")
-        options: dict[str, Any] = {name: conditions[name] for name in OPTIONS if name in conditions}
-        if "known_0" in conditions:
-            options["known"] = Known(*(conditions[name].reshape(len(keys), -1) for name in ("known_0", "mask_0")))
+        options: dict[str, Any] = {**conditions.options, "known": conditions.known_codes()}
         filters = {
             name: options.pop(name) for name in ("top_k", "top_p") if "guidance_scale" in options and name in options
         }
@@ -174,7 +163,7 @@ def build(settings: Settings, spec: DataSpec, tokenizer: Tokenizer) -> Family:
     """
     model = make_model(settings, tokenizer, spec)
     interface = ImageSampler(model.sample_images, tokenizer.image_shape, 0, OPTIONS, text_length=spec.text_length)
-    return one_player(model, interface, dalle.LOGICAL_AXES)
+    return one_player(model, interface._replace(optional=("codes", "codes_mask")), dalle.LOGICAL_AXES)
 
 
 def make_model(settings: Settings, tokenizer: Tokenizer, spec: DataSpec) -> Model:

@@ -8,7 +8,7 @@ draws, or that of another image, whose meaning it keeps and whose details it mak
     x0 = x0(x_t, nothing) + s (x0(x_t, z_i, caption) - x0(x_t, nothing))
 
 All else, objective and sampling, is that of the other diffusion models (`genjax.families.shared.diffusion`). Given no
-"image_embed" it draws for the caption alone, the paper's decoder without a prior. The chain of both, with what draws
+`image_embed` it draws for the caption alone, the paper's decoder without a prior. The chain of both, with what draws
 larger images, is `genjax.pipelines.dalle2`.
 
 Deviation: the paper has the caption read by a transformer trained along, as GLIDE; with `text.source="clip"` it is read
@@ -25,11 +25,11 @@ import jax.numpy as jnp
 
 from genjax.conditioning.inputs import drop_share
 from genjax.core import rng
-from genjax.families.interfaces import ImageTextEncoder
+from genjax.families.interfaces import Conditions, ImageTextEncoder, Weights
 from genjax.families.settings import expect_share, read_settings
 from genjax.families.shared import diffusion as shared_diffusion
 from genjax.families.shared import prior as prior_lib
-from genjax.families.shared.diffusion_model import Conditioner, read_tokens
+from genjax.families.shared.diffusion_model import Conditioner, check_tokens
 from genjax.families.shared.prior import Caption
 from genjax.nn import clip_conditioning
 from genjax.nn.clip_conditioning import CaptionStates, ClipConditioning, ClipInputs
@@ -91,13 +91,16 @@ def make_conditioner(
     expect_share("config.model.text_dropout", settings.text_dropout)
     expect_share("config.model.image_dropout", settings.image_dropout)
 
-    def read(frozen, given) -> ClipInputs:
-        tokens = read_tokens(given, spec.text_length)
+    def read(frozen: Mapping[str, Weights], given: Conditions) -> ClipInputs:
+        tokens = check_tokens(given.tokens, spec.text_length)
         count = tokens.shape[0]
         of_text = tokens if text.source == "own" else prior_lib.read_caption(clip, frozen, tokens)
-        if "image_embed" in given or "image" in given:
-            return ClipInputs(of_text, prior_lib.read_image(clip, frozen, given), jnp.ones((count,), bool))
-        return ClipInputs(of_text, jnp.zeros((count, clip.dim)), jnp.zeros((count,), bool))
+        embed = given.image_embed
+        if embed is None and given.image is not None:
+            embed = prior_lib.embed_images(clip, frozen, given.image)
+        if embed is None:
+            return ClipInputs(of_text, jnp.zeros((count, clip.dim)), jnp.zeros((count,), bool))
+        return ClipInputs(of_text, embed, jnp.ones((count,), bool))
 
     def drop(raw: ClipInputs, key: Key) -> ClipInputs:
         kept = ~jax.random.bernoulli(rng.stream(key, "image"), settings.image_dropout, raw.has_image.shape)
@@ -115,6 +118,7 @@ def make_conditioner(
         drop=drop,
         null=null if settings.image_dropout and settings.text_dropout else None,
         text_length=spec.text_length,
+        optional=("image_embed",),
         parents=("clip",),
     )
 

@@ -34,7 +34,7 @@ from genjax.diffusion import distillation, process, samplers, schedules, thresho
 from genjax.diffusion import sample as sample_lib
 from genjax.diffusion.denoisers import Denoiser
 from genjax.families.base import Family, LossInputs, LossOutputs
-from genjax.families.interfaces import Conditions, Distillable, ImageSampler, Samples, Weights
+from genjax.families.interfaces import Conditions, Distillable, ImageSampler, Index, Samples, Weights
 from genjax.families.shared.assembly import builder, one_player
 from genjax.families.terms import mean_of
 from genjax.nn import denoising
@@ -104,18 +104,22 @@ class Model(NamedTuple):
         """The parameters of the student's network: the teacher's plus the difference."""
         return jax.tree.map(jnp.add, self.teacher.params(weights.frozen["teacher"]), weights.params["model"])
 
+    def _seen(self, conditions: Conditions) -> Conditions:
+        """The conditions that the networks see: the label, of conditional ones."""
+        return Conditions(label=conditions.label if self.num_classes else None)
+
     def _losses(
         self, difference: Params, target: Params, frozen: Mapping[str, PyTree], batch: Batch, key: Key
     ) -> PerExample:
         """The loss of each example; `target` is the difference that makes the target."""
         start = self.teacher.params(frozen["teacher"])
-        conditions = {"label": batch["label"]} if self.num_classes else {}
-        guided = conditions | ({"guidance_scale": self.guidance_scale} if self.guidance_scale != 1 else {})
+        conditions = self._seen(Conditions.of_batch(batch))
+        options = {"guidance_scale": self.guidance_scale} if self.guidance_scale != 1 else {}
 
         def student(difference: Params) -> Denoiser:
             return self.teacher.denoiser(jax.tree.map(jnp.add, start, difference), conditions)
 
-        teacher = self.teacher.denoiser(start, guided)
+        teacher = self.teacher.denoiser(start, conditions._replace(options=options))
         return self.distillation.loss(student(difference), student(target), teacher, batch["image"], key)
 
     def loss_fn(self, params: Params, inputs: LossInputs):
@@ -131,17 +135,10 @@ class Model(NamedTuple):
         own = weights.params["model"]
         return {"loss": self._losses(own, own, weights.frozen, batch, rng.stream(key, "loss"))}
 
-    def sample_images(self, weights: Weights, conditions: Conditions, key: Key) -> Samples:
-        """Draw images, one for each entry of `conditions["index"]`.
-
-        Args:
-            weights: what to draw with.
-            conditions: "index" int32 [b]; "label" int32 [b] for a conditional model.
-            key: of the whole set of samples.
-        """
-        keys = rng.of_samples(key, conditions["index"])
-        given = {"label": conditions["label"]} if self.num_classes else {}
-        denoise = self.teacher.denoiser(self._student_params(weights), given)
+    def sample_images(self, weights: Weights, conditions: Conditions, index: Index, key: Key) -> Samples:
+        """Draw images (`SampleFn`)."""
+        keys = rng.of_samples(key, index)
+        denoise = self.teacher.denoiser(self._student_params(weights), self._seen(conditions))
         if self.distillation.estimate is not None:
             denoise = self.distillation.estimate(denoise)
         if self.sampling.clip:
@@ -150,10 +147,8 @@ class Model(NamedTuple):
         result = sample_lib.sample(
             denoise, self.sampler, self.levels, x_T, process.fold(keys, 1), trajectory=self.sampling.trajectory
         )
-        if not self.sampling.trajectory:
-            return Samples(result)  # type: ignore[arg-type]  # no pair
-        images, path = result
-        return Samples(images, path.x_t)
+        images, path = result if self.sampling.trajectory else (result, None)
+        return Samples(images, path and path.x_t)  # type: ignore[arg-type]  # no pair
 
 
 @builder("distillation", Settings, Sampling, teacher=ImageSampler)

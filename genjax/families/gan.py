@@ -34,7 +34,7 @@ import jax.numpy as jnp
 
 from genjax.core import rng
 from genjax.families.base import Family, LossInputs, LossOutputs, Player
-from genjax.families.interfaces import Conditions, ImageSampler, Samples, Weights
+from genjax.families.interfaces import Conditions, ImageSampler, Index, Samples, Weights
 from genjax.families.settings import make_named, read_settings
 from genjax.families.shared.assembly import builder
 from genjax.families.terms import mean_of, present
@@ -193,15 +193,9 @@ class Model(NamedTuple):
         coverage = mode_coverage(real, fake, present=there)
         return {**adversarial.watch(self.loss, critic(real), critic(fake)), "mode_coverage": coverage}
 
-    def sample_images(self, weights: Weights, conditions: Conditions, key: Key) -> Samples:
-        """Draw images, one for each entry of `conditions["index"]`.
-
-        Args:
-            weights: what to draw with.
-            conditions: "index" int32 [b].
-            key: of the whole set of samples; also of the noise that standing statistics are measured with.
-        """
-        keys = rng.of_samples(key, conditions["index"])
+    def sample_images(self, weights: Weights, conditions: Conditions, index: Index, key: Key) -> Samples:
+        """Draw images (`SampleFn`); the key is also of the noise that standing statistics are measured with."""
+        keys = rng.of_samples(key, index)
         z = jax.vmap(lambda key: self._noise(key, 1)[0])(keys)
         stats = self.standing_statistics(weights, rng.stream(key, "standing"))
         variables = {"params": weights.params["generator"], "batch_stats": stats}

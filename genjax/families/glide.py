@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from genjax.conditioning.inputs import drop_share
 from genjax.families.settings import expect_share, expect_tokens, read_settings
 from genjax.families.shared import diffusion as shared_diffusion
-from genjax.families.shared.diffusion_model import Conditioner, read_tokens
+from genjax.families.shared.diffusion_model import Conditioner, check_tokens
 from genjax.nn import glide_text
 from genjax.nn.glide_text import GlideText
 from genjax.typing import DataSpec, Key, Tokens
@@ -64,7 +64,7 @@ def make_conditioner(settings: Settings, spec: DataSpec, vector_dim: int, dtype:
         return drop_share(tokens, jnp.zeros_like(tokens), settings.text_dropout, key)
 
     return Conditioner(
-        read=lambda frozen, given: read_tokens(given, spec.text_length),
+        read=lambda frozen, given: check_tokens(given.tokens, spec.text_length),
         shapes=jax.ShapeDtypeStruct((1, spec.text_length), jnp.int32),
         module=GlideText(
             spec.vocab_size, spec.text_length, vector_dim, text.width, text.depth, text.num_heads, dtype=dtype

@@ -20,10 +20,10 @@ import jax
 import jax.numpy as jnp
 
 from genjax.conditioning.inputs import drop_share
-from genjax.families.interfaces import TextEncoder, Weights
+from genjax.families.interfaces import Conditions, TextEncoder, Weights
 from genjax.families.settings import expect_share, read_settings
 from genjax.families.shared import diffusion as shared_diffusion
-from genjax.families.shared.diffusion_model import Conditioner, read_tokens
+from genjax.families.shared.diffusion_model import Conditioner, check_tokens
 from genjax.nn import text_conditioning
 from genjax.nn.text_conditioning import ReadStates, TextStates
 from genjax.typing import DataSpec, Key
@@ -70,10 +70,10 @@ def make_conditioner(settings: Settings, spec: DataSpec, vector_dim: int, dtype:
         )
     expect_share("config.model.text_dropout", settings.text_dropout)
 
-    def read(frozen: Mapping[str, Weights], given: Mapping[str, Any]) -> TextStates:
-        tokens = read_tokens(given, reader.length)
-        if "text_states" in given:
-            return TextStates(given["text_states"], tokens != 0)
+    def read(frozen: Mapping[str, Weights], given: Conditions) -> TextStates:
+        tokens = check_tokens(given.tokens, reader.length)
+        if given.text_states is not None:
+            return TextStates(given.text_states, tokens != 0)
         features = reader.encode(frozen[TEXT], tokens)
         return TextStates(features.states, features.mask)
 
@@ -94,6 +94,7 @@ def make_conditioner(settings: Settings, spec: DataSpec, vector_dim: int, dtype:
         drop=drop,
         null=null if settings.text_dropout else None,
         text_length=reader.length,
+        optional=("text_states",),
         parents=(TEXT,),
     )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from genjax.diffusion.denoisers import Denoiser, Guide
 from genjax.diffusion.schedules import Schedule
+from genjax.families.conditions import Conditions
 from genjax.typing import (
     Array,
     Batch,
@@ -28,20 +29,11 @@ from genjax.typing import (
 ABSENT: Mapping[str, Any] = MappingProxyType(
     {
         "sample": None,
-        "sample_embeddings": None,
-        "low_res_shape": None,
-        "num_classes": 0,
-        "text_length": 0,
-        "options": MappingProxyType({}),
-        "guidable": None,
-        "likelihoods": MappingProxyType({}),
-        "distillable": None,
-        "invert": None,
-        "log_prob": None,
-        "decode": None,
-        "features": None,
-        "logits": None,
-        "encode_image": None,
+        "optional": (),
+        **dict.fromkeys(("sample_embeddings", "low_res_shape", "guidable", "distillable", "invert", "log_prob")),
+        **dict.fromkeys(("decode", "features", "logits", "encode_image")),
+        **dict.fromkeys(("num_classes", "text_length"), 0),
+        **dict.fromkeys(("options", "likelihoods"), MappingProxyType({})),
     }
 )
 """What each capability is of an interface that hasn't it: every field can be read of every kind of interface."""
@@ -86,14 +78,13 @@ class Samples(NamedTuple):
     trajectory: Float[Array, "t b h w c"] | None = None
 
 
-Conditions = Mapping[str, Array]
-"""What is requested of `sample`. "index" int32 [b] is always there: the number of each sample, which alone selects its
-noise, so that an image doesn't depend on the batch that it is drawn in. Others by family: "label" int32 [b], "tokens"
-int32 [b, s] of a text, and the scalars [] that `ImageSampler.options` names."""
+Index = Int[Array, " b"]
+"""The number of each sample. With the key of the whole set it alone selects the sample's noise (`rng.of_samples`), so
+that an image doesn't depend on the batch that it is drawn in."""
 
 
-SampleFn = Callable[[Weights, Conditions, Key], Samples]
-"""(weights, conditions, key) -> Samples."""
+SampleFn = Callable[[Weights, Conditions, Index, Key], Samples]
+"""(weights, conditions, index, key) -> Samples, one for each entry of `index`; the key is of the whole set."""
 
 
 GuideFn = Callable[[PyTree, Conditions, str], Guide]
@@ -132,8 +123,8 @@ class Distillable(NamedTuple):
         schedule: the noising process that it was trained on.
         init: (key, batch) -> fresh parameters of its network.
         params: (weights) -> the parameters of its network.
-        denoiser: (parameters, conditions) -> its network as a denoiser, not thresholded. "label" of a conditional model
-            and "guidance_scale" count among the conditions.
+        denoiser: (parameters, conditions) -> its network as a denoiser, not thresholded, guided where the options have
+            a "guidance_scale".
     """
 
     schedule: Schedule
@@ -150,18 +141,19 @@ class ImageSampler(NamedTuple):
         sample: draws them.
         image_shape: (height, width, channels).
         num_classes: labels that `sample` needs, 0 = none.
-        options: scalar conditions that `sample` knows, "guidance_scale" or "truncation" -> its neutral value, at
+        options: scalars that `sample` knows, "guidance_scale" or "truncation" -> its neutral value, at
             which it is dropped. Defaults are in `config.sampling`, by the same names.
         guidable: how to guide it from outside; None of families without a noising process.
         likelihoods: name -> (weights, batch, key) -> metric name -> value of each example [b]: likelihoods that are too
             costly for `Family.evaluate`, "bound" and "ode" of a diffusion model.
         distillable: what a student of it learns from; None of families that can have none.
         text_length: tokens of the text that `sample` needs, 0 = none.
-        invert: (weights, conditions, key) -> "latent" [b, h, w, c], from which `sample` under the same conditions would
-            come to `conditions["source"]`; None of families without such.
-        low_res_shape: (height, width, channels) of the low-resolution images `conditions["low_res"]` that it upsamples,
-            of a super-resolution model, a later stage of a cascade; None of a model that samples from nothing. Its
-            option "aug_level" is the noise to hide their mistakes with.
+        invert: (weights, conditions, index, key) -> `latent`, from which `sample` under the same conditions would come
+            to their `source`; None of families without such.
+        low_res_shape: (height, width, channels) of the low-resolution images `low_res` that it upsamples, of a
+            super-resolution model, a later stage of a cascade; None of a model that samples from nothing. Its option
+            "aug_level" is the noise to hide their mistakes with.
+        optional: the fields of `Conditions` that `sample` takes beside those that it needs.
     """
 
     sample: SampleFn
@@ -172,8 +164,15 @@ class ImageSampler(NamedTuple):
     likelihoods: Mapping[str, EvaluateFn] = MappingProxyType({})
     distillable: Distillable | None = None
     text_length: int = 0
-    invert: Callable[[Weights, Conditions, Key], Image] | None = None
+    invert: Callable[[Weights, Conditions, Index, Key], Image] | None = None
     low_res_shape: tuple[int, int, int] | None = None
+    optional: tuple[str, ...] = ()
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """The fields of `Conditions` that `sample` takes."""
+        needed = {"label": self.num_classes, "tokens": self.text_length, "low_res": self.low_res_shape}
+        return (*(name for name, size in needed.items() if size), *self.optional)
 
 
 @_kind("it guides a diffusion model, as in launch/sample.py --workdir=DIFFUSION_RUN --guide=classifier:THIS_RUN:1.0")
@@ -314,14 +313,14 @@ class EmbeddingSampler(NamedTuple):
     """The interface of a prior: it draws CLIP embeddings of images for texts.
 
     Attributes:
-        sample_embeddings: (weights, conditions, key) -> embeddings [b, dim] of length 1; conditions have
-            "index" [b], "tokens" [b, text_length] and the scalars of `options`.
+        sample_embeddings: (weights, conditions, index, key) -> embeddings [b, dim] of length 1; the conditions are
+            `tokens` and the scalars of `options`.
         dim: of the embeddings.
         text_length: tokens of a text.
         options: as those of an `ImageSampler`.
     """
 
-    sample_embeddings: Callable[[Weights, Conditions, Key], Float[Array, "b d"]]
+    sample_embeddings: Callable[[Weights, Conditions, Index, Key], Float[Array, "b d"]]
     dim: int
     text_length: int
     options: Mapping[str, float] = MappingProxyType({})

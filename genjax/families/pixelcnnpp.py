@@ -15,7 +15,6 @@ the learning rate of the paper's code also decays by a factor of .999995 a step.
 
 import math
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -23,7 +22,7 @@ import jax.numpy as jnp
 
 from genjax.core import rng
 from genjax.families.base import Family, LossInputs, LossOutputs
-from genjax.families.interfaces import Conditions, ImageSampler, Samples, Weights
+from genjax.families.interfaces import Conditions, ImageSampler, Index, Samples, Weights
 from genjax.families.settings import expect_labels
 from genjax.families.shared.assembly import builder, one_player
 from genjax.families.terms import mean_of
@@ -71,9 +70,9 @@ class Model(NamedTuple):
         params = self.network.init(key, batch["image"], self._label(batch))["params"]
         return {"model": params}, ()
 
-    def _label(self, source: Mapping[str, Any]):
-        """The labels of a batch or of conditions; None for an unconditional model."""
-        return source["label"] if self.network.num_classes else None
+    def _label(self, batch: Batch):
+        """The labels of a batch; None for an unconditional model."""
+        return batch["label"] if self.network.num_classes else None
 
     def loss_fn(self, params: Params, inputs: LossInputs):
         """Mean bits/dim of a batch, with dropout."""
@@ -87,16 +86,10 @@ class Model(NamedTuple):
         nats = -mixture_logistics.log_prob(raw, batch["image"])
         return {"nll_nats": nats, "bits_per_dim": nats * self.bits_per_nat}
 
-    def sample_images(self, weights: Weights, conditions: Conditions, key: Key) -> Samples:
-        """Draw images, one for each entry of `conditions["index"]`.
-
-        Args:
-            weights: what to draw with.
-            conditions: "index" int32 [b]; "label" int32 [b] for a conditional model.
-            key: of the whole set of samples.
-        """
-        params, label = weights.params["model"], self._label(conditions)
-        keys = jax.vmap(partial(jax.random.fold_in, key))(conditions["index"])
+    def sample_images(self, weights: Weights, conditions: Conditions, index: Index, key: Key) -> Samples:
+        """Draw images (`SampleFn`)."""
+        params, label = weights.params["model"], conditions.label if self.network.num_classes else None
+        keys = rng.of_samples(key, index)
         height, width, channels = self.spec.image_shape
         blank = jnp.zeros((keys.shape[0], height, width, channels))
 

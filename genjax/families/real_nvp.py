@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from genjax.core import images, rng
 from genjax.families.base import Family, LossInputs, LossOutputs
-from genjax.families.interfaces import Conditions, ImageSampler, Samples, Weights
+from genjax.families.interfaces import Conditions, ImageSampler, Index, Samples, Weights
 from genjax.families.shared.assembly import builder, mean_loss, one_player
 from genjax.losses import elbo
 from genjax.nn import real_nvp
@@ -47,9 +47,9 @@ class Model(NamedTuple):
         """Bits/dim of each example."""
         return {"bits_per_dim": self.bits_per_dim(weights.params["model"], batch["image"], key)}
 
-    def sample(self, weights: Weights, conditions: Conditions, key: Key) -> Samples:
-        """Images, one for each entry of `conditions["index"]`."""
-        z = rng.normal_of_samples(key, conditions["index"], self.image_shape)
+    def sample(self, weights: Weights, conditions: Conditions, index: Index, key: Key) -> Samples:
+        """Images of latents drawn for each sample."""
+        z = rng.normal_of_samples(key, index, self.image_shape)
         return Samples(self.network.apply({"params": weights.params["model"]}, z, method="inverse").clip(-1, 1))
 
 

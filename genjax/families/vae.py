@@ -37,7 +37,7 @@ from genjax.core import rng
 from genjax.core.images import BIN_WIDTH, dequantize
 from genjax.core.numerics import psnr
 from genjax.families.base import Family, LossInputs, LossOutputs
-from genjax.families.interfaces import Conditions, ImageSampler, Samples, Weights
+from genjax.families.interfaces import Conditions, ImageSampler, Index, Samples, Weights
 from genjax.families.shared.assembly import builder, init_coders, one_player
 from genjax.families.terms import Term, mean_of, same
 from genjax.losses import elbo
@@ -202,15 +202,9 @@ class Model(NamedTuple):
         mu, _ = self.encode(params, images)
         return self.likelihood.image(self._decode(params, mu))
 
-    def sample_images(self, weights: Weights, conditions: Conditions, key: Key) -> Samples:
-        """Decode draws from the prior, one for each entry of `conditions["index"]`.
-
-        Args:
-            weights: of whose parameters the decoder's alone are read.
-            conditions: "index" int32 [b].
-            key: of the whole set of samples.
-        """
-        keys = rng.of_samples(key, conditions["index"])
+    def sample_images(self, weights: Weights, conditions: Conditions, index: Index, key: Key) -> Samples:
+        """Decode draws from the prior (`SampleFn`); of the weights only the decoder's are read."""
+        keys = rng.of_samples(key, index)
         z = jax.vmap(lambda key: jax.random.normal(key, (self.settings.latent_dim,)))(keys)
         return Samples(self.likelihood.image(self._decode(weights.params["model"], z)))
 

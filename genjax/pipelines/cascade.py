@@ -20,14 +20,13 @@ from types import MappingProxyType
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from genjax import generate, stages
 from genjax.core import images as images_lib
 from genjax.core import rng
-from genjax.families.interfaces import Conditions, ImageSampler, Samples, Weights, generates
+from genjax.families.interfaces import Conditions, ImageSampler, Index, Samples, Weights, generates
 from genjax.pipelines.trained import Chain, find
 from genjax.stages import Stage
 from genjax.training.nesting import Nesting
@@ -134,11 +133,12 @@ def upsampled(interfaces: Mapping[str, ImageSampler], members: Mapping[str, Stag
     if any("aug_level" in interfaces[name].options for name in rest):
         options["aug_level"] = 0.0
 
-    def sample(weights: Weights, conditions: Conditions, key: Key) -> Samples:
-        return draw_each(interfaces, constants, weights, conditions, key)[-1]
+    def sample(weights: Weights, conditions: Conditions, index: Index, key: Key) -> Samples:
+        return draw_each(interfaces, constants, weights, conditions, index, key)[-1]
 
     shape, length = interfaces[[first, *rest][-1]].image_shape, max(one.text_length for one in interfaces.values())
-    return ImageSampler(sample, shape, interfaces[first].num_classes, options, text_length=length)
+    whole = ImageSampler(sample, shape, interfaces[first].num_classes, options, text_length=length)
+    return whole._replace(optional=interfaces[first].optional)
 
 
 def check_texts(members: Mapping[str, Stage]) -> None:
@@ -159,6 +159,7 @@ def draw_each(
     constants: Mapping[str, Mapping[str, float]],
     weights: Weights,
     conditions: Conditions,
+    index: Index,
     key: Key,
 ) -> list[Samples]:
     """What every stage draws, the base first; images are on the 8-bit grid.
@@ -167,26 +168,26 @@ def draw_each(
         interfaces: of the stages, by name.
         constants: super-resolution stage -> option -> value, of those that aren't shared.
         weights: those of each stage are in `weights.frozen`, by name.
-        conditions: as those of a stage: "index" [b], "label" [b] if there are classes, "tokens" [b, s] if there are
-            texts, scalars. The base is given all other arrays, too.
+        conditions: of the base; the others take of them the label if they know classes, the tokens if they read texts,
+            and the options that are shared.
+        index: the number of each sample.
         key: the seed's.
     """
     drawn: list[Samples] = []
-    each = {name: value for name, value in conditions.items() if jnp.ndim(value)}
     for name, interface in interfaces.items():
-        requested: dict[str, Any] = {"index": conditions["index"]}
-        requested |= {"label": conditions["label"]} if interface.num_classes else {}
-        requested |= {"tokens": conditions["tokens"]} if interface.text_length else {}
-        scalars = SHARED if drawn else tuple(interface.options)
-        requested |= {
-            option: conditions[option] for option in scalars if option in interface.options and option in conditions
-        }
-        if not drawn:
-            requested |= each
-        else:
-            # The barrier keeps the compiler from fusing one stage into the next, which could change its last bits.
-            requested |= {**constants[name], "low_res": jax.lax.optimization_barrier(drawn[-1].images)}
-        samples = interface.sample(weights.frozen[name], requested, rng.stream(key, name) if drawn else key)
+        known = interface.options.keys() & (SHARED if drawn else interface.options)
+        options = {option: value for option, value in conditions.options.items() if option in known}
+        requested = conditions._replace(options=options)
+        if drawn:
+            requested = Conditions(
+                label=conditions.label if interface.num_classes else None,
+                tokens=conditions.tokens if interface.text_length else None,
+                # The barrier keeps the compiler from fusing one stage into the next, which could change its last bits.
+                low_res=jax.lax.optimization_barrier(drawn[-1].images),
+                options={**constants[name], **options},
+            )
+        own_key = rng.stream(key, name) if drawn else key
+        samples = interface.sample(weights.frozen[name], requested, index, own_key)
         drawn.append(samples._replace(images=images_lib.from_uint8(images_lib.to_uint8(samples.images))))
     return drawn
 

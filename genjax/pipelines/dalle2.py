@@ -8,7 +8,7 @@
 
 All of it is one compiled program. Any prior will do, by diffusion or autoregressive, and stages can be swapped as those
 of a cascade (`genjax.pipelines.cascade`): the prior draws with the seed's stream "prior", the decoder with the seed
-itself, so another prior leaves the decoder's noise as it was. An "image_embed" [b, d] among the conditions takes the
+itself, so another prior leaves the decoder's noise as it was. An `image_embed` among the conditions takes the
 place of the prior's (`genjax.pipelines.dalle2_editing`).
 
 The scale of guidance is the decoder's; that of the prior is the option "prior_guidance_scale". Its other options go by
@@ -30,6 +30,7 @@ from genjax.families.interfaces import (
     Conditions,
     EmbeddingSampler,
     ImageSampler,
+    Index,
     Samples,
     Weights,
     generates,
@@ -107,8 +108,8 @@ def join(prior: Stage, decoder: Stage, upsamplers: Mapping[str, Stage] = Mapping
         larger = {name: member.interface for name, member in upsamplers.items()}
         whole = cascade.upsampled({DECODER: base, **larger}, members)
 
-        def sample(weights: Weights, conditions: Conditions, key: Key) -> Samples:
-            return whole.sample(weights._replace(frozen={**weights.frozen, DECODER: weights}), conditions, key)
+        def sample(weights: Weights, conditions: Conditions, index: Index, key: Key) -> Samples:
+            return whole.sample(weights._replace(frozen={**weights.frozen, DECODER: weights}), conditions, index, key)
 
         interface = whole._replace(sample=sample)
     theirs = prior.config.sampling.to_dict()
@@ -123,15 +124,18 @@ def _with_prior(draws: EmbeddingSampler, decodes: ImageSampler, renamed: Mapping
     """What decodes the embeddings that a prior draws, with the weights of both by role; options by their new names."""
     options = {renamed[name]: neutral for name, neutral in draws.options.items()}
 
-    def sample(weights: Weights, conditions: Conditions, key: Key) -> Samples:
-        given = {name: value for name, value in conditions.items() if name not in options}
-        if "image_embed" not in given:
-            requested = {"index": conditions["index"], "tokens": conditions["tokens"]}
-            requested |= {name: conditions[ours] for name, ours in renamed.items() if ours in conditions}
-            given["image_embed"] = draws.sample_embeddings(weights.frozen[PRIOR], requested, rng.stream(key, PRIOR))
-        return decodes.sample(weights.frozen[DECODER], given, key)
+    def sample(weights: Weights, conditions: Conditions, index: Index, key: Key) -> Samples:
+        scalars = conditions.options
+        if conditions.image_embed is None:
+            own = {name: scalars[ours] for name, ours in renamed.items() if ours in scalars}
+            requested, stream = Conditions(tokens=conditions.tokens, options=own), rng.stream(key, PRIOR)
+            embed = draws.sample_embeddings(weights.frozen[PRIOR], requested, index, stream)
+            conditions = conditions._replace(image_embed=embed)
+        left = {name: value for name, value in scalars.items() if name not in options}
+        return decodes.sample(weights.frozen[DECODER], conditions._replace(options=left), index, key)
 
-    return ImageSampler(sample, decodes.image_shape, 0, {**decodes.options, **options}, text_length=decodes.text_length)
+    whole = ImageSampler(sample, decodes.image_shape, 0, {**decodes.options, **options})
+    return whole._replace(text_length=decodes.text_length, optional=decodes.optional)
 
 
 def check(prior: Stage, decoder: Stage) -> None:

@@ -25,6 +25,7 @@ import numpy as np
 
 from genjax.core import images as images_lib
 from genjax.diffusion.editing import slerp
+from genjax.families.interfaces import Conditions
 from genjax.pipelines import dalle2
 from genjax.pipelines.editing import Edit, read_as
 from genjax.pipelines.named_files import Named
@@ -67,7 +68,7 @@ def _variations(image: str, eta: str) -> Edit:
     if not 0 <= strength < math.inf:
         raise ValueError(f"--variations: eta={strength:g} must be a number from 0 on; write {USAGE['variations']}")
 
-    def conditions(stage: Trained, count: int) -> dict[str, np.ndarray]:
+    def conditions(stage: Trained, count: int) -> Conditions:
         z, x_T = describe(dalle2.decoder_of(stage), image)
         return condition_on(stage, jnp.repeat(z, count, axis=0), jnp.repeat(x_T, count, axis=0))
 
@@ -75,7 +76,7 @@ def _variations(image: str, eta: str) -> Edit:
 
 
 def _blend(first: str, second: str) -> Edit:
-    def conditions(stage: Trained, count: int) -> dict[str, np.ndarray]:
+    def conditions(stage: Trained, count: int) -> Conditions:
         of_first, of_second = (describe(dalle2.decoder_of(stage), one) for one in (first, second))
         weight = jnp.linspace(0, 1, count)
         pairs = zip(of_first, of_second, strict=True)
@@ -86,7 +87,7 @@ def _blend(first: str, second: str) -> Edit:
 
 
 def _text_diff(image: str, before: str, after: str) -> Edit:
-    def conditions(stage: Trained, count: int) -> dict[str, np.ndarray]:
+    def conditions(stage: Trained, count: int) -> Conditions:
         decoder = dalle2.decoder_of(stage)
         z, x_T = describe(decoder, image)
         tokens = jnp.asarray(np.stack([stage.tokenizer.encode(text) for text in (before, after)]))
@@ -117,16 +118,12 @@ def describe(decoder: Stage, image: str | Path) -> tuple[Float[Array, "1 d"], Fl
     seen = jnp.asarray(read_as(image, clip.image_shape))[None]
     z = jax.jit(lambda weights, x: clip.encode_image(weights, x, None))(decoder.weights.frozen[dalle2.CLIP], seen)
     source = images_lib.resize(seen, decoder.interface.image_shape[:2], "bilinear", antialias=True)
-    requested = {
-        "index": jnp.zeros((1,), jnp.int32),
-        "tokens": jnp.zeros((1, decoder.interface.text_length), jnp.int32),
-        "image_embed": z,
-        "source": source,
-    }
-    return z, jax.jit(decoder.interface.invert)(decoder.weights, requested, jax.random.key(0))
+    tokens = jnp.zeros((1, decoder.interface.text_length), jnp.int32)
+    requested = Conditions(tokens=tokens, image_embed=z, source=source)
+    return z, jax.jit(decoder.interface.invert)(decoder.weights, requested, jnp.arange(1), jax.random.key(0))
 
 
-def condition_on(stage: Trained, image_embed: Array, latent: Array) -> dict[str, np.ndarray]:
+def condition_on(stage: Trained, image_embed: Array, latent: Array) -> Conditions:
     """Conditions for images of these embeddings, from this noise, without a caption."""
     tokens = np.zeros((len(image_embed), stage.interface.text_length), np.int32)
-    return {"image_embed": np.asarray(image_embed), "latent": np.asarray(latent), "tokens": tokens}
+    return Conditions(image_embed=np.asarray(image_embed), latent=np.asarray(latent), tokens=tokens)

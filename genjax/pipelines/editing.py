@@ -23,6 +23,7 @@ import numpy as np
 
 from genjax.data import transforms
 from genjax.diffusion import editing
+from genjax.families.interfaces import Conditions
 from genjax.pipelines import masks
 from genjax.pipelines.named_files import Named
 from genjax.pipelines.trained import Trained
@@ -47,13 +48,13 @@ class Edit(NamedTuple):
 
     Attributes:
         sampling: overrides of `config.sampling`, for `stages.load`.
-        conditions: (stage, count) -> arrays [count, ...], for `images.draw`.
+        conditions: (stage, count) -> those of as many images, for `images.draw`.
         one_label: whether all images must be of one class, where the model knows of classes.
         named: the files that it reads, for `named_files.check` before the model is loaded.
     """
 
     sampling: dict[str, Any]
-    conditions: Callable[[Trained, int], dict[str, np.ndarray]]
+    conditions: Callable[[Trained, int], Conditions]
     one_label: bool = False
     named: Named = Named()
 
@@ -116,7 +117,7 @@ def _fit(pixels: UInt8[np.ndarray, "h w c"], image_shape: tuple[int, int, int]) 
 
 
 def _inpaint(image: str, mask: str) -> Edit:
-    def conditions(stage: Trained, count: int) -> dict[str, np.ndarray]:
+    def conditions(stage: Trained, count: int) -> Conditions:
         expect_editor(stage)
         shape = stage.interface.image_shape
         pixels, kept = transforms.decode(_path(image)), masks.read(_path(mask))
@@ -143,7 +144,7 @@ def _outpaint(image: str, offset: str) -> Edit:
     except ValueError:
         raise ValueError(f"--outpaint: {offset!r} is no pair of whole numbers; write {USAGE['outpaint']}") from None
 
-    def conditions(stage: Trained, count: int) -> dict[str, np.ndarray]:
+    def conditions(stage: Trained, count: int) -> Conditions:
         expect_editor(stage)
         height, width, _ = stage.interface.image_shape
         if abs(right) >= width or abs(down) >= height:
@@ -168,23 +169,24 @@ def _sdedit(image: str, strength: str) -> Edit:
     if not 0 < share <= 1:
         raise ValueError(f"--sdedit: strength={share:g} must be in (0, 1]: 1 forgets the image, near 0 keeps it")
 
-    def conditions(stage: Trained, count: int) -> dict[str, np.ndarray]:
+    def conditions(stage: Trained, count: int) -> Conditions:
         return _repeated(count, source=read_image(image, stage))
 
     return Edit({"strength": share}, conditions, named=Named((image,)))
 
 
 def _interpolate(first: str, second: str) -> Edit:
-    def conditions(stage: Trained, count: int) -> dict[str, np.ndarray]:
+    def conditions(stage: Trained, count: int) -> Conditions:
         images = _repeated(count, source=read_image(first, stage), target=read_image(second, stage))
-        return {**images, "weight": np.linspace(0, 1, count, dtype=np.float32)}
+        return images._replace(weight=np.linspace(0, 1, count, dtype=np.float32))
 
     settings = {"sampler": {"name": "ddim"}, "strength": REACH}
     return Edit(settings, conditions, one_label=True, named=Named((first, second)))
 
 
-def _repeated(count: int, **images: np.ndarray) -> dict[str, np.ndarray]:
-    return {name: np.broadcast_to(image, (count, *image.shape)) for name, image in images.items()}
+def _repeated(count: int, **images: np.ndarray) -> Conditions:
+    repeated: dict[str, Any] = {name: np.broadcast_to(image, (count, *image.shape)) for name, image in images.items()}
+    return Conditions(**repeated)
 
 
 _EDITS: Mapping[str, Callable[[str, str], Edit]] = {

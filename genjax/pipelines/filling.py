@@ -13,6 +13,7 @@ import numpy as np
 
 from genjax.data import loader
 from genjax.data.transforms import to_float
+from genjax.families.interfaces import Conditions
 from genjax.metrics import caption_accuracy, scene_reader
 from genjax.pipelines import editing
 from genjax.pipelines import sampling as sampling_lib
@@ -64,7 +65,7 @@ def measure(stage: Trained, count: int, options: Mapping[str, float] | None = No
         prompts=requested.captions,
         options=options,
         seed=seed,
-        conditions={"known": to_float(requested.images), "mask": requested.kept},
+        conditions=Conditions(known=to_float(requested.images), mask=requested.kept),
     )
     same = (drawn.images == requested.images) | (requested.kept == 0)
     white = np.where(requested.kept > 0, requested.images, 255).astype(np.uint8)

@@ -177,7 +177,9 @@ def draw(stage: Trained, request: SampleRequest, program: Callable[..., Any] | N
         return _draw_best(stage, request, texts, settings)
     settings |= {"label": class_of(stage, request.label), "prompts": texts}
     if request.keep == 1:
-        return sampling_lib.draw(stage, count, conditions=edit.conditions(stage, count) if edit else None, **settings)
+        if edit:
+            settings["conditions"] = edit.conditions(stage, count)
+        return sampling_lib.draw(stage, count, **settings)
     if edit:
         raise ValueError("keep chooses among samples, not among edits of an image; leave one of the two out")
     return rejection.draw_best(stage, rejection.train_classifier(stage), count, request.keep, **settings)

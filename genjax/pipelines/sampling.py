@@ -16,10 +16,12 @@ from tqdm import tqdm
 from genjax import generate, sharding
 from genjax.core import images as images_lib
 from genjax.core.ranges import SEED
+from genjax.families.interfaces import Conditions
 from genjax.generate import Drawn
 from genjax.pipelines import prompts as prompts_lib
 from genjax.pipelines.trained import Trained
 
+NONE = Conditions()
 GRID = 100
 """Images shown in a grid, at most."""
 
@@ -33,7 +35,7 @@ def draw(
     options: Mapping[str, float] | None = None,
     seed: int = 0,
     mesh: Mesh | None = None,
-    conditions: Mapping[str, np.ndarray] | None = None,
+    conditions: Conditions = NONE,
     program: Callable[..., Drawn] | None = None,
 ) -> Drawn:
     """Sample `count` images, in batches of `config.sampling.batch_size`, with a progress bar.
@@ -48,7 +50,8 @@ def draw(
             temperature; by default the config's.
         seed: of the noise.
         mesh: devices; by default all.
-        conditions: what else is requested of the stage's `sample`, arrays [count, ...]; see `pipelines.editing`.
+        conditions: what else is requested of the stage's `sample`; see `pipelines.editing`. Labels and tokens among
+            them are those of the images.
         program: `generate.make_generate` of its interface, kept from before, which compiles once for all calls.
 
     Raises:
@@ -56,21 +59,18 @@ def draw(
     """
     SEED.check("seed", seed)
     interface = generate.require_sampler(stage.interface, f"a run of the family {stage.config.family!r}")
-    shared = generate.options(interface, stage.config.sampling.to_dict(), options or {})
+    scalars = generate.options(interface, stage.config.sampling.to_dict(), options or {})
     labels = _labels(interface.num_classes, count, label)
-    requested = {} if labels is None else {"label": labels}
-    texts = None if "tokens" in (conditions or {}) else prompts_lib.for_images(stage, count, prompts)
+    conditions = conditions._replace(options=scalars)
+    if conditions.label is None:
+        conditions = conditions._replace(label=labels)
+    texts = prompts_lib.for_images(stage, count, prompts) if conditions.tokens is None else None
     if texts is not None:
-        requested["tokens"] = prompts_lib.tokens(stage.tokenizer, texts)
+        conditions = conditions._replace(tokens=prompts_lib.tokens(stage.tokenizer, texts))
     program = program or generate.make_generate(interface, mesh or sharding.make_mesh())
     with tqdm(total=count, unit="image", disable=jax.process_index() != 0) as bar:
         drawn = program(
-            stage.weights,
-            {"index": np.arange(count, dtype=np.int32), **requested, **(conditions or {})},
-            shared,
-            jax.random.key(seed),
-            stage.config.sampling.batch_size,
-            bar.update,
+            stage.weights, count, conditions, jax.random.key(seed), stage.config.sampling.batch_size, bar.update
         )
     return drawn._replace(labels=labels, prompts=texts)
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from genjax import generate
 from genjax.core import images as images_lib
+from genjax.families.interfaces import Conditions
 from genjax.generate import Drawn
 from genjax.pipelines import sampling as sampling_lib
 from genjax.stages import Stage
@@ -71,13 +72,13 @@ def complete(
     interface, conditions = stage.interface, rows_to_keep(stage, images, rows)
     if interface.num_classes:
         labels = generate.class_labels(len(images), interface.num_classes) if labels is None else labels
-        conditions["label"] = labels.astype(np.int32)
+        conditions = conditions._replace(label=labels.astype(np.int32))
     settings: dict[str, Any] = {"options": options, "seed": seed, "conditions": conditions}
     return sampling_lib.draw(stage, len(images), prompts=prompts, **settings)._replace(labels=labels)
 
 
-def rows_to_keep(stage: Stage, images: UInt8[np.ndarray, "n h w c"], rows: int) -> dict[str, np.ndarray]:
-    """Conditions by which the codes of the uppermost rows of pixels are kept: "known_0", "mask_0", .. of each level.
+def rows_to_keep(stage: Stage, images: UInt8[np.ndarray, "n h w c"], rows: int) -> Conditions:
+    """Conditions by which the codes of the uppermost rows of pixels are kept, on each level.
 
     Raises:
         ValueError: for a stage that draws no codes, or more rows than there are.
@@ -88,11 +89,10 @@ def rows_to_keep(stage: Stage, images: UInt8[np.ndarray, "n h w c"], rows: int) 
     height = interface.image_shape[0]
     if not 0 <= rows <= height:
         raise ValueError(f"rows={rows} of images with {height}: keep 0 to {height}")
-    conditions: dict[str, np.ndarray] = {}
-    for level, codes in enumerate(encode(stage, images)):
-        kept = np.arange(codes.shape[1])[:, None] < codes.shape[1] * rows // height
-        conditions |= {f"known_{level}": codes, f"mask_{level}": np.broadcast_to(kept, codes.shape)}
-    return conditions
+    codes = encode(stage, images)
+    kept = (np.arange(level.shape[1])[:, None] < level.shape[1] * rows // height for level in codes)
+    masks = tuple(np.broadcast_to(mask, level.shape) for mask, level in zip(kept, codes, strict=True))
+    return Conditions(codes=codes, codes_mask=masks)
 
 
 def decode(stage: Stage, codes: tuple[np.ndarray, ...]) -> UInt8[np.ndarray, "n h w c"]:

@@ -28,7 +28,7 @@ from ml_collections import ConfigDict
 from genjax import generate, sharding
 from genjax.data import loader
 from genjax.families.base import Family
-from genjax.families.interfaces import Weights, generates
+from genjax.families.interfaces import Conditions, Weights, generates
 from genjax.training import evaluators, initial, pins, workdir
 from genjax.training import state as state_lib
 from genjax.training.checkpoint import Checkpoints
@@ -139,16 +139,17 @@ class Run:
             both = np.stack([images, self.reconstruct(weights, images, self.key, len(images))], axis=1)
             return generate.Drawn(both.reshape(-1, *images.shape[1:]))
         interface = self.family.interface
-        each = {"label": generate.class_labels(count, interface.num_classes)} if interface.num_classes else {}
+        conditions = Conditions(options=generate.options(interface, self.config.sampling.to_dict(), {}))
+        if interface.num_classes:
+            conditions = conditions._replace(label=generate.class_labels(count, interface.num_classes))
         prompts = None
         if interface.text_length:
             found = self.data.captions(count=count)
             prompts = tuple(" ".join(found[number % len(found)][:1]) for number in range(count))
-            each["tokens"] = np.stack([self.data.tokenizer.encode(prompt) for prompt in prompts])
-        each = each or {"index": np.arange(count)}
-        shared = generate.options(interface, self.config.sampling.to_dict(), {})
-        drawn = self.generate(weights, each, shared, self.key, self.config.sampling.get("batch_size", count))
-        return drawn._replace(prompts=prompts)
+            tokens = np.stack([self.data.tokenizer.encode(prompt) for prompt in prompts])
+            conditions = conditions._replace(tokens=tokens)
+        batch_size = self.config.sampling.get("batch_size", count)
+        return self.generate(weights, count, conditions, self.key, batch_size)._replace(prompts=prompts)
 
 
 def train(

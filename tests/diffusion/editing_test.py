@@ -52,12 +52,12 @@ def test_what_is_refused():
 def test_climbs_of_repaint_are_as_long_as_a_25th_of_the_grid():
     levels = grids.respace(schedules.cosine(), 75)
     given = {"known": jnp.ones((2, 3)), "mask": jnp.array([1.0, 0.0, 0.0])}
-    _, walk = editing.keep_known(samplers.ddim(), levels, given, resamples=3)
+    _, walk = editing.keep_known(samplers.ddim(), levels, **given, resamples=3)
     moves, counts = np.unique(np.diff(walk.order), return_counts=True)
     assert list(moves) == [-2, 1] and counts[0] == 24 * 2, "72 steps are gone back over, 3 at a time, twice each"
     sampler = samplers.ddim()
-    assert editing.keep_known(sampler, levels, {}, resamples=3) == (sampler, levels)
-    assert editing.keep_known(sampler, levels, given, resamples=1)[1] is levels
+    assert editing.keep_known(sampler, levels, resamples=3) == (sampler, levels)
+    assert editing.keep_known(sampler, levels, **given, resamples=1)[1] is levels
 
 
 def test_a_multistep_sampler_forgets_where_a_walk_climbs():
@@ -68,9 +68,7 @@ def test_a_multistep_sampler_forgets_where_a_walk_climbs():
         lambda denoise, x, count, cur, nxt, key: (seen.append(int(count)) or x, count + 1),
     )
     levels = grids.respace(schedules.cosine(), 5)
-    sampler, walk = editing.keep_known(
-        counting, levels, {"known": jnp.ones((2, 3)), "mask": jnp.array([1.0, 0.0, 0.0])}, resamples=2
-    )
+    sampler, walk = editing.keep_known(counting, levels, jnp.ones((2, 3)), jnp.array([1.0, 0.0, 0.0]), resamples=2)
     state, x = sampler.init(jnp.zeros((2, 3)), levels), jnp.zeros((2, 3))
     for step in walk.order:
         x, state = sampler.step(None, x, state, levels.at(step), levels.at(step + 1), jax.random.key(int(step)))

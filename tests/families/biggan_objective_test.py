@@ -10,7 +10,7 @@ import pytest
 import scipy.stats
 
 from genjax.families import biggan, registry
-from genjax.families.interfaces import Weights
+from genjax.families.interfaces import Conditions, Weights
 from genjax.nn.layers import conditional_norm, spectral_norm
 from genjax.typing import DataSpec
 from tests.families import losses
@@ -178,37 +178,36 @@ def test_latents_and_standing_statistics_are_truncated_alike(truncation):
     family = build(sampling={"standing_passes": 25, "standing_batch": 100})
     law = scipy.stats.truncnorm(-truncation, truncation) if truncation else scipy.stats.norm()
     count = 300
-    conditions = {
-        "index": jnp.arange(count),
-        "label": jnp.arange(count) % CLASSES,
-        "truncation": jnp.float32(truncation),
-    }
+    conditions = (
+        Conditions(label=jnp.arange(count) % CLASSES, options={"truncation": jnp.float32(truncation)}),
+        jnp.arange(count),
+    )
     params, extra = state(level=1.0)
     draw = jax.jit(family.interface.sample)
-    images = draw(Weights(params, extra, {}), conditions, KEY).images[:, 0, 0, 0]
+    images = draw(Weights(params, extra, {}), *conditions, KEY).images[:, 0, 0, 0]
     standing = images - GREY[np.arange(count) % CLASSES]
     np.testing.assert_allclose(standing, law.expect(abs), rtol=0.02)
     params, _ = state(level=0.0, slope=1.0)
-    images = draw(Weights(params, extra, {}), conditions, KEY).images[:, 0, 0, 0]
+    images = draw(Weights(params, extra, {}), *conditions, KEY).images[:, 0, 0, 0]
     assert scipy.stats.kstest(images - GREY[np.arange(count) % CLASSES], law.cdf).pvalue > 0.01
 
 
 def test_without_passes_the_stored_statistics_are_used():
     params, extra = state(level=1.0)
-    conditions = {"index": jnp.arange(3), "label": jnp.arange(3)}
+    conditions = (Conditions(label=jnp.arange(3)), jnp.arange(3))
     family = build(sampling={"standing_passes": 0})
-    images = jax.jit(family.interface.sample)(Weights(params, extra, {}), conditions, KEY).images
+    images = jax.jit(family.interface.sample)(Weights(params, extra, {}), *conditions, KEY).images
     np.testing.assert_allclose(images[:, 0, 0, 0], GREY + 9.0, rtol=1e-5)
 
 
 def test_standing_statistics_are_the_plain_mean_over_passes():
     """Passes of one latent each: the mean of their |z|, whose spread over ten is far below that of one."""
     params, extra = state(level=1.0)
-    conditions = {"index": jnp.arange(1), "label": jnp.arange(1)}
+    conditions = (Conditions(label=jnp.arange(1)), jnp.arange(1))
     found = []
     for passes in (1, 200):
         family = build(sampling={"standing_passes": passes, "standing_batch": 2})
-        images = jax.jit(family.interface.sample)(Weights(params, extra, {}), conditions, KEY).images
+        images = jax.jit(family.interface.sample)(Weights(params, extra, {}), *conditions, KEY).images
         found.append(float(images[0, 0, 0, 0]) - GREY[0])
     assert found[1] == pytest.approx(np.sqrt(2 / np.pi), abs=0.05) and abs(found[0] - found[1]) > 0.01
 

@@ -9,7 +9,7 @@ import scipy.stats
 from genjax.configs import biggan_cifar10, biggan_digits, biggan_imagenet128
 from genjax.core.tree import count_params
 from genjax.families import biggan, registry
-from genjax.families.interfaces import ImageSampler, Weights
+from genjax.families.interfaces import Conditions, ImageSampler, Weights
 from genjax.training.optim import make_optimizers
 from genjax.training.state import make_init
 from genjax.training.step import Ema, make_train_step
@@ -44,7 +44,7 @@ def fresh(family):
 
 @pytest.fixture(scope="module")
 def sample(family):
-    return jax.jit(lambda weights, conditions, key: family.interface.sample(weights, conditions, key).images)
+    return jax.jit(lambda *inputs: family.interface.sample(*inputs).images)
 
 
 def changed(a, b):
@@ -111,7 +111,7 @@ def test_images_depend_on_index_label_and_truncation_alone(fresh, sample):
     index, label = jnp.array([7, 3, 900, 4]), jnp.array([1, 2, 3, 4])
 
     def draw(index, label, truncation=1.5):
-        return sample(weights, {"index": index, "label": label, "truncation": jnp.float32(truncation)}, KEY)
+        return sample(weights, Conditions(label=label, options={"truncation": jnp.float32(truncation)}), index, KEY)
 
     images = draw(index, label)
     assert images.shape == (4, 8, 8, 1) and float(jnp.abs(images).max()) <= 1
@@ -123,14 +123,14 @@ def test_images_depend_on_index_label_and_truncation_alone(fresh, sample):
 def test_standing_statistics_are_of_these_weights(fresh, sample):
     """They don't depend on the stored statistics, are those of many passes, and settle the spectral norms."""
     params, extra = fresh
-    conditions = {"index": jnp.arange(3), "label": jnp.arange(3)}
+    conditions = (Conditions(label=jnp.arange(3)), jnp.arange(3))
     stale = jax.tree.map(lambda leaf: 3.0 + 2.0 * leaf, extra["generator"]["batch_stats"])
     other = {**extra, "generator": {**extra["generator"], "batch_stats": stale}}
-    images = [sample(Weights(params, state, {}), conditions, KEY) for state in (extra, other)]
+    images = [sample(Weights(params, state, {}), *conditions, KEY) for state in (extra, other)]
     np.testing.assert_allclose(*images, atol=1e-4)
     running = build(sampling={"standing_passes": 0})
     draw = jax.jit(running.interface.sample)
-    images = [draw(Weights(params, state, {}), conditions, KEY).images for state in (extra, other)]
+    images = [draw(Weights(params, state, {}), *conditions, KEY).images for state in (extra, other)]
     assert float(jnp.abs(images[0] - images[1]).max()) > 1e-3, "without passes, the stored ones are used"
 
 

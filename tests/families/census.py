@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from genjax import generate
 from genjax.families import registry
 from genjax.families.base import Family
-from genjax.families.interfaces import Weights
+from genjax.families.interfaces import Conditions, Weights
 from genjax.typing import DataSpec
 from tests.families import losses
 
@@ -77,16 +77,15 @@ def batch_of(case: Case) -> dict[str, jax.ShapeDtypeStruct]:
     return {**batch, **case.extra_batch}
 
 
-def conditions_of(case: Case, family: Family) -> tuple[dict[str, jax.ShapeDtypeStruct], dict[str, jax.Array]]:
+def conditions_of(case: Case, family: Family) -> tuple[Conditions, dict[str, jax.Array]]:
     """(what each sample is conditioned on, the scalars that the config's sampling settings make)."""
-    interface = family.interface
-    each = {"index": jax.ShapeDtypeStruct((COUNT,), jnp.int32)}
+    interface, each = family.interface, Conditions()
     if interface.num_classes:
-        each["label"] = jax.ShapeDtypeStruct((COUNT,), jnp.int32)
+        each = each._replace(label=jax.ShapeDtypeStruct((COUNT,), jnp.int32))
     if interface.text_length:
-        each["tokens"] = jax.ShapeDtypeStruct((COUNT, interface.text_length), jnp.int32)
+        each = each._replace(tokens=jax.ShapeDtypeStruct((COUNT, interface.text_length), jnp.int32))
     if interface.low_res_shape:
-        each["low_res"] = jax.ShapeDtypeStruct((COUNT, *interface.low_res_shape), jnp.float32)
+        each = each._replace(low_res=jax.ShapeDtypeStruct((COUNT, *interface.low_res_shape), jnp.float32))
     scalars = generate.options(interface, case.config.sampling.to_dict(), {})
     return each, {name: jnp.asarray(value, jnp.float32) for name, value in scalars.items()}
 
@@ -147,16 +146,22 @@ def _interface(case: Case, family: Family, fresh: Callable[[], Weights], batch, 
 def _drawing(interface, fresh, each, scalars, image, key) -> dict[str, Callable[[], str]]:
     """The ways to draw: "sample", and of a diffusion model also "fill" what is erased and "edit" an image."""
 
-    def draw(weights, each):
-        return (interface.sample or interface.sample_embeddings)(weights, {**each, **scalars}, key)
+    index = jax.ShapeDtypeStruct((COUNT,), jnp.int32)
 
-    found = {"sample": lambda: fingerprint(draw, fresh(), each)}
+    def draw(weights, each, index):
+        run = interface.sample or interface.sample_embeddings
+        return run(weights, each._replace(options=scalars), index, key)
+
+    found = {"sample": lambda: fingerprint(draw, fresh(), each, index)}
     if interface.guidable:
         mask = jax.ShapeDtypeStruct((*image.shape[:-1], 1), jnp.float32)
-        found["fill"] = lambda: fingerprint(draw, fresh(), {**each, "known": image, "mask": mask})
-        found["edit"] = lambda: fingerprint(draw, fresh(), {**each, "source": image})
+        found["fill"] = lambda: fingerprint(draw, fresh(), each._replace(known=image, mask=mask), index)
+        found["edit"] = lambda: fingerprint(draw, fresh(), each._replace(source=image), index)
         found["invert"] = lambda: fingerprint(
-            lambda weights, given: interface.invert(weights, given, key), fresh(), {**each, "source": image}
+            lambda weights, given, index: interface.invert(weights, given, index, key),
+            fresh(),
+            each._replace(source=image),
+            index,
         )
     return found
 

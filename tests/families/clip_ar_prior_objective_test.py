@@ -10,7 +10,7 @@ import pytest
 import scipy.special
 
 from genjax.families import clip_ar_prior, registry
-from genjax.families.interfaces import Weights
+from genjax.families.interfaces import Conditions, Weights
 from genjax.nn.embedding_code_transformer import EmbeddingCodeTransformer
 from tests.families import losses, toy_clip
 from tests.families.draws import draws, repeated
@@ -166,20 +166,21 @@ def test_no_frozen_weight_of_clip_gets_a_gradient():
 def test_guidance_of_0_draws_what_is_drawn_for_no_caption():
     family = build(network=REAL)
     weights = Weights(*noisy(family), FROZEN)
-    given = {"index": jnp.arange(40), "tokens": toy_clip.batch(40)["tokens"]}
+    given, index = Conditions(tokens=toy_clip.batch(40)["tokens"]), jnp.arange(40)
     draw = jax.jit(family.interface.sample_embeddings)
-    nothing = draw(weights, given | {"tokens": jnp.zeros_like(given["tokens"])}, KEY)
-    np.testing.assert_allclose(draw(weights, given | {"guidance_scale": jnp.float32(0.0)}, KEY), nothing, atol=1e-6)
-    assert jnp.abs(draw(weights, given, KEY) - nothing).max() > 1e-3
+    nothing = draw(weights, Conditions(tokens=jnp.zeros_like(given.tokens)), index, KEY)
+    unguided = draw(weights, given._replace(options={"guidance_scale": jnp.float32(0.0)}), index, KEY)
+    np.testing.assert_allclose(unguided, nothing, atol=1e-6)
+    assert jnp.abs(draw(weights, given, index, KEY) - nothing).max() > 1e-3
 
 
 def test_of_more_candidates_the_nearest_to_the_caption_is_kept():
-    given = {"index": jnp.arange(60), "tokens": toy_clip.batch(60)["tokens"]}
+    given = (Conditions(tokens=toy_clip.batch(60)["tokens"]), jnp.arange(60))
     _, z_t = embeddings(toy_clip.batch(60))
     near = []
     for candidates in (1, 6):
         family = build({"candidates": candidates}, network=REAL)
-        found = jax.jit(family.interface.sample_embeddings)(Weights(*noisy(family), FROZEN), given, KEY)
+        found = jax.jit(family.interface.sample_embeddings)(Weights(*noisy(family), FROZEN), *given, KEY)
         near.append((np.asarray(found) * z_t).sum(1))
     assert (near[1] >= near[0] - 1e-6).all() and near[1].mean() > near[0].mean() + 0.1
 
@@ -199,8 +200,8 @@ def test_samples_are_requested_with_a_dot_product_of_the_upper_half(monkeypatch)
     params, extra = noisy(family)
     seen = extra._replace(dots=extra.dots._replace(counts=jnp.zeros(DOTS).at[jnp.array([1, 6])].set(10.0)))
     tokens = toy_clip.batch(4)["tokens"].at[3].set(0)
-    given = {"index": jnp.arange(4), "tokens": tokens, "guidance_scale": jnp.float32(2.0)}
-    jax.jit(family.interface.sample_embeddings)(Weights(params, seen, FROZEN), given, KEY)
+    given = (Conditions(tokens=tokens, options={"guidance_scale": jnp.float32(2.0)}), jnp.arange(4))
+    jax.jit(family.interface.sample_embeddings)(Weights(params, seen, FROZEN), *given, KEY)
     (call,) = WATCH.calls()
     np.testing.assert_array_equal(call["dot"], [6, 6, 6, DOTS] + [DOTS] * 4)
     np.testing.assert_array_equal(call["mask"].any(1), [True] * 3 + [False] * 5)

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from genjax.families import registry
-from genjax.families.interfaces import Weights
+from genjax.families.interfaces import Conditions, Weights
 from tests.families import losses, toy_clip
 from tests.families.toy_clip import CLIP, FROZEN, SPEC
 
@@ -77,7 +77,7 @@ def test_draws_have_the_moments_of_each_captions_embeddings(trained):
     count = 200
     tokens = jnp.asarray(toy_clip.batch(count)["tokens"])
     drawn = np.asarray(
-        jax.jit(family.interface.sample_embeddings)(weights, {"index": jnp.arange(count), "tokens": tokens}, KEY)
+        jax.jit(family.interface.sample_embeddings)(weights, Conditions(tokens=tokens), jnp.arange(count), KEY)
     )
     np.testing.assert_allclose(np.linalg.norm(drawn, axis=1), 1, atol=1e-5)
     dot = np.sum(seen * toy_clip.unit(toy_clip.TABLE[word]), axis=1)
@@ -98,10 +98,10 @@ def test_a_sample_does_not_depend_on_its_batch_and_guidance_of_one_is_none(train
     family, weights, _ = trained
     tokens = jnp.asarray(toy_clip.batch(6)["tokens"])
     run = jax.jit(family.interface.sample_embeddings)
-    whole = run(weights, {"index": jnp.arange(6), "tokens": tokens}, KEY)
-    part = run(weights, {"index": jnp.arange(2, 4), "tokens": tokens[2:4]}, KEY)
+    whole = run(weights, Conditions(tokens=tokens), jnp.arange(6), KEY)
+    part = run(weights, Conditions(tokens=tokens[2:4]), jnp.arange(2, 4), KEY)
     np.testing.assert_allclose(part, whole[2:4], atol=1e-5)
-    guided = run(weights, {"index": jnp.arange(6), "tokens": tokens, "guidance_scale": jnp.asarray(1.0)}, KEY)
+    guided = run(weights, Conditions(tokens=tokens, options={"guidance_scale": jnp.asarray(1.0)}), jnp.arange(6), KEY)
     np.testing.assert_allclose(guided, whole, atol=1e-5)
 
 

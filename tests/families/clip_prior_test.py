@@ -9,7 +9,7 @@ import pytest
 from genjax import generate
 from genjax.core import rng
 from genjax.families import registry
-from genjax.families.interfaces import Weights
+from genjax.families.interfaces import Conditions, Weights
 from genjax.families.shared import prior as prior_lib
 from tests.families import losses, toy_clip
 from tests.families.toy_clip import CLIP, DIM, FROZEN, SPEC
@@ -83,13 +83,13 @@ def test_draws_have_the_moments_of_each_captions_embeddings(trained):
     count = 200
     tokens = jnp.asarray(toy_clip.batch(count)["tokens"])
     run = jax.jit(family.interface.sample_embeddings)
-    drawn = np.asarray(run(weights, {"index": jnp.arange(count), "tokens": tokens}, KEY))
+    drawn = np.asarray(run(weights, Conditions(tokens=tokens), jnp.arange(count), KEY))
     np.testing.assert_allclose(np.linalg.norm(drawn, axis=1), 1, atol=1e-5)
     means = [seen[word == which].mean(axis=0) for which in (1, 2)]
     found = [drawn[np.asarray(tokens[:, 0]) == which].mean(axis=0) for which in (1, 2)]
     apart = np.linalg.norm(means[0] - means[1])
     assert max(np.linalg.norm(a - b) for a, b in zip(means, found, strict=True)) < 0.15 * apart
-    empty = np.asarray(run(weights, {"index": jnp.arange(count), "tokens": jnp.zeros_like(tokens)}, KEY))
+    empty = np.asarray(run(weights, Conditions(tokens=jnp.zeros_like(tokens)), jnp.arange(count), KEY))
     assert np.linalg.norm(empty.mean(axis=0) - seen.mean(axis=0)) < 0.2 * apart
 
 
@@ -111,10 +111,10 @@ def test_a_sample_does_not_depend_on_its_batch_and_guidance_of_one_is_none(train
     family, weights, _ = trained
     tokens = jnp.asarray(toy_clip.batch(6)["tokens"])
     run = jax.jit(family.interface.sample_embeddings)
-    whole = run(weights, {"index": jnp.arange(6), "tokens": tokens}, KEY)
-    part = run(weights, {"index": jnp.arange(2, 4), "tokens": tokens[2:4]}, KEY)
+    whole = run(weights, Conditions(tokens=tokens), jnp.arange(6), KEY)
+    part = run(weights, Conditions(tokens=tokens[2:4]), jnp.arange(2, 4), KEY)
     np.testing.assert_allclose(part, whole[2:4], atol=1e-5)
-    guided = run(weights, {"index": jnp.arange(6), "tokens": tokens, "guidance_scale": jnp.asarray(1.0)}, KEY)
+    guided = run(weights, Conditions(tokens=tokens, options={"guidance_scale": jnp.asarray(1.0)}), jnp.arange(6), KEY)
     np.testing.assert_allclose(guided, whole, atol=1e-5)
 
 
@@ -150,6 +150,8 @@ def test_what_does_not_fit_is_refused():
         build(spec=SPEC._replace(text_length=9))
     with pytest.raises(ValueError, match="text_dropout"):
         family = build(text_dropout=0.0)
-        family.interface.sample_embeddings(Weights({}, (), FROZEN), {"guidance_scale": jnp.asarray(2.0)}, KEY)
+        family.interface.sample_embeddings(
+            Weights({}, (), FROZEN), Conditions(options={"guidance_scale": jnp.asarray(2.0)}), jnp.arange(1), KEY
+        )
     with pytest.raises(ValueError, match="draws no images.*the whole chain"):
         generate.require_sampler(build().interface, "a prior")

@@ -10,7 +10,7 @@ import pytest
 from genjax.core import moments
 from genjax.families import clip_prior, registry
 from genjax.families.clip_prior import Whitening
-from genjax.families.interfaces import Weights
+from genjax.families.interfaces import Conditions, Weights
 from tests.families import losses, toy_clip
 from tests.families.recorder import ALPHA, SCHEDULE, SIGMA, STEPS, keys_equal, normal, stream, uniform
 from tests.families.recorder import unrolled as unrolled
@@ -172,8 +172,8 @@ def test_evaluation_is_of_whole_captions_at_spread_times(build):
 def test_the_best_of_several_guided_thresholded_draws_is_given_at_length_1(build, scale):
     family, network = build({"sampler": {"name": "ddim", "eta": 0.6}})
     tokens, index = toy_clip.batch(5)["tokens"].at[4].set(0), jnp.array([7, 2, 0, 11, 4])
-    given = {"index": index, "tokens": tokens} | ({} if scale is None else {"guidance_scale": jnp.float32(scale)})
-    found = family.interface.sample_embeddings(WEIGHTS, given, KEY)
+    options = {} if scale is None else {"guidance_scale": jnp.float32(scale)}
+    found = family.interface.sample_embeddings(WEIGHTS, Conditions(tokens=tokens, options=options), index, KEY)
     told, nothing = caption(tokens, np.zeros(5, bool)), caption(tokens, np.ones(5, bool))
     for call, train, _ in network.calls:
         pairs = zip(call[3:], told, nothing, strict=True)

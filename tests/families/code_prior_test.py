@@ -12,7 +12,7 @@ from genjax.configs import vqvae2_prior_digits, vqvae2_prior_imagenet256, vqvae_
 from genjax.configs.recipes import priors
 from genjax.core import tree
 from genjax.families import code_prior, registry
-from genjax.families.interfaces import ImageSampler, Tokenizer, Weights
+from genjax.families.interfaces import Conditions, ImageSampler, Tokenizer, Weights
 from genjax.typing import DataSpec
 from tests.families import losses
 
@@ -87,7 +87,8 @@ def sample(family):
 
 def conditions(count, start=0, **options):
     index = jnp.arange(start, start + count)
-    return {"index": index, "label": index % 3} | {name: jnp.float32(value) for name, value in options.items()}
+    options = {name: jnp.float32(value) for name, value in options.items()}
+    return Conditions(label=index % 3, options=options), index
 
 
 def loss_of(family, params, examples, player):
@@ -182,9 +183,9 @@ def test_noise_is_in_what_is_shown_alone():
 
 
 def test_an_image_does_not_depend_on_the_batch(sample, weights):
-    together = sample(weights, conditions(6), KEY).images
+    together = sample(weights, *conditions(6), KEY).images
     assert together.shape == (6, 8, 8, 1) and len(np.unique(np.asarray(together), axis=0)) == 6
-    np.testing.assert_array_equal(together[3:5], sample(weights, conditions(2, start=3), KEY).images)
+    np.testing.assert_array_equal(together[3:5], sample(weights, *conditions(2, start=3), KEY).images)
 
 
 def test_codes_are_drawn_from_the_model():
@@ -194,8 +195,8 @@ def test_codes_are_drawn_from_the_model():
     params, _ = jax.jit(lambda key: model.init(key, batch(1)))(jax.random.key(4))
     weights = Weights(jax.tree.map(lambda leaf: 2.0 * leaf, params), (), FROZEN)
     count = 6_000
-    requested = {"index": jnp.arange(count), "label": jnp.full(count, 1)}
-    codes = jax.jit(lambda key: model.sample_codes(weights, requested, key))(KEY)
+    requested = (Conditions(label=jnp.full(count, 1)), jnp.arange(count))
+    codes = jax.jit(lambda key: model.sample_codes(weights, *requested, key))(KEY)
     numbers = np.concatenate([np.asarray(level).reshape(count, -1) for level in codes], 1) @ [4, 2, 1]
     every = np.stack(np.meshgrid(*[[0, 1]] * 3, indexing="ij"), -1).reshape(-1, 3)
     coded = {"codes_0": every[:, :1, None], "codes_1": every[:, None, 1:], "label": np.full(8, 1)}
@@ -210,12 +211,12 @@ def test_options_are_traced_and_change_the_draw(family, weights):
     def draw(conditions):
         nonlocal count
         count += 1
-        return family.interface.sample(weights, conditions, KEY).images
+        return family.interface.sample(weights, *conditions, KEY).images
 
     neutral = family.interface.options
     assert neutral == {"guidance_scale": 1.0, "temperature": 1.0, "top_k": 0.0, "top_p": 1.0}
     at_neutral = draw(conditions(8, **neutral))
-    np.testing.assert_array_equal(at_neutral, jax.jit(family.interface.sample)(weights, conditions(8), KEY).images)
+    np.testing.assert_array_equal(at_neutral, jax.jit(family.interface.sample)(weights, *conditions(8), KEY).images)
     for changed in ({"guidance_scale": 9.0}, {"temperature": 0.1}, {"top_k": 1.0}, {"top_p": 0.1}):
         assert (draw(conditions(8, **{**neutral, **changed})) != at_neutral).any(), changed
     assert count == 1
@@ -244,7 +245,7 @@ def test_bad_input_is_told_of(make, words):
 def test_guidance_needs_dropped_labels(weights):
     family = build(label_dropout=0.0)
     with pytest.raises(ValueError, match="label_dropout > 0"):
-        family.interface.sample(weights, conditions(2, guidance_scale=2.0), KEY)
+        family.interface.sample(weights, *conditions(2, guidance_scale=2.0), KEY)
 
 
 CONFIGS = {

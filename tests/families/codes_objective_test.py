@@ -12,7 +12,7 @@ import scipy.special
 
 from genjax.configs.recipes import dalles, priors
 from genjax.families import code_prior, dalle, registry
-from genjax.families.interfaces import Tokenizer, Weights
+from genjax.families.interfaces import Conditions, Tokenizer, Weights
 from genjax.typing import DataSpec
 from tests.families import losses
 from tests.families.draws import draws, repeated
@@ -250,10 +250,10 @@ def test_guidance_of_0_draws_what_is_drawn_without_label_or_text(make):
     noise = np.random.default_rng(0)
     params = jax.tree.map(lambda leaf: leaf + 0.5 * noise.standard_normal(leaf.shape, np.float32), params)
     weights, count = Weights(params, (), FROZEN), 24
-    given = {"index": jnp.arange(count), "label": jnp.arange(count) % CLASSES, "tokens": examples(count)["tokens"]}
-    empty = given | {"label": jnp.full(count, CLASSES), "tokens": jnp.zeros((count, S), jnp.int32)}
+    given, index = Conditions(label=jnp.arange(count) % CLASSES, tokens=examples(count)["tokens"]), jnp.arange(count)
+    empty = Conditions(label=jnp.full(count, CLASSES), tokens=jnp.zeros((count, S), jnp.int32))
     draw = jax.jit(family.interface.sample)
-    nothing = draw(weights, empty, KEY).images
-    guided = draw(weights, given | {"guidance_scale": jnp.float32(0.0)}, KEY).images
+    nothing = draw(weights, empty, index, KEY).images
+    guided = draw(weights, given._replace(options={"guidance_scale": jnp.float32(0.0)}), index, KEY).images
     np.testing.assert_array_equal(guided, nothing)
-    assert (draw(weights, given, KEY).images != nothing).any()
+    assert (draw(weights, given, index, KEY).images != nothing).any()

@@ -11,7 +11,7 @@ import pytest
 
 from genjax.conditioning.inputs import Context
 from genjax.families import dalle2, glide, imagen, registry
-from genjax.families.interfaces import TextEncoder, TextFeatures, Weights
+from genjax.families.interfaces import Conditions, TextEncoder, TextFeatures, Weights
 from genjax.nn.clip_conditioning import CaptionStates, ClipConditioning
 from genjax.nn.glide_text import GlideText
 from genjax.nn.text_conditioning import ReadStates
@@ -166,35 +166,34 @@ def test_all_is_told_without_dropout_and_in_evaluation_and_none_with_a_share_of_
 @pytest.mark.usefixtures("unrolled")
 def test_guidance_is_told_everything_and_nothing_and_reads_it_once(nets, reading, family, source):
     examples = captions(8)
-    conditions = {"index": jnp.arange(8), "tokens": examples["tokens"], "guidance_scale": jnp.float32(2.0)}
+    conditions = Conditions(tokens=examples["tokens"], options={"guidance_scale": jnp.float32(2.0)})
     if family == "dalle2":
-        conditions["image_embed"] = toy_clip.encode_image(None, examples["image"], None)
+        conditions = conditions._replace(image_embed=toy_clip.encode_image(None, examples["image"], None))
     made = build(family, (0.1, 0.2), source)
-    made.interface.sample(WEIGHTS, conditions, KEY)
+    made.interface.sample(WEIGHTS, conditions, jnp.arange(8), KEY)
     wanted = [told(family, examples, source=source), told(family, examples, range(8), range(8), source)]
     calls = nets.taken()
     assert len(calls) == 4 and len(reading.calls) == 1
     for call in calls:
         np.testing.assert_allclose(call.context.vector, np.concatenate(wanted), atol=1e-5)
         np.testing.assert_array_equal(call.x[:8], call.x[8:])
-    del conditions["guidance_scale"]
-    made.interface.sample(WEIGHTS, conditions, KEY)
+    made.interface.sample(WEIGHTS, conditions._replace(options={}), jnp.arange(8), KEY)
     np.testing.assert_allclose(nets.taken()[0].context.vector, wanted[0], atol=1e-5)
     assert made.interface.text_length == LENGTH
 
 
 @families
 def test_guidance_needs_a_share_left_out(nets, reading, family, source):
-    conditions = {"index": jnp.arange(8), "tokens": captions(8)["tokens"], "guidance_scale": jnp.float32(2.0)}
+    conditions = (Conditions(tokens=captions(8)["tokens"], options={"guidance_scale": jnp.float32(2.0)}), jnp.arange(8))
     for dropout in ((0.0, 0.0), (0.0, 0.5), (0.5, 0.0))[: 3 if family == "dalle2" else 1]:
         with pytest.raises(ValueError, match="classifier-free guidance needs"):
-            build(family, dropout, source).interface.sample(WEIGHTS, conditions, KEY)
+            build(family, dropout, source).interface.sample(WEIGHTS, *conditions, KEY)
 
 
 @pytest.mark.usefixtures("unrolled")
 def test_a_decoder_without_an_embedding_is_told_that_there_is_none(nets, reading):
     examples = captions(8)
-    build("dalle2").interface.sample(WEIGHTS, {"index": jnp.arange(8), "tokens": examples["tokens"]}, KEY)
+    build("dalle2").interface.sample(WEIGHTS, Conditions(tokens=examples["tokens"]), jnp.arange(8), KEY)
     vector = nets.taken()[0].context.vector
     wanted = told("dalle2", examples, no_image=range(8))
     wanted[:, LENGTH : LENGTH + CHANNELS] = 0
@@ -224,7 +223,7 @@ def test_students_of_a_model_of_texts_are_told_them_and_models_of_upstream_stage
     examples = captions(8)
     teacher = build("glide", (0.3, 0.0)).interface.distillable
     level = teacher.schedule(jnp.full(8, 20.0))
-    teacher.denoiser(PARAMS["model"], {"tokens": examples["tokens"]})(examples["image"], level, KEY)
+    teacher.denoiser(PARAMS["model"], Conditions(tokens=examples["tokens"]))(examples["image"], level, KEY)
     np.testing.assert_allclose(nets.call().context.vector, told("glide", examples))
     assert build("dalle2").interface.distillable is None and build("imagen").interface.distillable is None
 

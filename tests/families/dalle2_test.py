@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from genjax.families import dalle2, registry
+from genjax.families.interfaces import Conditions
 from genjax.nn.clip_conditioning import CaptionStates, ClipConditioning, ClipInputs
 from genjax.nn.glide_text import GlideText
 from genjax.nn.unet import UNet
 from tests.families import losses, perturbed, toy_clip
+from tests.families.requested import conditions_of
 from tests.families.toy_clip import CLIP, DIM, FROZEN, SPEC
 
 KEY = jax.random.key(0)
@@ -48,7 +50,7 @@ def case(request):
 def run(case):
     family, weights = case
     sample = jax.jit(family.interface.sample)
-    return lambda **conditions: np.asarray(sample(weights, {"index": jnp.arange(2), **conditions}, KEY).images)
+    return lambda **conditions: np.asarray(sample(weights, conditions_of(**conditions), jnp.arange(2), KEY).images)
 
 
 def test_the_gradient_reaches_all_that_reads_embeddings_and_captions(case):
@@ -77,7 +79,7 @@ def test_what_is_read_has_the_shapes_that_parameters_are_made_for(source):
     conditioner = dalle2.make_conditioner(
         dalle2.Settings({"source": source, "width": 8, "depth": 1, "num_heads": 2}), SPEC, 32, "float32", CLIP
     )
-    raw = conditioner.read(FROZEN, toy_clip.batch(3))
+    raw = conditioner.read(FROZEN, Conditions.of_batch(toy_clip.batch(3)))
     shapes = jax.tree.map(lambda leaf: (leaf.shape[1:], leaf.dtype), conditioner.shapes)
     assert jax.tree.map(lambda leaf: (leaf.shape[1:], leaf.dtype), raw) == shapes
 

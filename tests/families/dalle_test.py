@@ -11,7 +11,7 @@ from genjax import sharding
 from genjax.autoregressive import sample as autoregressive
 from genjax.configs.recipes import dalles
 from genjax.families import dalle, registry
-from genjax.families.interfaces import ImageSampler, Tokenizer, Weights
+from genjax.families.interfaces import Conditions, ImageSampler, Tokenizer, Weights
 from genjax.training import optim, step
 from genjax.training import state as state_lib
 from genjax.typing import DataSpec
@@ -75,9 +75,8 @@ def sample(family):
 
 def conditions(count, start=0, **options):
     tokens = jnp.tile(batch()["tokens"], (4, 1))[start : start + count]
-    return {"index": jnp.arange(start, start + count), "tokens": tokens} | {
-        name: jnp.float32(value) for name, value in options.items()
-    }
+    options = {name: jnp.float32(value) for name, value in options.items()}
+    return Conditions(tokens=tokens, options=options), jnp.arange(start, start + count)
 
 
 def test_untrained_it_knows_nothing(family):
@@ -114,11 +113,11 @@ def test_all_parameters_and_no_frozen_weights_get_a_gradient(family, weights):
 
 
 def test_an_image_depends_on_its_text_and_not_on_the_batch(sample, weights):
-    requested = conditions(6)
-    together = sample(weights, requested, KEY).images
+    requested, index = conditions(6)
+    together = sample(weights, requested, index, KEY).images
     assert together.shape == (6, 8, 8, 1) and len(np.unique(np.asarray(together), axis=0)) == 6
-    np.testing.assert_array_equal(together[3:5], sample(weights, conditions(2, start=3), KEY).images)
-    other = sample(weights, {**requested, "tokens": 1 + requested["tokens"] % (V - 1)}, KEY).images
+    np.testing.assert_array_equal(together[3:5], sample(weights, *conditions(2, start=3), KEY).images)
+    other = sample(weights, Conditions(tokens=1 + requested.tokens % (V - 1)), index, KEY).images
     assert (other != together).any()
 
 
@@ -129,13 +128,13 @@ def test_options_are_traced_and_change_the_draw(family, sample, weights):
     def draw(conditions):
         nonlocal count
         count += 1
-        return family.interface.sample(weights, conditions, KEY).images
+        return family.interface.sample(weights, *conditions, KEY).images
 
     neutral = family.interface.options
     assert neutral == {"guidance_scale": 1.0, "temperature": 1.0, "top_k": 0.0, "top_p": 1.0}
     at_neutral = draw(conditions(6, **neutral))
     # Another code would be another colour; two programs round the same one differently.
-    np.testing.assert_allclose(at_neutral, sample(weights, conditions(6), KEY).images, atol=1e-6)
+    np.testing.assert_allclose(at_neutral, sample(weights, *conditions(6), KEY).images, atol=1e-6)
     for changed in ({"guidance_scale": 9.0}, {"temperature": 0.1}, {"top_k": 1.0}, {"top_p": 0.1}):
         assert (draw(conditions(6, **{**neutral, **changed})) != at_neutral).any(), changed
     assert count == 1
@@ -155,8 +154,9 @@ def test_guidance_draws_nothing_that_is_unlikely_for_the_text():
 def test_given_codes_stay(family, weights):
     known = jnp.full((6, 4, 4), 2).at[:, 0, 0].set(5)
     mask = jnp.broadcast_to(jnp.arange(4)[:, None] < 2, known.shape)
-    requested = {**conditions(6), "known_0": known, "mask_0": mask}
-    codes = encode(FROZEN["tokenizer"], jax.jit(family.interface.sample)(weights, requested, KEY).images)[0]
+    requested, index = conditions(6)
+    requested = requested._replace(codes=(known,), codes_mask=(mask,))
+    codes = encode(FROZEN["tokenizer"], jax.jit(family.interface.sample)(weights, requested, index, KEY).images)[0]
     np.testing.assert_array_equal(codes[:, :2], known[:, :2])
     assert len(np.unique(codes[:, 2:])) > 3
 
@@ -201,4 +201,4 @@ def test_bad_input_is_told_of(make, words):
 
 def test_guidance_needs_dropped_texts(weights):
     with pytest.raises(ValueError, match="text_dropout > 0"):
-        build(text_dropout=0.0).interface.sample(weights, conditions(2, guidance_scale=2.0), KEY)
+        build(text_dropout=0.0).interface.sample(weights, *conditions(2, guidance_scale=2.0), KEY)

@@ -26,11 +26,11 @@ pytestmark = pytest.mark.usefixtures("unrolled")
 
 def test_a_source_is_begun_with_so_far_up_and_a_latent_is_taken_as_it_is(nets):
     family = build(conditional=True, draw={"strength": 0.5, "noise_scale": 0.3})
-    found = family.interface.sample(WEIGHTS, conditions(source=jnp.asarray(IMAGES)), KEY).images
+    found = family.interface.sample(WEIGHTS, *conditions(source=jnp.asarray(IMAGES)), KEY).images
     assert [call.c_noise[0] for call in nets.taken()] == [39, 0]
     begun = ALPHA[13] * IMAGES + SIGMA[13] * noise(0)
     np.testing.assert_allclose(found, walk(begun, plain, [13, 0]), atol=1e-4)
-    found = family.interface.sample(WEIGHTS, conditions(latent=jnp.asarray(IMAGES)), KEY).images
+    found = family.interface.sample(WEIGHTS, *conditions(latent=jnp.asarray(IMAGES)), KEY).images
     np.testing.assert_allclose(found, walk(IMAGES, plain), atol=1e-4)
 
 
@@ -54,10 +54,10 @@ def up(x0, times):
 def test_between_two_images_it_begins_between_their_latents(nets):
     other = IMAGES[::-1].copy()
     family = build(conditional=True, draw={"strength": 0.75, "noise_scale": 0.3})
-    latent = family.interface.invert(WEIGHTS, conditions(source=jnp.asarray(IMAGES)), KEY)
+    latent = family.interface.invert(WEIGHTS, *conditions(source=jnp.asarray(IMAGES)), KEY)
     np.testing.assert_allclose(latent, up(IMAGES, TIMES), atol=1e-3)
     given = conditions(source=jnp.asarray(IMAGES), target=jnp.asarray(other), weight=jnp.full(8, 0.3))
-    found = family.interface.sample(WEIGHTS, given, KEY).images
+    found = family.interface.sample(WEIGHTS, *given, KEY).images
     first, second = up(IMAGES, TIMES[1:]), up(other, TIMES[1:])
     length = [np.sqrt((one**2).sum(axis=(1, 2, 3), keepdims=True)) for one in (first, second)]
     angle = np.arccos((first * second).sum(axis=(1, 2, 3), keepdims=True) / length[0] / length[1])
@@ -73,7 +73,7 @@ MASK[:, 3, 1] = 1
 def test_a_model_that_inpaints_sees_what_is_known_and_its_estimate_is_overwritten_there(nets):
     family = build(conditional=True, inpaint={"everything": 0.5}, draw={"resamples": 3})
     known = conditions(known=jnp.asarray(IMAGES), mask=jnp.asarray(MASK, jnp.float32))
-    found = family.interface.sample(WEIGHTS, known, KEY).images
+    found = family.interface.sample(WEIGHTS, *known, KEY).images
     beside = np.concatenate([IMAGES * MASK, MASK], axis=-1)
     calls = nets.taken()
     assert [call.c_noise[0] / 3 for call in calls] == TIMES, "no steps are walked twice"
@@ -81,10 +81,10 @@ def test_a_model_that_inpaints_sees_what_is_known_and_its_estimate_is_overwritte
     wanted = walk(noise(0), lambda x, t: np.where(MASK > 0.5, IMAGES, estimate(x, t, beside=beside)[0]))
     np.testing.assert_allclose(found, wanted, atol=1e-4)
     begun = build(conditional=True, inpaint={"everything": 0.5}, draw={"strength": 0.5})
-    begun.interface.sample(WEIGHTS, known | {"source": jnp.asarray(IMAGES)}, KEY)
+    begun.interface.sample(WEIGHTS, known[0]._replace(source=jnp.asarray(IMAGES)), known[1], KEY)
     assert [call.c_noise[0] / 3 for call in nets.taken()] == [13, 0]
     family = build(conditional=True, inpaint={"everything": 0.5})
-    found = family.interface.sample(WEIGHTS, conditions(), KEY).images
+    found = family.interface.sample(WEIGHTS, *conditions(), KEY).images
     assert (nets.taken()[0].x[..., CHANNELS:] == 0).all()
     nothing = np.zeros((8, 4, 4, CHANNELS + 1))
     np.testing.assert_allclose(found, walk(noise(0), lambda x, t: estimate(x, t, beside=nothing)[0]), atol=1e-4)
@@ -94,7 +94,7 @@ def test_any_other_model_keeps_what_is_known_by_walking_stretches_again(nets):
     """What is known comes at every level under noise of its own, and each climb adds noise to the rest."""
     known = conditions(known=jnp.asarray(IMAGES), mask=jnp.asarray(MASK, jnp.float32))
     family = build(conditional=True, draw={"resamples": 2, "noise_scale": 0.7})
-    found = family.interface.sample(WEIGHTS, known, KEY).images
+    found = family.interface.sample(WEIGHTS, *known, KEY).images
     visited = [39, 39, 26, 26, 13, 13, 0]
     calls = nets.taken()
     assert [round(call.c_noise[0] / 3) for call in calls] == visited
@@ -109,5 +109,5 @@ def test_any_other_model_keeps_what_is_known_by_walking_stretches_again(nets):
         here = nxt if nxt is not None else here
     np.testing.assert_allclose(found, x, atol=2e-4)
     once = build(conditional=True)
-    once.interface.sample(WEIGHTS, known, KEY)
+    once.interface.sample(WEIGHTS, *known, KEY)
     assert [round(call.c_noise[0] / 3) for call in nets.taken()] == TIMES

@@ -8,7 +8,7 @@ import pytest
 from genjax.diffusion import likelihood
 from genjax.diffusion.denoisers import replace_x0
 from genjax.families import registry
-from genjax.families.interfaces import Weights
+from genjax.families.interfaces import Conditions, Weights
 from tests.diffusion.loss_test import published_vb
 from tests.families.recorder import (
     ALPHA,
@@ -34,6 +34,7 @@ from tests.families.recorder import (
 )
 from tests.families.recorder import nets as nets
 from tests.families.recorder import unrolled as unrolled
+from tests.families.requested import conditions_of
 
 KEY = jax.random.key(5)
 WEIGHTS = Weights(PARAMS, (), {})
@@ -52,7 +53,7 @@ def build(spec=SPEC, draw=(), **changes):
 
 
 def conditions(**others):
-    return {"index": INDEX, "label": LABEL, **others}
+    return conditions_of(label=LABEL, **others), INDEX
 
 
 def noise(*folds, shape=SHAPE):
@@ -101,7 +102,7 @@ def test_guided_by_every_setting_at_values_of_its_own(nets):
         "noise_scale": 0.7,
     }
     family = build(conditional=True, label_dropout=0.1, draw=settings)
-    found = family.interface.sample(WEIGHTS, conditions(guidance_scale=jnp.float32(3.0)), KEY)
+    found = family.interface.sample(WEIGHTS, *conditions(guidance_scale=jnp.float32(3.0)), KEY)
     calls = nets.taken()
     null = np.full(8, CLASSES)
     for call, t in zip(calls, TIMES, strict=True):
@@ -125,13 +126,13 @@ def test_guided_by_every_setting_at_values_of_its_own(nets):
 
 def test_unguided_it_sees_the_label_once_or_none_and_shows_the_way_where_it_is_requested(nets):
     family = build(conditional=True, draw={"trajectory": True})
-    found = family.interface.sample(WEIGHTS, conditions(), KEY)
+    found = family.interface.sample(WEIGHTS, *conditions(), KEY)
     assert all(call.x.shape == (8, *SHAPE) and (call.label == LABEL).all() for call in nets.taken())
     np.testing.assert_allclose(found.images, walk(noise(0), plain), atol=1e-4)
     way = [walk(noise(0), plain, TIMES[:count]) for count in (4,)]
     np.testing.assert_allclose(found.trajectory[-1], way[0], atol=1e-4)
     np.testing.assert_allclose(found.trajectory[0], down(noise(0), plain(noise(0), 39), 39, 26), atol=1e-4)
-    build(conditional=False).interface.sample(WEIGHTS, conditions(), KEY)
+    build(conditional=False).interface.sample(WEIGHTS, *conditions(), KEY)
     assert all(call.label is None for call in nets.taken())
 
 
@@ -142,7 +143,7 @@ def test_ancestral_steps_have_the_variance_that_was_learned_or_is_requested(nets
     """Where none was learned and none is set it is the smaller one, beta tilde."""
     sampler = {"name": "ancestral"} | ({"variance": variance} if variance else {})
     family = build(conditional=True, learned_variance=learned, draw={"sampler": sampler, "noise_scale": 0.5})
-    found = family.interface.sample(WEIGHTS, conditions(), KEY).images
+    found = family.interface.sample(WEIGHTS, *conditions(), KEY).images
     x = 0.5 * noise(0)
     small_of_all = []
     for cur, nxt in zip(TIMES[:-1], TIMES[1:]):
@@ -165,7 +166,7 @@ def test_guides_from_outside_get_their_arrays_conditions_and_the_way_of_the_samp
 
     def make(by):
         def guide_fn(held, given, mode):
-            requested.append((held, given["label"], mode))
+            requested.append((held, given.label, mode))
 
             def guide(denoise):
                 def moved(x_t, level, key):
@@ -181,15 +182,15 @@ def test_guides_from_outside_get_their_arrays_conditions_and_the_way_of_the_samp
     weights = WEIGHTS._replace(guides=(jnp.float32(2.0), jnp.float32(3.0)))
     family = build(conditional=True, draw={"threshold": {"name": "static", "low": -0.4, "high": 0.5}})
     one = family.interface.guidable.guided((make(0.7),))
-    found = one(weights._replace(guides=weights.guides[:1]), conditions(), KEY).images
+    found = one(weights._replace(guides=weights.guides[:1]), *conditions(), KEY).images
     np.testing.assert_allclose(found, walk(noise(0), lambda x, t: np.clip(plain(x, t), -0.4, 0.5) + 1.4), atol=1e-4)
-    both = family.interface.guidable.guided((make(0.7), make(-0.1)))(weights, conditions(), KEY).images
+    both = family.interface.guidable.guided((make(0.7), make(-0.1)))(weights, *conditions(), KEY).images
     expected = walk(noise(0), lambda x, t: np.clip(np.clip(plain(x, t), -0.4, 0.5) + 1.4 - 0.3, -1, 1))
     np.testing.assert_allclose(both, expected, atol=1e-4)
     assert [(float(held), mode) for held, _, mode in requested] == [(2.0, "score"), (2.0, "score"), (3.0, "score")]
     np.testing.assert_array_equal(requested[0][1], LABEL)
     ancestral = build(conditional=True, draw={"sampler": {"name": "ancestral"}})
-    found = ancestral.interface.guidable.guided((make(0.7), make(-0.1)))(weights, conditions(), KEY).images
+    found = ancestral.interface.guidable.guided((make(0.7), make(-0.1)))(weights, *conditions(), KEY).images
     assert requested[-1][2] == "mean" and np.abs(found).max() > 1.05
     assert family.interface.guidable.schedule.num_steps == STEPS
 
@@ -205,7 +206,7 @@ def test_small_images_are_noised_by_their_level_and_left_out_of_the_null_half(ne
     given = conditions(low_res=jnp.asarray(small), aug_level=jnp.float32(0.3), guidance_scale=jnp.float32(2.5))
     for dropout, null in ((0.2, np.full(8, CLASSES)), (0.0, LABEL)):
         family = build(conditional=True, label_dropout=dropout, low_res=low_res)
-        found = family.interface.sample(WEIGHTS, given, KEY).images
+        found = family.interface.sample(WEIGHTS, *given, KEY).images
         beside, level = upsampled(noisy), np.full(8, 0.3)
         for call in nets.taken():
             np.testing.assert_allclose(call.x[:8, ..., CHANNELS:], beside, atol=1e-5)
@@ -219,11 +220,11 @@ def test_small_images_are_noised_by_their_level_and_left_out_of_the_null_half(ne
 
         np.testing.assert_allclose(found, walk(noise(0), guided), atol=1e-4)
     # Without a level there is none, and the small image is as it is.
-    family.interface.sample(WEIGHTS, conditions(low_res=jnp.asarray(small)), KEY)
+    family.interface.sample(WEIGHTS, *conditions(low_res=jnp.asarray(small)), KEY)
     call = nets.taken()[0]
     np.testing.assert_allclose(call.x[..., CHANNELS:], upsampled(small), atol=1e-6)
     assert (call.aug_level == 0).all()
-    build(low_res={"size": 2}).interface.sample(WEIGHTS, conditions(low_res=jnp.asarray(small)), KEY)
+    build(low_res={"size": 2}).interface.sample(WEIGHTS, *conditions(low_res=jnp.asarray(small)), KEY)
     assert nets.taken()[0].aug_level is None
 
 
@@ -234,10 +235,9 @@ def test_reconstruction_upsamples_the_means_of_blocks_with_the_options_of_the_co
     calls = nets.taken()
     assert (calls[0].label == CLASSES).all() and calls[0].label.shape == (16,)
     small = IMAGES.reshape(8, 2, 2, 2, 2, CHANNELS).mean(axis=(2, 4))
-    given = {"low_res": jnp.asarray(small), "label": jnp.full(8, CLASSES), "index": jnp.arange(8)}
-    again = family.interface.sample(
-        WEIGHTS, given | {"aug_level": jnp.float32(0.3), "guidance_scale": jnp.float32(2.0)}, KEY
-    )
+    options = {"aug_level": jnp.float32(0.3), "guidance_scale": jnp.float32(2.0)}
+    given = Conditions(low_res=jnp.asarray(small), label=jnp.full(8, CLASSES), options=options)
+    again = family.interface.sample(WEIGHTS, given, jnp.arange(8), KEY)
     np.testing.assert_allclose(found, again.images, atol=1e-5)
     never = build(conditional=True, low_res=low_res)
     nets.taken()
@@ -254,7 +254,7 @@ def test_students_learn_from_the_guided_network_without_thresholds(nets):
     teacher = family.interface.distillable
     x, level = jnp.asarray(IMAGES), teacher.schedule(jnp.full(8, 20.0))
     for scale in (None, 3.0):
-        given = {"label": LABEL} | ({} if scale is None else {"guidance_scale": scale})
+        given = Conditions(label=LABEL, options={} if scale is None else {"guidance_scale": scale})
         found = teacher.denoiser({"gain": jnp.float32(GAIN)}, given)(x, level, KEY).x0
         cond, uncond = estimate(IMAGES, 20)[0], estimate(IMAGES, 20, np.full(8, CLASSES))[0]
         wanted = cond if scale is None else uncond + scale * (cond - uncond)

@@ -9,9 +9,10 @@ import pytest
 from genjax import generate, sharding
 from genjax.configs import ddpm_digits
 from genjax.families import registry
-from genjax.families.interfaces import Weights
+from genjax.families.interfaces import Conditions, Weights
 from genjax.typing import DataSpec
 from tests.families import losses, perturbed
+from tests.families.requested import conditions_of
 
 SPEC = DataSpec((8, 8, 1), num_classes=10)
 KEY = jax.random.key(0)
@@ -35,8 +36,8 @@ def random_params(family):
     return weights.params, weights.extra
 
 
-def sample(family, weights, conditions):
-    return jax.jit(family.interface.sample)(weights, conditions, KEY)
+def sample(family, weights, conditions, index):
+    return jax.jit(family.interface.sample)(weights, conditions, index, KEY)
 
 
 def loss_of(family, params, extra, **changes):
@@ -44,7 +45,7 @@ def loss_of(family, params, extra, **changes):
 
 
 def conditions(count, **others):
-    return {"index": jnp.arange(count), "label": jnp.arange(count) % 10, **others}
+    return conditions_of(label=jnp.arange(count) % 10, **others), jnp.arange(count)
 
 
 def test_untrained_loss_is_the_variance_of_eps():
@@ -71,7 +72,7 @@ def test_learned_variance_doubles_the_channels_and_reports_its_parts():
     assert params["model"]["conv_out"]["kernel"].shape[-1] == 2
     found = loss_of(family, params, extra)
     assert found.value == pytest.approx(float(found.metrics["simple"] + found.metrics["vb"]), rel=1e-5)
-    assert sample(family, Weights(params, extra, {}), conditions(2)).images.shape == (2, 8, 8, 1)
+    assert sample(family, Weights(params, extra, {}), *conditions(2)).images.shape == (2, 8, 8, 1)
 
 
 @pytest.mark.slow
@@ -103,10 +104,10 @@ def test_guidance_scale_one_is_no_guidance_and_scale_zero_is_the_null_class():
     family = build()
     params, extra = random_params(family)
     weights = Weights(params, extra, {})
-    plain = sample(family, weights, conditions(4)).images
-    np.testing.assert_allclose(sample(family, weights, conditions(4, guidance_scale=1.0)).images, plain, atol=2e-5)
-    null = sample(family, weights, conditions(4) | {"label": jnp.full(4, 10)}).images
-    np.testing.assert_allclose(sample(family, weights, conditions(4, guidance_scale=0.0)).images, null, atol=2e-5)
+    plain = sample(family, weights, *conditions(4)).images
+    np.testing.assert_allclose(sample(family, weights, *conditions(4, guidance_scale=1.0)).images, plain, atol=2e-5)
+    null = sample(family, weights, Conditions(label=jnp.full(4, 10)), jnp.arange(4)).images
+    np.testing.assert_allclose(sample(family, weights, *conditions(4, guidance_scale=0.0)).images, null, atol=2e-5)
     assert jnp.abs(plain - null).max() > 1e-2
 
 
@@ -115,8 +116,8 @@ def test_an_image_depends_on_its_index_alone(sampler):
     family = build(sampling={"sampler": sampler})
     params, extra = random_params(family)
     weights = Weights(params, extra, {})
-    many = sample(family, weights, conditions(6)).images
-    one = sample(family, weights, {"index": jnp.array([4]), "label": jnp.array([4])}).images
+    many = sample(family, weights, *conditions(6)).images
+    one = sample(family, weights, Conditions(label=jnp.array([4])), jnp.array([4])).images
     np.testing.assert_allclose(one[0], many[4], atol=1e-4)
     assert jnp.abs(many[0] - many[1]).max() > 1e-2
 
@@ -132,15 +133,15 @@ def test_generate_compiles_once_for_seeds_scales_and_labels():
     for seed in range(2):
         for scale in (1.5, 4.0):
             for label in (0, 7):
-                each = {"label": np.full(20, label, np.int32)}
-                images = draw(Weights(params, extra, {}), each, {"guidance_scale": scale}, jax.random.key(seed), 16)
+                conditions = Conditions(label=np.full(20, label, np.int32), options={"guidance_scale": scale})
+                images = draw(Weights(params, extra, {}), 20, conditions, jax.random.key(seed), 16)
                 assert images.images.shape == (20, 8, 8, 1)
 
 
 def test_trajectory_ends_in_the_image():
     family = build(sampling={"trajectory": True})
     params, extra = random_params(family)
-    samples = sample(family, Weights(params, extra, {}), conditions(2))
+    samples = sample(family, Weights(params, extra, {}), *conditions(2))
     assert samples.trajectory.shape == (5, 2, 8, 8, 1)
     np.testing.assert_array_equal(samples.trajectory[-1], samples.images)
 
@@ -157,14 +158,14 @@ def test_trajectory_ends_in_the_image():
 def test_refusals(changes, words):
     with pytest.raises(ValueError, match=words):
         family = build(**changes)
-        family.interface.sample(Weights({"model": {}}, (), {}), conditions(1), KEY)
+        family.interface.sample(Weights({"model": {}}, (), {}), *conditions(1), KEY)
 
 
 def test_guidance_of_a_model_without_null_class_is_refused():
     family = build(label_dropout=0.0)
     params, extra = jax.jit(family.init)(KEY, batch(1))
     with pytest.raises(ValueError, match="label_dropout > 0"):
-        sample(family, Weights(params, extra, {}), conditions(1, guidance_scale=2.0))
+        sample(family, Weights(params, extra, {}), *conditions(1, guidance_scale=2.0))
 
 
 def test_unknown_family():

@@ -14,7 +14,7 @@ from genjax.core.numerics import expand_to
 from genjax.diffusion import distillation, grids, process, samplers, schedules
 from genjax.diffusion.denoisers import Prediction
 from genjax.families import registry
-from genjax.families.interfaces import Distillable, ImageSampler, Weights
+from genjax.families.interfaces import Conditions, Distillable, ImageSampler, Weights
 from genjax.typing import DataSpec
 from tests.families import losses, perturbed
 from tests.families.recorder import keys_equal, stream
@@ -31,7 +31,7 @@ def batch(count=8):
 
 
 def conditions(count):
-    return {"index": jnp.arange(count), "label": jnp.arange(count) % 10}
+    return Conditions(label=jnp.arange(count) % 10), jnp.arange(count)
 
 
 def make_teacher(module=edm_digits):
@@ -48,7 +48,7 @@ def make_toy(schedule):
 
     def denoiser(params, conditions):
         def denoise(x, level, key):
-            pull = params["bias"][conditions["label"]] * conditions.get("guidance_scale", 1.0)
+            pull = params["bias"][conditions.label] * conditions.options.get("guidance_scale", 1.0)
             alpha, sigma = level.expand(x)
             x0 = jnp.tanh(params["kernel"] * x / jnp.hypot(alpha, sigma) + expand_to(pull, x))
             return Prediction(x0, process.eps_from_x0(x, x0, level))
@@ -95,7 +95,7 @@ def moved(weights, by=0.02):
 
 
 def draw(family, weights, count=6):
-    return jax.jit(family.interface.sample)(weights, conditions(count), KEY).images
+    return jax.jit(family.interface.sample)(weights, *conditions(count), KEY).images
 
 
 def test_a_fresh_student_is_its_teacher():
@@ -129,7 +129,7 @@ def test_training_changes_all_that_the_output_depends_on(name):
 def test_an_image_depends_on_its_index_alone(teacher):
     student = make_student(teacher, "consistency")
     weights = moved(fresh(student, teacher))
-    one = jax.jit(student.interface.sample)(weights, {"index": jnp.array([4]), "label": jnp.array([4])}, KEY).images
+    one = jax.jit(student.interface.sample)(weights, Conditions(label=jnp.array([4])), jnp.array([4]), KEY).images
     many = draw(student, weights)
     np.testing.assert_allclose(one[0], many[4], atol=1e-4)
     assert jnp.abs(many[0] - many[1]).max() > 1e-2
@@ -224,8 +224,9 @@ def test_student_target_and_teacher_are_who_they_should_be(monkeypatch, decay):
     for denoise, by, scale in ((student, OWN, {}), (target, BEHIND if decay else OWN, {}), (teacher, None, 3.0)):
         weights, conditions = denoise.made
         np.testing.assert_allclose(weights, start + (0 if by is None else by["w"]), rtol=1e-6)
-        np.testing.assert_array_equal(conditions["label"], label)
-        assert conditions.get("guidance_scale", {}) == scale and set(conditions) <= {"label", "guidance_scale"}
+        np.testing.assert_array_equal(conditions.label, label)
+        assert conditions.options.get("guidance_scale", {}) == scale and len(conditions.options) == (scale != {})
+        assert conditions._replace(label=None, options={}) == Conditions()
     np.testing.assert_array_equal(x0, batch()["image"])
     assert keys_equal(key, KEY) and found.value == 3.5 and found.metrics == {}
     if decay:
@@ -258,7 +259,7 @@ def test_evaluation_is_against_the_student_itself_and_labels_only_where_there_ar
     for denoise, by in ((student, OWN["w"]), (target, OWN["w"]), (teacher, 0)):
         weights, conditions = denoise.made
         np.testing.assert_allclose(weights, np.array([5.0, 6.0, 7.0]) + by, rtol=1e-6)
-        assert conditions == {}
+        assert conditions == Conditions()
 
 
 @pytest.mark.usefixtures("unrolled")
@@ -277,11 +278,10 @@ def test_a_student_draws_with_its_own_weights_what_is_estimated_of_it(monkeypatc
     family, parent, _ = recorded(monkeypatch, 0.0, estimate=estimate, clip=clip, trajectory=True)
     assert family.interface.distillable is None and family.interface.num_classes == 10
     weights = Weights({"model": OWN}, (), HELD)
-    requested = {"index": index, "label": jnp.array([3, 1])}
-    found = family.interface.sample(weights, requested, KEY)
+    found = family.interface.sample(weights, Conditions(label=jnp.array([3, 1])), index, KEY)
     params, conditions = parent.made[-1]
     np.testing.assert_allclose(params, [5.1, 6.2, 7.3], rtol=1e-6)
-    assert conditions.keys() == {"label"} and list(conditions["label"]) == [3, 1]
+    assert conditions._replace(label=None) == Conditions() and list(conditions.label) == [3, 1]
     levels = grids.respace(schedules.cosine(20), "4")
     assert [float(level.t) for _, level, _ in parent.calls] == list(levels.t[:-1])
     keys = [jax.random.fold_in(KEY, i) for i in index]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from genjax.families import gan, registry
-from genjax.families.interfaces import Weights
+from genjax.families.interfaces import Conditions, Weights
 from genjax.typing import DataSpec
 from tests.families import losses
 from tests.families.draws import draws, repeated
@@ -153,7 +153,7 @@ def test_noise_is_the_configured_one_in_both_losses_and_in_samples(noise, varian
     for player in ("discriminator", "generator"):
         found = loss(family, player, weights, x).metrics["fake_logits"]
         np.testing.assert_allclose(found, variance, rtol=0.05)
-    drawn = jax.jit(family.interface.sample)(Weights(weights, EXTRA, {}), {"index": jnp.arange(4_000)}, KEY).images
+    drawn = jax.jit(family.interface.sample)(Weights(weights, EXTRA, {}), Conditions(), jnp.arange(4_000), KEY).images
     np.testing.assert_allclose(((drawn - 0.25) ** 2).mean(), variance, rtol=0.05)
 
 
@@ -180,18 +180,18 @@ def test_evaluation_is_without_augmentation_and_dropout():
 
 def test_samples_are_drawn_with_the_mean_statistics_of_many_batches():
     """A slope of 0: every batch has the mean .6, which training's running mean of .25 doesn't know."""
-    conditions = {"index": jnp.arange(3)}
+    conditions = (Conditions(), jnp.arange(3))
     for passes, mean in ((5, 0.6), (0, 0.25)):
         family = build(sampling={"standing_passes": passes, "standing_batch": 4})
-        images = jax.jit(family.interface.sample)(Weights(params(), EXTRA, {}), conditions, KEY).images
+        images = jax.jit(family.interface.sample)(Weights(params(), EXTRA, {}), *conditions, KEY).images
         np.testing.assert_allclose(images, 0.6 + mean, rtol=1e-5)
     # With a slope, batches differ: their mean is nearer to 0 than one of them.
     noisy = Weights(params(shift=0.0, slope=1.0), EXTRA, {})
 
     def spread(passes):
         family = build(sampling={"standing_passes": passes, "standing_batch": 4})
-        means = jax.jit(jax.vmap(lambda key: family.interface.sample(noisy, conditions, key).images.mean()))
-        own = jax.jit(jax.vmap(lambda key: running.interface.sample(noisy, conditions, key).images.mean()))
+        means = jax.jit(jax.vmap(lambda key: family.interface.sample(noisy, *conditions, key).images.mean()))
+        own = jax.jit(jax.vmap(lambda key: running.interface.sample(noisy, *conditions, key).images.mean()))
         keys = jax.random.split(KEY, 100)
         return np.std(means(keys) - own(keys))
 

@@ -8,7 +8,7 @@ import pytest
 from genjax.configs import dcgan_celeba64, dcgan_digits, gan_digits, gan_mnist
 from genjax.core.tree import count_params
 from genjax.families import gan, registry
-from genjax.families.interfaces import ImageSampler, Weights
+from genjax.families.interfaces import Conditions, ImageSampler, Weights
 from genjax.training import optim, state, step
 from genjax.typing import DataSpec
 from tests.families import losses
@@ -181,8 +181,8 @@ def test_dropout_is_drawn_in_training_only():
 def test_samples_do_not_depend_on_their_batch(weights):
     family = build()
     draw = jax.jit(family.interface.sample)
-    together = draw(weights, {"index": jnp.arange(6)}, KEY).images
-    alone = draw(weights, {"index": jnp.array([4])}, KEY).images
+    together = draw(weights, Conditions(), jnp.arange(6), KEY).images
+    alone = draw(weights, Conditions(), jnp.array([4]), KEY).images
     np.testing.assert_allclose(together[4:5], alone, atol=1e-5)
     assert together.shape == (6, 8, 8, 1) and jnp.abs(together[4] - together[5]).max() > 1e-2
     assert isinstance(family.interface, ImageSampler) and family.interface.num_classes == 0

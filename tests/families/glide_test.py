@@ -12,6 +12,7 @@ from genjax.nn.glide_text import GlideText
 from genjax.nn.layers.embeddings import sinusoids
 from genjax.typing import DataSpec
 from tests.families import losses, perturbed
+from tests.families.requested import conditions_of
 
 KEY = jax.random.key(0)
 SPEC = DataSpec((8, 8, 3), has_text=True, text_length=5, vocab_size=12)
@@ -35,7 +36,7 @@ def build(spec=SPEC, **model):
 
 def batch(count=2):
     images = jax.random.uniform(KEY, (count, 8, 8, 3), minval=-1.0)
-    return {"image": images, "tokens": jnp.tile(TOKENS, (count // 2, 1)), "index": jnp.arange(count)}
+    return {"image": images, "tokens": jnp.tile(TOKENS, (count // 2, 1))}
 
 
 def weights_of(family):
@@ -61,8 +62,7 @@ def filler():
 
 def draw(case, **conditions):
     family, weights = case
-    conditions = {"index": jnp.arange(2), **conditions}
-    return np.asarray(jax.jit(family.interface.sample)(weights, conditions, KEY).images)
+    return np.asarray(jax.jit(family.interface.sample)(weights, conditions_of(**conditions), jnp.arange(2), KEY).images)
 
 
 def test_the_transformer_is_trained_with_the_network(base):

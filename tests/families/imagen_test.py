@@ -10,9 +10,10 @@ import pytest
 from genjax.configs import imagen_shapes_pipeline
 from genjax.core.tree import count_params
 from genjax.families import registry
-from genjax.families.interfaces import ImageSampler, TextEncoder, TextFeatures, Weights
+from genjax.families.interfaces import Conditions, ImageSampler, TextEncoder, TextFeatures, Weights
 from genjax.typing import DataSpec
 from tests.families import losses
+from tests.families.requested import conditions_of
 
 KEY = jax.random.key(0)
 LENGTH, VOCAB, DIM = 4, 7, 6
@@ -67,7 +68,7 @@ def base():
 
 
 def conditions(**others):
-    return {"index": jnp.arange(3), "tokens": batch()["tokens"], **others}
+    return conditions_of(**{"tokens": batch()["tokens"], **others}), jnp.arange(3)
 
 
 def test_states_that_were_kept_give_the_loss_of_live_ones(base):
@@ -87,11 +88,11 @@ def test_samples_depend_on_the_text_and_the_empty_one_is_guided_nowhere(base):
     family, parts, sample = base
     assert isinstance(family.interface, ImageSampler) and family.interface.text_length == LENGTH
     assert family.interface.distillable is None, "its denoiser needs the language model"
-    plain = sample(parts, conditions(), KEY).images
-    other = sample(parts, conditions(tokens=batch()["tokens"].at[0, 1].set(6)), KEY).images
+    plain = sample(parts, *conditions(), KEY).images
+    other = sample(parts, *conditions(tokens=batch()["tokens"].at[0, 1].set(6)), KEY).images
     assert float(jnp.abs(other[0] - plain[0]).max()) > 1e-3
     np.testing.assert_allclose(other[1:], plain[1:], atol=1e-5)
-    one, strong = (sample(parts, conditions(guidance_scale=jnp.float32(s)), KEY).images for s in (1.0, 5.0))
+    one, strong = (sample(parts, *conditions(guidance_scale=jnp.float32(s)), KEY).images for s in (1.0, 5.0))
     np.testing.assert_allclose(one, plain, atol=1e-4)
     np.testing.assert_allclose(strong[2], plain[2], atol=1e-4)
     assert float(jnp.abs(strong[0] - plain[0]).max()) > 1e-3
@@ -100,9 +101,9 @@ def test_samples_depend_on_the_text_and_the_empty_one_is_guided_nowhere(base):
 def test_dynamic_thresholding_keeps_images_in_range_under_any_weight(base):
     _, parts, sample = base
     strong = conditions(guidance_scale=jnp.float32(50.0))
-    assert float(jnp.abs(sample(parts, strong, KEY).images).max()) <= 1.0 + 1e-6
+    assert float(jnp.abs(sample(parts, *strong, KEY).images).max()) <= 1.0 + 1e-6
     free = build(sampling={"threshold": {"name": "none"}})
-    assert float(jnp.abs(jax.jit(free.interface.sample)(parts, strong, KEY).images).max()) > 1.5
+    assert float(jnp.abs(jax.jit(free.interface.sample)(parts, *strong, KEY).images).max()) > 1.5
 
 
 def test_a_model_that_upsamples_reads_the_text_too():
@@ -111,10 +112,10 @@ def test_a_model_that_upsamples_reads_the_text_too():
     assert set(family.interface.options) == {"guidance_scale", "aug_level"}
     parts, sample = weights(family), jax.jit(family.interface.sample)
     small = jax.random.uniform(jax.random.key(1), (3, 4, 4, 3), minval=-1, maxval=1)
-    given = conditions(low_res=small, aug_level=jnp.float32(0.1))
-    plain = sample(parts, given, KEY).images
-    for changes in ({"tokens": given["tokens"].at[0, 0].set(6)}, {"low_res": small.at[0].add(0.3)}):
-        other = sample(parts, given | changes, KEY).images
+    given, index = conditions(low_res=small, aug_level=jnp.float32(0.1))
+    plain = sample(parts, given, index, KEY).images
+    for changes in ({"tokens": given.tokens.at[0, 0].set(6)}, {"low_res": small.at[0].add(0.3)}):
+        other = sample(parts, given._replace(**changes), index, KEY).images
         assert float(jnp.abs(other[0] - plain[0]).max()) > 1e-3
         np.testing.assert_allclose(other[1:], plain[1:], atol=1e-5)
 
@@ -151,6 +152,6 @@ def test_what_does_not_fit_is_told():
         build(text_dropout=1.5)
     family = build(text_dropout=0.0)
     with pytest.raises(ValueError, match="classifier-free guidance needs"):
-        family.interface.sample(Weights({"model": {}}, (), FROZEN), conditions(guidance_scale=2.0), KEY)
+        family.interface.sample(Weights({"model": {}}, (), FROZEN), *conditions(guidance_scale=2.0), KEY)
     with pytest.raises(ValueError, match="texts of 4 tokens, and was given none"):
-        family.interface.sample(Weights({"model": {}}, (), FROZEN), {"index": jnp.arange(2)}, KEY)
+        family.interface.sample(Weights({"model": {}}, (), FROZEN), Conditions(), jnp.arange(2), KEY)

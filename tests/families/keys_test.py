@@ -22,7 +22,7 @@ from genjax.configs import (
 )
 from genjax.configs.recipes import dalles, priors
 from genjax.families import registry
-from genjax.families.interfaces import Tokenizer, Weights
+from genjax.families.interfaces import Conditions, Tokenizer, Weights
 from genjax.typing import DataSpec
 from tests.families import toy_clip
 from tests.families.draws import repeated, trace
@@ -111,11 +111,11 @@ def test_samples(name):
     family, count = FAMILIES[name](), 3
     params, extra = jax.eval_shape(family.init, KEY, examples(name))
     frozen = toy_clip.FROZEN if name == "clip_ar_prior" else {"tokenizer": Weights({}, (), {})}
-    conditions = examples(name, count) | {"index": jnp.arange(count)}
+    conditions = Conditions.of_batch(examples(name, count))
 
     def sample(params, extra, key):
         draw = family.interface.sample or family.interface.sample_embeddings
-        return draw(Weights(params, extra, frozen), conditions, key)
+        return draw(Weights(params, extra, frozen), conditions, jnp.arange(count), key)
 
     made = trace(sample, params, extra, KEY)
     found, other = made(params, extra, KEY), made(params, extra, OTHER)

@@ -12,7 +12,7 @@ from genjax.core import rng
 from genjax.core.images import dequantize
 from genjax.diffusion import process
 from genjax.families import registry
-from genjax.families.interfaces import Weights
+from genjax.families.interfaces import Conditions, Weights
 from genjax.families.shared import diffusion_model
 from genjax.families.shared import diffusion_sampling as diffusion_sampling
 from genjax.typing import DataSpec
@@ -66,7 +66,7 @@ def test_the_digits_unet_with_norms_and_attention():
 
     def expected(weights):
         plain = diffusion_sampling.without_threshold(model)
-        cond = diffusion_model.conditioning_from(model, {}, BATCH, KEY)
+        cond = diffusion_model.conditioning_from(model, {}, Conditions.of_batch(BATCH), KEY)
         denoise = diffusion_sampling.make_denoiser(plain, weights.params["model"], cond)
         x0 = dequantize(BATCH["image"], rng.stream(KEY, "dequantize"))
         return by_reverse_derivatives(denoise, model.levels(), x0, KEY)

@@ -9,7 +9,7 @@ import pytest
 
 from genjax.core import tree
 from genjax.families import registry
-from genjax.families.interfaces import ImageSampler, Weights
+from genjax.families.interfaces import Conditions, ImageSampler, Weights
 from genjax.losses import mixture_logistics
 from genjax.nn.pixelcnnpp import PixelCNNpp
 from genjax.typing import DataSpec
@@ -49,8 +49,8 @@ def weights(family):
 
 @pytest.fixture(scope="module")
 def drawn(family, weights):
-    conditions = {"index": jnp.arange(4), "label": jnp.array([0, 1, 2, 0])}
-    return np.asarray(jax.jit(family.interface.sample)(weights, conditions, KEY).images)
+    conditions = (Conditions(label=jnp.array([0, 1, 2, 0])), jnp.arange(4))
+    return np.asarray(jax.jit(family.interface.sample)(weights, *conditions, KEY).images)
 
 
 def naive_samples(params, label, index):
@@ -77,7 +77,7 @@ def test_cached_sampling_equals_naive_sampling(weights, drawn):
 
 
 def test_samples_do_not_depend_on_the_batch(family, weights, drawn):
-    alone = jax.jit(family.interface.sample)(weights, {"index": jnp.array([2]), "label": jnp.array([2])}, KEY).images
+    alone = jax.jit(family.interface.sample)(weights, Conditions(label=jnp.array([2])), jnp.array([2]), KEY).images
     np.testing.assert_array_equal(alone, drawn[2:3])
 
 

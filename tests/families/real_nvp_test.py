@@ -9,7 +9,7 @@ import pytest
 
 from genjax.core import images, rng
 from genjax.families import registry
-from genjax.families.interfaces import ImageSampler, Weights
+from genjax.families.interfaces import Conditions, ImageSampler, Weights
 from genjax.nn.real_nvp import RealNVP
 from genjax.typing import DataSpec
 from tests.families import losses
@@ -63,9 +63,9 @@ def test_loss_and_evaluation_are_bits_of_dequantized_images(family, weights):
 def test_samples_go_back_to_their_noise_and_do_not_depend_on_the_batch(family, weights):
     weights = weights._replace(params=jax.tree.map(lambda leaf: 0.5 * leaf, weights.params))
     sample = jax.jit(family.interface.sample)
-    drawn = sample(weights, {"index": jnp.arange(5)}, KEY).images
+    drawn = sample(weights, Conditions(), jnp.arange(5), KEY).images
     assert drawn.shape == (5, *SHAPE) and jnp.abs(drawn).max() <= 1 and drawn.std() > 0.1
-    np.testing.assert_allclose(sample(weights, {"index": jnp.array([3])}, KEY).images, drawn[3:4], atol=1e-5)
+    np.testing.assert_allclose(sample(weights, Conditions(), jnp.array([3]), KEY).images, drawn[3:4], atol=1e-5)
     z = rng.normal_of_samples(KEY, jnp.arange(5), SHAPE)
     variables = {"params": weights.params["model"]}
     back = jax.jit(lambda z: network().apply(variables, z, method="inverse"))(z)

@@ -8,9 +8,10 @@ import pytest
 
 from genjax.configs import cascade_digits_pipeline as cascade_digits
 from genjax.families import registry
-from genjax.families.interfaces import Weights
+from genjax.families.interfaces import Conditions, Weights
 from genjax.typing import DataSpec
 from tests.families import losses
+from tests.families.requested import changed, conditions_of
 
 SPEC = DataSpec((8, 8, 1), num_classes=10)
 KEY = jax.random.key(0)
@@ -41,7 +42,7 @@ def weights(family):
 
 def conditions(count=3, **others):
     low_res = jax.random.uniform(jax.random.key(1), (count, 4, 4, 1), minval=-1, maxval=1)
-    return {"index": jnp.arange(count), "low_res": low_res, **others}
+    return conditions_of(low_res=low_res, **others), jnp.arange(count)
 
 
 def sampler(family):
@@ -75,16 +76,17 @@ def test_samples_depend_on_the_small_image_on_the_level_and_on_the_index_alone()
     family = build()
     parts, sample = weights(family), sampler(build())
     given = conditions()
-    many = sample(parts, given, KEY).images
-    other = sample(parts, given | {"low_res": given["low_res"].at[1].add(0.5)}, KEY).images
+    many = sample(parts, *given, KEY).images
+    other = sample(parts, changed(given[0], low_res=given[0].low_res.at[1].add(0.5)), given[1], KEY).images
     np.testing.assert_array_equal(other[::2], many[::2])
     assert float(jnp.abs(other[1] - many[1]).max()) > 1e-3
-    one = sample(parts, jax.tree.map(lambda x: x[2:], given), KEY).images
+    last, index = jax.tree.map(lambda x: x[2:], given)
+    one = sample(parts, last, index, KEY).images
     np.testing.assert_allclose(one[0], many[2], atol=1e-4)
-    levels = [sample(parts, given | {"aug_level": jnp.float32(x)}, KEY).images for x in (0.0, 0.3)]
+    levels = [sample(parts, *conditions(aug_level=jnp.float32(x)), KEY).images for x in (0.0, 0.3)]
     np.testing.assert_array_equal(levels[0], many)
     assert float(jnp.abs(levels[1] - many).max()) > 1e-3
-    alone = sample(parts, jax.tree.map(lambda x: x[2:], given) | {"aug_level": jnp.float32(0.3)}, KEY).images
+    alone = sample(parts, changed(last, aug_level=jnp.float32(0.3)), index, KEY).images
     np.testing.assert_allclose(alone[0], levels[1][2], atol=1e-4)
 
 
@@ -96,8 +98,8 @@ def test_levels_and_small_images_do_not_recompile():
     found = []
     for level, scale in ((0.1, 2.0), (0.4, 1.0)):
         scalars = {"aug_level": jnp.float32(level), "guidance_scale": jnp.float32(scale)}
-        found.append(sample(parts, conditions(**scalars), KEY).images)
-    unguided = sampler(family)(parts, conditions(aug_level=jnp.float32(0.4)), KEY).images
+        found.append(sample(parts, *conditions(**scalars), KEY).images)
+    unguided = sampler(family)(parts, *conditions(aug_level=jnp.float32(0.4)), KEY).images
     np.testing.assert_allclose(found[1], unguided, atol=1e-4)
 
 
@@ -114,7 +116,7 @@ def test_reconstruction_is_the_small_image_upsampled():
     family = build()
     parts, images = weights(family), batch()["image"]
     small = images.reshape(4, 4, 2, 4, 2, 1).mean((2, 4))
-    expected = sampler(family)(parts, {"index": jnp.arange(4), "low_res": small}, KEY).images
+    expected = sampler(family)(parts, Conditions(low_res=small), jnp.arange(4), KEY).images
     np.testing.assert_allclose(jax.jit(family.reconstruct)(parts, images, KEY), expected, atol=1e-5)
     assert set(jax.jit(family.evaluate)(parts, batch(), KEY)) == {"loss"}
 
@@ -122,12 +124,15 @@ def test_reconstruction_is_the_small_image_upsampled():
 def test_what_cannot_be_upsampled_is_told():
     family = build({"max_aug_level": 0.0})
     for given, words in (
-        ({"index": jnp.arange(2)}, "upsamples images of .4, 4, 1., and was given none.*conditions.'low_res'.*cascade"),
-        ({"index": jnp.arange(2), "low_res": jnp.zeros((2, 8, 8, 1))}, r"given \(8, 8, 1\)"),
+        (
+            (Conditions(), jnp.arange(2)),
+            "upsamples images of .4, 4, 1., and was given none.*low_res of its conditions.*cascade",
+        ),
+        ((Conditions(low_res=jnp.zeros((2, 8, 8, 1))), jnp.arange(2)), r"given \(8, 8, 1\)"),
         (conditions(aug_level=0.1), "max_aug_level > 0"),
     ):
         with pytest.raises(ValueError, match=words):
-            family.interface.sample(Weights({"model": {}}, (), {}), given, KEY)
+            family.interface.sample(Weights({"model": {}}, (), {}), *given, KEY)
     with pytest.raises(ValueError, match="aug_level=0.9 is none of the levels"):
         build(sampling={"aug_level": 0.9})
     with pytest.raises(ValueError, match=r"unknown \['colour'\]"):

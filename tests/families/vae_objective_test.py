@@ -7,7 +7,7 @@ import pytest
 import scipy.special
 
 from genjax.families import registry
-from genjax.families.interfaces import Weights
+from genjax.families.interfaces import Conditions, Weights
 from genjax.typing import DataSpec
 from tests.families import losses
 from tests.families.draws import draws, repeated
@@ -157,7 +157,7 @@ def test_evaluation_uses_the_learned_scale_and_every_draw():
 def test_samples_are_decoded_standard_normal_draws():
     family = build("gaussian", scale=0.5, latent_dim=4)
     weights = Weights({"model": {"decoder": layer(0.05 * np.eye(4), [0.1, 0.2, -0.1, 0])}}, (), {})
-    drawn = jax.jit(family.interface.sample)(weights, {"index": jnp.arange(4_000)}, KEY).images.reshape(-1, 4)
+    drawn = jax.jit(family.interface.sample)(weights, Conditions(), jnp.arange(4_000), KEY).images.reshape(-1, 4)
     np.testing.assert_allclose(drawn.mean(0), [0.1, 0.2, -0.1, 0], atol=0.004)
     np.testing.assert_allclose(np.cov(drawn.T), 0.05**2 * np.eye(4), atol=2e-4)
 

@@ -10,7 +10,7 @@ import scipy.stats
 
 from genjax.configs import vae_digits
 from genjax.families import registry, vae
-from genjax.families.interfaces import ImageSampler, Weights
+from genjax.families.interfaces import Conditions, ImageSampler, Weights
 from genjax.losses import elbo
 from genjax.typing import DataSpec
 from tests.families import losses
@@ -146,8 +146,8 @@ def test_pixels_as_the_likelihoods_see_them():
 def test_sampling_needs_the_decoder_alone_and_no_batch(family, weights):
     decoder = Weights({"model": {"decoder": weights.params["model"]["decoder"]}}, (), {})
     sample = jax.jit(family.interface.sample)
-    together = sample(decoder, {"index": jnp.arange(6)}, KEY).images
-    alone = sample(decoder, {"index": jnp.asarray([4])}, KEY).images
+    together = sample(decoder, Conditions(), jnp.arange(6), KEY).images
+    alone = sample(decoder, Conditions(), jnp.asarray([4]), KEY).images
     np.testing.assert_allclose(alone[0], together[4], atol=1e-5)
     assert together.shape == (6, 8, 8, 1) and jnp.abs(together).max() <= 1
     assert jnp.abs(together[0] - together[1]).max() > 1e-3

@@ -23,8 +23,8 @@ ASKED = Counter()
 def build(name, model, sampling, spec, parents):
     """The toy family, which draws for captions."""
 
-    def sample(weights, conditions, key):
-        return Samples(jnp.zeros((len(conditions["tokens"]), *spec.image_shape)))
+    def sample(weights, conditions, index, key):
+        return Samples(jnp.zeros((len(index), *spec.image_shape)))
 
     interface = ImageSampler(sample, spec.image_shape, 0, text_length=spec.text_length)
     return toy.family()._replace(interface=interface)

@@ -20,7 +20,7 @@ from genjax.configs import (
 from genjax.core import images as images_lib
 from genjax.core import rng
 from genjax.families import registry
-from genjax.families.interfaces import ImageSampler, Weights
+from genjax.families.interfaces import Conditions, ImageSampler, Weights
 from genjax.pipelines import cascade, chain
 from genjax.pipelines import sampling as sampling_lib
 from genjax.stages import Stage
@@ -29,6 +29,7 @@ from genjax.training.checkpoint import Checkpoints
 from genjax.training.state import TrainState
 from genjax.typing import DataSpec
 from tests.families import losses
+from tests.families.requested import conditions_of
 
 KEY = jax.random.key(0)
 
@@ -59,8 +60,8 @@ def draw_each(members, **conditions):
     interfaces = {name: stage.family.interface for name, stage in members.items()}
     weights = Weights({}, (), {name: stage.weights for name, stage in members.items()})
     each = jax.jit(lambda *inputs: cascade.draw_each(interfaces, {name: {} for name in interfaces}, *inputs))
-    label = {"index": jnp.arange(4), "label": jnp.arange(4)}
-    return [samples.images for samples in each(weights, label | conditions, KEY)]
+    requested = conditions_of(label=jnp.arange(4), **conditions)
+    return [samples.images for samples in each(weights, requested, jnp.arange(4), KEY)]
 
 
 def test_another_super_resolution_leaves_the_base_as_it_is_bit_by_bit():
@@ -68,9 +69,10 @@ def test_another_super_resolution_leaves_the_base_as_it_is_bit_by_bit():
     drawn, again = draw_each(first), draw_each(other, aug_level=jnp.float32(0.3))
     np.testing.assert_array_equal(drawn[0], again[0])
     assert float(jnp.abs(drawn[1] - again[1]).max()) > 0.01
-    conditions = {"index": jnp.arange(4), "label": jnp.arange(4)}
     base = first["base"]
-    alone = jax.jit(base.family.interface.sample)(base.weights, conditions, KEY).images
+    alone = jax.jit(base.family.interface.sample)(
+        base.weights, Conditions(label=jnp.arange(4)), jnp.arange(4), KEY
+    ).images
     np.testing.assert_allclose(drawn[0], images_lib.from_uint8(images_lib.to_uint8(alone)), atol=0.008)
 
 
@@ -80,7 +82,7 @@ def test_each_stage_gets_the_images_of_the_one_before_on_the_8_bit_grid():
     np.testing.assert_allclose(np.asarray(small + 1) * 127.5, np.round((small + 1) * 127.5), atol=1e-3)
     up = members["up"]
     again = jax.jit(up.family.interface.sample)(
-        up.weights, {"index": jnp.arange(4), "low_res": small}, rng.stream(KEY, "up")
+        up.weights, Conditions(low_res=small), jnp.arange(4), rng.stream(KEY, "up")
     ).images
     assert float(jnp.abs(images_lib.from_uint8(images_lib.to_uint8(again)) - large).max()) < 0.02
 

@@ -17,6 +17,7 @@ from genjax.pipelines.trained import Chain
 from genjax.stages import Stage
 from genjax.training import nesting
 from genjax.typing import DataSpec
+from tests.families.requested import conditions_of
 
 SIZES = {"base": 2, "up": 4, "last": 8}
 KEY = jax.random.key(3)
@@ -37,10 +38,12 @@ def members(seen, classes=3, tokens=0, base_scale=2.0, last_level=0.25, tokenize
     def made(name, place):
         size, before = SIZES[name], SIZES[name] // 2
 
-        def sample(weights, conditions, key):
-            seen[name] = ({field: np.asarray(value) for field, value in conditions.items()}, jax.random.key_data(key))
-            shape = (len(conditions["index"]), size, size, 1)
-            below = conditions["low_res"].mean() if "low_res" in conditions else 0.0
+        def sample(weights, conditions, index, key):
+            values = {**conditions._asdict(), **conditions.options, "index": index}
+            values = {field: np.asarray(value) for field, value in values.items() if value is not None}
+            seen[name] = (values, jax.random.key_data(key))
+            shape = (len(index), size, size, 1)
+            below = 0.0 if conditions.low_res is None else conditions.low_res.mean()
             return Samples(jnp.full(shape, weights.params["model"] + below + 1e-4))
 
         options = {"guidance_scale": 1.0} if place == 0 else {"guidance_scale": 1.0, "aug_level": 0.0}
@@ -73,8 +76,8 @@ def members(seen, classes=3, tokens=0, base_scale=2.0, last_level=0.25, tokenize
 
 def draw(seen, extra=None, **how):
     stage = cascade.join(members(seen, **how))
-    conditions = {"index": jnp.arange(2), "label": jnp.array([2, 0])} | (extra or {})
-    return stage, stage.interface.sample(stage.weights, conditions, KEY)
+    conditions = conditions_of(label=jnp.array([2, 0]), **(extra or {}))
+    return stage, stage.interface.sample(stage.weights, conditions, jnp.arange(2), KEY)
 
 
 def test_each_stage_sees_what_the_one_before_drew_on_the_grid_of_eight_bits():

@@ -12,6 +12,7 @@ import pytest
 from genjax.configs import ddpm_digits
 from genjax.configs.recipes import dits
 from genjax.diffusion import samplers
+from genjax.families.interfaces import Conditions
 from genjax.pipelines.guides import classifier as classifier_guide
 from genjax.pipelines.guides import energies, features, image, registry, style
 from tests.pipelines.energies_test import extractor
@@ -43,16 +44,13 @@ def pulls(stage, scale, seed):
 
 
 def requested(seed, inpaint=True):
-    """Conditions of some values: labels, a scale without a classifier, and what is known where."""
+    """Conditions of some values, and indices: labels, a scale without a classifier, and what is known where."""
     draw = np.random.default_rng(seed)
-    told = {
-        "index": jnp.arange(COUNT) + seed,
-        "label": jnp.asarray(draw.integers(0, 10, COUNT)),
-        "guidance_scale": jnp.float32(1.5 + seed),
-    }
+    label, scale = jnp.asarray(draw.integers(0, 10, COUNT)), {"guidance_scale": jnp.float32(1.5 + seed)}
     known = draw.uniform(-1, 1, (COUNT, 8, 8, 1)).astype(np.float32)
     mask = draw.integers(0, 2, (COUNT, 8, 8, 1)).astype(np.float32)
-    return told | ({"known": jnp.asarray(known), "mask": jnp.asarray(mask)} if inpaint else {})
+    erased = {"known": jnp.asarray(known), "mask": jnp.asarray(mask)} if inpaint else {}
+    return Conditions(label=label, options=scale, **erased), jnp.arange(COUNT) + seed
 
 
 def jitted(guided):
@@ -70,13 +68,13 @@ def scans(program):
 def test_any_sampler_takes_each_guide_and_inpainting_in_one_scan(sampler):
     """And all at once, traced once for other scales, labels, masks and reference images; nothing is compiled."""
     stage = model(sampler)
-    assert scans(jax.jit(stage.family.interface.sample).trace(stage.weights, requested(0, inpaint=False), KEY)) == [4]
+    assert scans(jax.jit(stage.family.interface.sample).trace(stage.weights, *requested(0, inpaint=False), KEY)) == [4]
     kinds = pulls(stage, 1.0, 0), pulls(stage, 0.3, 1)
     for chosen in [*([name] for name in kinds[0]), list(kinds[0])]:
         first, second = (registry.guide(stage, [kind[name] for name in chosen]) for kind in kinds)
         draw = jitted(first)
-        assert scans(draw.trace(first.weights, requested(0), KEY)) == [4], chosen
-        draw.trace(second.weights, requested(1), jax.random.key(1))
+        assert scans(draw.trace(first.weights, *requested(0), KEY)) == [4], chosen
+        draw.trace(second.weights, *requested(1), jax.random.key(1))
 
 
 @pytest.mark.parametrize(
@@ -89,10 +87,10 @@ def test_all_guides_and_inpainting_at_once_draw_and_keep_what_is_known(sampler):
     draw, drawn = jitted(first), []
     for seed, scale in enumerate((1.0, 0.3)):
         weights = registry.guide(stage, list(pulls(stage, scale, seed).values())).weights
-        conditions = requested(seed)
-        images = draw(weights, conditions, KEY).images
-        kept = np.asarray(conditions["mask"] > 0)
-        np.testing.assert_array_equal(images[kept], conditions["known"][kept])
+        conditions, index = requested(seed)
+        images = draw(weights, conditions, index, KEY).images
+        kept = np.asarray(conditions.mask > 0)
+        np.testing.assert_array_equal(images[kept], conditions.known[kept])
         assert np.isfinite(images).all()
         drawn.append(images)
     assert np.abs(drawn[0] - drawn[1]).max() > 0.1
@@ -108,7 +106,7 @@ def test_a_guided_image_does_not_depend_on_its_batch(sampler):
     stage = model(sampler)
     guided = registry.guide(stage, list(pulls(stage, 1.0, 0).values()))
     draw, together = jax.jit(guided.family.interface.sample), requested(0)
-    alone = {name: value[1:2] if value.ndim else value for name, value in together.items()}
-    many, one = (draw(guided.weights, conditions, KEY).images for conditions in (together, alone))
+    alone = jax.tree.map(lambda value: value[1:2] if value.ndim else value, together)
+    many, one = (draw(guided.weights, *conditions, KEY).images for conditions in (together, alone))
     np.testing.assert_allclose(one[0], many[1], atol=1e-4)
     assert np.abs(many[0] - many[1]).max() > 0.1

@@ -9,7 +9,7 @@ from PIL import Image
 
 from genjax.data.tokenizers import TextTokenizer
 from genjax.families.base import Family, Player
-from genjax.families.interfaces import EmbeddingSampler, Samples, Weights
+from genjax.families.interfaces import Conditions, EmbeddingSampler, Samples, Weights
 from genjax.pipelines import dalle2, dalle2_editing
 from genjax.pipelines import sampling as sampling_lib
 from genjax.stages import Stage
@@ -43,9 +43,9 @@ def stage(family, weights, sampling, checksum, name):
 def prior(turn=1.0, scale=3.0):
     """A prior that gives the caption's own embedding, turned around or not, and told its guidance scale."""
 
-    def sample(weights, conditions, key):
-        found = CLIP.encode_text(weights.frozen["clip"], conditions["tokens"])
-        return turn * found * jnp.sign(conditions.get("guidance_scale", 1.0))
+    def sample(weights, conditions, index, key):
+        found = CLIP.encode_text(weights.frozen["clip"], conditions.tokens)
+        return turn * found * jnp.sign(conditions.options.get("guidance_scale", 1.0))
 
     interface = EmbeddingSampler(sample, DIM, toy_clip.LENGTH, {"guidance_scale": 1.0})
     family = Family(None, (Player("model", None),), None, interface)
@@ -65,11 +65,11 @@ def whole(decoder):
 
 def test_the_decoder_is_told_what_the_prior_draws(whole, decoder):
     tokens = np.array([[1, 0, 0], [2, 0, 0]], np.int32)
-    drawn = sampling_lib.draw(whole, 2, conditions={"tokens": tokens})
+    drawn = sampling_lib.draw(whole, 2, conditions=Conditions(tokens=tokens))
     embed = np.asarray(CLIP.encode_text(FROZEN["clip"], tokens))
-    alone = sampling_lib.draw(decoder, 2, conditions={"tokens": tokens, "image_embed": embed})
+    alone = sampling_lib.draw(decoder, 2, conditions=Conditions(tokens=tokens, image_embed=embed))
     np.testing.assert_array_equal(drawn.images, alone.images)
-    turned = sampling_lib.draw(dalle2.join(prior(turn=-1.0), decoder), 2, conditions={"tokens": tokens})
+    turned = sampling_lib.draw(dalle2.join(prior(turn=-1.0), decoder), 2, conditions=Conditions(tokens=tokens))
     assert np.abs(turned.images.astype(int) - drawn.images).max() > 0
 
 
@@ -77,7 +77,7 @@ def test_the_prior_s_noise_is_not_the_decoder_s(decoder):
     keys = {}
 
     def seen(name, one, found, field="sample"):
-        def sample(weights, conditions, key):
+        def sample(weights, conditions, index, key):
             keys[name] = jax.random.key_data(key).tolist()
             return found
 
@@ -89,7 +89,7 @@ def test_the_prior_s_noise_is_not_the_decoder_s(decoder):
         seen("decoder", decoder, Samples(jnp.zeros((1, 8, 8, 3)))),
     )
     both = dalle2.join(*parts)
-    both.interface.sample(both.weights, {"index": jnp.arange(1), "tokens": jnp.zeros((1, 3), int)}, jax.random.key(4))
+    both.interface.sample(both.weights, Conditions(tokens=jnp.zeros((1, 3), int)), jnp.arange(1), jax.random.key(4))
     assert keys["decoder"] == jax.random.key_data(jax.random.key(4)).tolist() != keys["prior"]
 
 
@@ -130,17 +130,17 @@ def test_edits_start_and_end_where_they_should(whole, images):
     (first, second), arrays = images
     seen = np.asarray(toy_clip.encode_image(None, jnp.stack(arrays), None))
     told = dalle2_editing.make("variations", f"{first}:0.5").conditions(whole, 3)
-    assert not told["tokens"].any() and told["latent"].shape == (3, *toy_clip.SHAPE)
-    np.testing.assert_allclose(told["image_embed"], np.repeat(seen[:1], 3, axis=0), rtol=1e-5)
+    assert not told.tokens.any() and told.latent.shape == (3, *toy_clip.SHAPE)
+    np.testing.assert_allclose(told.image_embed, np.repeat(seen[:1], 3, axis=0), rtol=1e-5)
     blend = dalle2_editing.make("blend", f"{first}:{second}").conditions(whole, 3)
-    np.testing.assert_allclose(blend["image_embed"][[0, 2]], seen, atol=1e-5)
-    np.testing.assert_allclose(np.linalg.norm(blend["image_embed"], axis=1), 1, atol=1e-5)
-    np.testing.assert_allclose(blend["latent"][0], told["latent"][0], atol=1e-4)
+    np.testing.assert_allclose(blend.image_embed[[0, 2]], seen, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(blend.image_embed, axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(blend.latent[0], told.latent[0], atol=1e-4)
     diff = dalle2_editing.make("text_diff", f"{first}:1:2").conditions(whole, 3)
-    np.testing.assert_allclose(diff["image_embed"][0], seen[0], atol=1e-5)
+    np.testing.assert_allclose(diff.image_embed[0], seen[0], atol=1e-5)
     before, after = CLIP.encode_text(FROZEN["clip"], jnp.array([[1, 0, 0], [2, 0, 0]]))
     change = np.asarray(dalle2_editing.text_difference(before, after))
-    along = diff["image_embed"] @ change
+    along = diff.image_embed @ change
     assert along[0] < along[1] < along[2]
     # Half of the angle, at most.
     np.testing.assert_allclose(np.arccos(along[2]), 0.5 * np.arccos(seen[0] @ change), rtol=1e-3)

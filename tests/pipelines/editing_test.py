@@ -17,7 +17,7 @@ from genjax import generate, sharding
 from genjax.configs import classifier_digits, ddpm_digits
 from genjax.core import images as images_lib
 from genjax.families import registry as families
-from genjax.families.interfaces import Weights
+from genjax.families.interfaces import Conditions, Weights
 from genjax.pipelines import editing
 from genjax.pipelines import sampling as sampling_lib
 from genjax.pipelines.guides import classifier as classifier_guide
@@ -86,10 +86,10 @@ def test_inpainting_keeps_the_known_pixels_to_the_bit(files):
 
 def test_outpainting_is_inpainting_of_a_moved_image(files):
     found = editing.make("outpaint", f"{files['image']}:-3,2").conditions(model(), 4)
-    assert found["known"].shape == found["mask"].shape == (4, 8, 8, 1)
-    np.testing.assert_array_equal(np.argwhere(found["mask"][3, :, :, 0] == 0)[:16, 0] < 2, True)
-    np.testing.assert_allclose(found["known"][3, 2:, :5, 0], IMAGE[:6, 3:] / 127.5 - 1, atol=1e-6)
-    assert found["mask"][0].sum() == 6 * 5
+    assert found.known.shape == found.mask.shape == (4, 8, 8, 1)
+    np.testing.assert_array_equal(np.argwhere(found.mask[3, :, :, 0] == 0)[:16, 0] < 2, True)
+    np.testing.assert_allclose(found.known[3, 2:, :5, 0], IMAGE[:6, 3:] / 127.5 - 1, atol=1e-6)
+    assert found.mask[0].sum() == 6 * 5
 
 
 def test_a_weak_edit_stays_close_to_its_source(files):
@@ -113,15 +113,15 @@ def test_other_images_and_masks_compile_once():
     chex.clear_trace_counter()
 
     @chex.assert_max_traces(n=1)
-    def sample(weights, conditions, key):
-        return stage.family.interface.sample(weights, conditions, key)
+    def sample(weights, conditions, index, key):
+        return stage.family.interface.sample(weights, conditions, index, key)
 
     draw = generate.make_generate(stage.interface._replace(sample=sample), sharding.make_mesh())
     for seed in range(3):
         known = np.random.default_rng(seed).uniform(-1, 1, (8, 8, 8, 1)).astype(np.float32)
         mask = (known > 0.2 * seed).astype(np.float32)
-        each = {"label": np.arange(8, dtype=np.int32), "known": known, "mask": mask}
-        found = draw(stage.weights, each, {}, KEY, 8).images
+        conditions = Conditions(label=np.arange(8, dtype=np.int32), known=known, mask=mask)
+        found = draw(stage.weights, 8, conditions, KEY, 8).images
         np.testing.assert_array_equal(found[mask > 0], images_lib.to_uint8(jnp.asarray(known))[mask > 0])
 
 
@@ -151,8 +151,8 @@ def test_an_image_is_inpainted_where_its_own_copy_has_a_hole(files, tmp_path):
     hole = Image.fromarray(np.dstack([IMAGE] * 3 + [MASK]))
     hole.save(tmp_path / "hole.png")
     conditions = editing.make("inpaint", f"{files['image']}:{tmp_path / 'hole.png'}").conditions(shared_model(), 2)
-    np.testing.assert_array_equal(conditions["mask"][1, ..., 0], MASK / 255)
-    np.testing.assert_allclose(conditions["known"][1, ..., 0], IMAGE / 127.5 - 1, atol=1e-6)
+    np.testing.assert_array_equal(conditions.mask[1, ..., 0], MASK / 255)
+    np.testing.assert_allclose(conditions.known[1, ..., 0], IMAGE / 127.5 - 1, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_an_image_is_inpainted_where_its_own_copy_has_a_hole(files, tmp_path):
 def test_when_everything_or_nothing_is_remade_it_is_said(value, message, files, tmp_path, caplog):
     Image.new("L", (80, 80), value).save(tmp_path / "all.png")
     found = editing.make("inpaint", f"{files['image']}:{tmp_path / 'all.png'}").conditions(shared_model(), 1)
-    np.testing.assert_array_equal(found["mask"], np.full((1, 8, 8, 1), value))
+    np.testing.assert_array_equal(found.mask, np.full((1, 8, 8, 1), value))
     (record,) = caplog.records
     assert re.search(f"all.png {message}", record.getMessage()) and "\n" not in record.getMessage()
     caplog.clear()
@@ -218,7 +218,7 @@ def test_what_is_no_image_is_one_line_that_names_it(kind, requested, files, tmp_
 def test_a_home_folder_is_understood(files, monkeypatch):
     monkeypatch.setenv("HOME", str(files["mask"].parent))
     found = editing.make("inpaint", "~/image.png:~/mask.png").conditions(shared_model(), 1)
-    np.testing.assert_array_equal(found["mask"][0, ..., 0], MASK / 255)
+    np.testing.assert_array_equal(found.mask[0, ..., 0], MASK / 255)
 
 
 def test_what_cannot_be_edited(files):

@@ -7,6 +7,7 @@ import pytest
 from genjax import stages
 from genjax.configs import cascade_shapes_pipeline as cascade_shapes
 from genjax.configs import clip_noisy_shapes, clip_shapes
+from genjax.families.interfaces import Conditions
 from genjax.pipelines import embedding as clip
 from genjax.pipelines import evaluation
 from genjax.pipelines.guides import registry
@@ -56,10 +57,10 @@ def test_trained_runs_guide_and_are_measured(tmp_path):
     result = evaluation.evaluate(ranker, tmp_path / "clip", None)
     assert result["retrieval"] == {"captioned_shapes/32": found._asdict()}
     assert "right caption first among 100" in evaluation.format_result(result)
-    conditions = {"index": np.arange(2)}
-    plain = jax.jit(drawer.family.interface.sample)(drawer.weights, conditions, KEY).images
+    conditions = (Conditions(), np.arange(2))
+    plain = jax.jit(drawer.family.interface.sample)(drawer.weights, *conditions, KEY).images
     for guides in (["text:{clip},a red circle:50"], ["text:{noisy},a red circle:50", "clip:{clip},a red circle:1000"]):
         requested = [text.format(clip=tmp_path / "clip", noisy=tmp_path / "noisy") for text in guides]
         stage = registry.guide(drawer, [registry.make(text, drawer) for text in requested])
-        images = jax.jit(stage.family.interface.sample)(stage.weights, conditions, KEY).images
+        images = jax.jit(stage.family.interface.sample)(stage.weights, *conditions, KEY).images
         assert np.isfinite(images).all() and np.abs(images - plain).max() > 1e-3

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from genjax.families.interfaces import FeatureExtractor, Weights
+from genjax.families.interfaces import Conditions, FeatureExtractor, Weights
 from genjax.pipelines.guides import features, image, registry, style
 from tests.pipelines.guides_test import KEY, classifier, model
 
@@ -32,7 +32,7 @@ def extractor():
 
 
 def sampled(stage):
-    return jax.jit(stage.family.interface.sample)(stage.weights, {"index": jnp.arange(8)}, KEY).images
+    return jax.jit(stage.family.interface.sample)(stage.weights, Conditions(), jnp.arange(8), KEY).images
 
 
 @pytest.mark.parametrize("sampler", ["ancestral", "ddim"])

@@ -57,8 +57,8 @@ def painter(monkeypatch, paint):
 
     def draw(stage, count, *, prompts, options, seed, conditions):
         requested = filling.make_holes(stage, count)
-        np.testing.assert_allclose(conditions["known"], requested.images / 127.5 - 1, atol=1e-6)
-        return Drawn(paint(requested.images, conditions["mask"]).astype(np.uint8), None, None, prompts)
+        np.testing.assert_allclose(conditions.known, requested.images / 127.5 - 1, atol=1e-6)
+        return Drawn(paint(requested.images, conditions.mask).astype(np.uint8), None, None, prompts)
 
     monkeypatch.setattr(sampling_lib, "draw", draw)
 

@@ -14,7 +14,7 @@ from genjax.configs import classifier_digits, ddpm_digits
 from genjax.configs.recipes import dits
 from genjax.diffusion import schedules
 from genjax.families import registry as families
-from genjax.families.interfaces import NoisyClassifier, Weights
+from genjax.families.interfaces import Conditions, NoisyClassifier, Weights
 from genjax.pipelines.guides import classifier as classifier_guide
 from genjax.pipelines.guides import registry
 from genjax.stages import Stage
@@ -74,7 +74,7 @@ def observer():
 
 def conditions(labels):
     labels = jnp.asarray(labels)
-    return {"index": jnp.arange(len(labels)), "label": labels}
+    return (Conditions(label=labels), jnp.arange(len(labels)))
 
 
 @pytest.mark.parametrize("sampler", ["ancestral", "ddim"])
@@ -87,13 +87,13 @@ def test_guidance_moves_each_image_towards_its_label(sampler):
 
     sample, weights = jax.jit(guided(0.0).family.interface.sample), [guided(scale).weights for scale in (0.0, 1.0, 4.0)]
     requested = conditions([0, 9, 0, 9])  # targets -2 and 2
-    images = [sample(each, requested, KEY).images for each in weights]
-    plain = jax.jit(stage.family.interface.sample)(stage.weights, requested, KEY).images
+    images = [sample(each, *requested, KEY).images for each in weights]
+    plain = jax.jit(stage.family.interface.sample)(stage.weights, *requested, KEY).images
     np.testing.assert_allclose(images[0], plain, atol=2e-4)
     moved = [(image - plain).mean((1, 2, 3)) * np.array([-1, 1, -1, 1]) for image in images]
     np.testing.assert_allclose(moved[1], 1.0, atol=0.15)
     assert (moved[2] > moved[1] + 0.1).all()
-    other = sample(weights[1], conditions([0, 4, 0, 9]), KEY).images
+    other = sample(weights[1], *conditions([0, 4, 0, 9]), KEY).images
     changed = np.abs(other - images[1]).max((1, 2, 3))
     assert changed[1] > 0.1 and changed[[0, 2, 3]].max() < 1e-3
 
@@ -115,8 +115,8 @@ def test_scales_labels_and_weights_compile_once():
     ):
         guide = classifier_guide.from_stage(classifier_stage._replace(weights=weights), scale, stage)
         guided = registry.guide(stage, [guide])
-        labels = {"label": np.full(8, label, np.int32)}
-        assert draw(guided.weights, labels, {}, KEY, 8).images.shape == (8, 8, 8, 1)
+        labels = Conditions(label=np.full(8, label, np.int32))
+        assert draw(guided.weights, 8, labels, KEY, 8).images.shape == (8, 8, 8, 1)
 
 
 def test_guides_add_up_after_thresholding():
@@ -144,7 +144,7 @@ def test_guides_add_up_after_thresholding():
         guides = [registry.Guide(pull, {"x": jnp.float32(x)}) for x in numbers]
         guided = registry.guide(stage, guides)
         draw = jax.jit(guided.family.interface.sample)
-        images.append(jax.block_until_ready(draw(guided.weights, {"index": jnp.arange(1)}, KEY)).images)
+        images.append(jax.block_until_ready(draw(guided.weights, Conditions(), jnp.arange(1), KEY)).images)
     jax.effects_barrier()
     assert seen[:2] == ["mean", "mean"] and len(seen) == 3 + 2 * 5 + 5
     assert all(np.abs(x0).max() <= 1.0 for x0 in seen if not isinstance(x0, str))

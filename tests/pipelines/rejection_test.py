@@ -33,10 +33,10 @@ FAULTY = 0.5
 def make_stage(classes=3):
     """A generator of flat images whose brightness is their class, but for half of them, which are another's."""
 
-    def sample(weights, conditions, key):
-        keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(conditions["index"])
+    def sample(weights, conditions, index, key):
+        keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(index)
         wrong = jax.vmap(jax.random.uniform)(keys) < FAULTY
-        shown = jnp.where(wrong, (conditions["label"] + 1) % classes, conditions["label"])
+        shown = jnp.where(wrong, (conditions.label + 1) % classes, conditions.label)
         image = jnp.broadcast_to((shown - 1.0)[:, None, None, None] * 0.8, (len(shown), 4, 4, 1))
         return Samples(image)
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from genjax.data.tokenizers import TextTokenizer
 from genjax.families.base import Family
-from genjax.families.interfaces import ImageSampler, Samples, Weights
+from genjax.families.interfaces import Conditions, ImageSampler, Samples, Weights
 from genjax.generate import Drawn
 from genjax.pipelines import sampling as sampling_lib
 from genjax.stages import Stage
@@ -37,15 +37,14 @@ class Lengths(TextTokenizer):
 def stage(classes=4, text_length=0, batch_size=16):
     """Pixel i of an image is the i-th of FIELDS, as a level of grey."""
 
-    def sample(weights, conditions, key):
-        count = len(conditions["index"])
-        tokens = conditions.get("tokens")
+    def sample(weights, conditions, index, key):
+        count = len(index)
         values = {
-            "index": conditions["index"],
-            "label": conditions.get("label", 99),
-            "guidance_scale": conditions.get("guidance_scale", 0),
-            "first_token": 99 if tokens is None else tokens[:, 0],
-            "known": conditions.get("known", 0),
+            "index": index,
+            "label": 99 if conditions.label is None else conditions.label,
+            "guidance_scale": conditions.options.get("guidance_scale", 0),
+            "first_token": 99 if conditions.tokens is None else conditions.tokens[:, 0],
+            "known": 0 if conditions.known is None else conditions.known,
             "seed": jax.random.key_data(key)[-1].astype(jnp.int32),
             "weight": weights.params["model"],
         }
@@ -56,7 +55,9 @@ def stage(classes=4, text_length=0, batch_size=16):
     def reconstruct(weights, shown, key):
         return -shown
 
-    interface = ImageSampler(sample, (1, 7, 1), classes, {"guidance_scale": 1.0}, text_length=text_length)
+    interface = ImageSampler(
+        sample, (1, 7, 1), classes, {"guidance_scale": 1.0}, text_length=text_length, optional=("known",)
+    )
     config = ConfigDict({"family": "toy", "data": {"batch_size": 8}})
     config.sampling = {"guidance_scale": 3.0, "batch_size": batch_size}
     family = Family(None, (), None, interface, reconstruct=reconstruct)
@@ -80,7 +81,7 @@ def test_all_classes_take_turns_by_the_configs_options():
 
 def test_one_class_options_and_other_conditions_as_requested():
     known = np.array([10, 20, 30], np.float32)
-    drawn = sampling_lib.draw(stage(), 3, label=2, options={"guidance_scale": 6.0}, conditions={"known": known})
+    drawn = sampling_lib.draw(stage(), 3, label=2, options={"guidance_scale": 6.0}, conditions=Conditions(known=known))
     found = shown(drawn)
     assert found["label"] == [2, 2, 2] and found["guidance_scale"] == [6] * 3 and found["known"] == [10, 20, 30]
     assert found["seed"] == [0] * 3
@@ -91,7 +92,7 @@ def test_one_class_options_and_other_conditions_as_requested():
 def test_prompts_take_turns_as_tokens():
     drawn = sampling_lib.draw(stage(text_length=3), 3, prompts=["four", "sixsix"])
     assert shown(drawn)["first_token"] == [4, 6, 4] and drawn.prompts == ("four", "sixsix", "four")
-    own = {"tokens": np.full((2, 3), 9, np.int32)}
+    own = Conditions(tokens=np.full((2, 3), 9, np.int32))
     assert shown(sampling_lib.draw(stage(text_length=3), 2, conditions=own))["first_token"] == [9, 9]
 
 

@@ -10,7 +10,7 @@ from genjax.configs import clip_shapes
 from genjax.data import tokenizers
 from genjax.diffusion import schedules
 from genjax.diffusion.denoisers import Prediction
-from genjax.families.interfaces import ImageTextEncoder, TextEncoder, TextFeatures, Weights
+from genjax.families.interfaces import Conditions, ImageTextEncoder, TextEncoder, TextFeatures, Weights
 from genjax.pipelines.guides import clip, energies, image, registry, text
 from genjax.stages import Stage
 from genjax.typing import DataSpec
@@ -126,7 +126,7 @@ def test_texts_scales_and_weights_compile_once_and_guides_add_up():
     counted = jax.jit(chex.assert_max_traces(lambda *inputs: one.family.interface.sample(*inputs).images, n=1))
     doubled = jax.tree.map(lambda leaf: 2 * leaf, seer.weights)
     images = [
-        counted(guided(words, scale, weights).weights, {"index": jnp.arange(2)}, KEY)
+        counted(guided(words, scale, weights).weights, Conditions(), jnp.arange(2), KEY)
         for words, scale, weights in (("light", 1.0, seer.weights), ("dark", 5.0, seer.weights), ("dark", 5.0, doubled))
     ]
     assert jnp.abs(images[0] - images[1]).max() > 0.01 and jnp.abs(images[1] - images[2]).max() > 1e-5

@@ -14,6 +14,7 @@ from genjax.configs.recipes import common
 from genjax.core import images as images_lib
 from genjax.data import encoded, loader
 from genjax.families import registry
+from genjax.families.interfaces import Conditions
 from genjax.pipelines import cascade, encoding, prompts, sample_files
 from genjax.pipelines import sampling as sampling_lib
 
@@ -170,10 +171,8 @@ def test_a_cascade_tells_all_its_stages_the_prompt(folder, run, tmp_path):
     drawn = sampling_lib.draw(stage, 2, prompts=["a red thing", "green"])
     tokens = prompts.tokens(base.tokenizer, drawn.prompts)
     small = sampling_lib.draw(base, 2, prompts=drawn.prompts).images
-    conditions = {"index": np.arange(2), "tokens": tokens, "low_res": images_lib.from_uint8(small)}
-    expected = larger.family.interface.sample(
-        larger.weights, {k: jnp.asarray(v) for k, v in conditions.items()}, None
-    ).images
+    conditions = Conditions(tokens=jnp.asarray(tokens), low_res=jnp.asarray(images_lib.from_uint8(small)))
+    expected = larger.family.interface.sample(larger.weights, conditions, jnp.arange(2), None).images
     np.testing.assert_array_equal(drawn.images, images_lib.to_uint8(expected))
     other = larger._replace(tokenizer=loader.Data(make(folder, length=7).data.to_dict()).tokenizer)
     with pytest.raises(ValueError, match=r"\['base', 'larger'\] make different tokens of a text"):

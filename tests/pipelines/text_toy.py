@@ -28,9 +28,9 @@ def build(model, sampling, spec, parents):
         mean = jnp.where(mask[..., None], states, 0).sum(1) / jnp.maximum(mask.sum(1), 1)[:, None]
         return TextFeatures(states, mask, mean)
 
-    def sample(weights, conditions, key):
-        colour = read(weights, conditions["tokens"]).pooled[:, None, None, :]
-        start = conditions["low_res"].mean((1, 2, 3), keepdims=True) if "low_res" in conditions else 0.0
+    def sample(weights, conditions, index, key):
+        colour = read(weights, conditions.tokens).pooled[:, None, None, :]
+        start = 0.0 if conditions.low_res is None else conditions.low_res.mean((1, 2, 3), keepdims=True)
         return Samples(jnp.broadcast_to(start + colour, (len(colour), *shape)))
 
     def loss(params, inputs):

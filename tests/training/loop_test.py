@@ -12,7 +12,7 @@ from genjax import generate, stages
 from genjax.configs import ddpm_digits
 from genjax.configs.recipes import common
 from genjax.families.base import Family
-from genjax.families.interfaces import ImageSampler, Weights
+from genjax.families.interfaces import Conditions, ImageSampler, Weights
 from genjax.pipelines import sampling as sampling_lib
 from genjax.training import loop
 from genjax.training.due import Due
@@ -96,7 +96,8 @@ def test_a_grid_of_texts_is_of_held_out_captions_in_turn_by_the_config():
     images = run.draw_grid(TrainState(0, {"model": 1.0}, {}, {"model": 2.0}, "extra"))
     assert requested == [{"count": 5}], "of the held-out split"
     assert images.prompts == ("a", "bcd", "a", "bcd", "a") and images.images == "images"
-    ((weights, each, shared, key, batch_size),) = drawn
+    ((weights, count, conditions, key, batch_size),) = drawn
     assert weights == Weights({"model": 2.0}, "extra", {"stage": 9.0}) and key is run.key
-    assert each["tokens"].tolist() == [[1, 1], [3, 1]] * 2 + [[1, 1]] and each.keys() == {"tokens"}
-    assert (shared, batch_size) == ({"guidance_scale": 3.0}, 7)
+    assert conditions.tokens.tolist() == [[1, 1], [3, 1]] * 2 + [[1, 1]]
+    assert conditions._replace(tokens=None) == Conditions(options={"guidance_scale": 3.0})
+    assert (count, batch_size) == (5, 7)

@@ -38,8 +38,8 @@ def family() -> Family:
         error = jnp.mean(batch["image"], (1, 2, 3)) - weights.params["model"]["w"]
         return {"error": error, "draw": jax.random.uniform(key) * jnp.ones_like(error)}
 
-    def sample(weights, conditions, key):
-        value = weights.params["model"]["w"] + conditions["label"] / 10 + conditions["guidance_scale"] / 100
+    def sample(weights, conditions, index, key):
+        value = weights.params["model"]["w"] + conditions.label / 10 + conditions.options["guidance_scale"] / 100
         return Samples(jnp.broadcast_to(value[:, None, None, None], (len(value), 8, 8, 1)))
 
     def init(key, batch):

@@ -34,8 +34,8 @@ def family(players=("model",), every=1, size=3) -> Family:
     made = [Player(players[0], _loss(players[0]))]
     made += [Player(name, _loss(name, players[0]), every) for name in players[1:]]
 
-    def sample(weights, conditions, key):
-        return Samples(jnp.zeros((conditions["index"].shape[0], 2, 2, 1)))
+    def sample(weights, conditions, index, key):
+        return Samples(jnp.zeros((index.shape[0], 2, 2, 1)))
 
     def evaluate(weights, batch, key):
         return {"mean": jnp.mean(batch["image"], axis=(1, 2, 3))}

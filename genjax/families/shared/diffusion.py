@@ -105,25 +105,19 @@ def assemble(
 
 def _interface(model: Model, sample: SampleFn) -> ImageSampler:
     """What later stages see of it."""
-    shape = model.spec.image_shape
+    shape, takes = model.spec.image_shape, model.optional
+    interface = ImageSampler(sample, shape, model.num_classes, model.options, text_length=model.text_length)
     if model.low_res:
-        small = low_res_lib.check(model.low_res, shape)
-        return ImageSampler(
-            sample, shape, model.num_classes, model.options, text_length=model.text_length, low_res_shape=small
-        )
-    return ImageSampler(
-        sample,
-        shape,
-        model.num_classes,
-        model.options,
+        return interface._replace(low_res_shape=low_res_lib.check(model.low_res, shape), optional=takes)
+    return interface._replace(
         guidable=Guidable(model.schedule, partial(diffusion_sampling.guided, model)),
         likelihoods={
             "bound": partial(diffusion_sampling.bound, model),
             "ode": partial(diffusion_sampling.ode_likelihood, model),
         },
         distillable=_distillable(model),
-        text_length=model.text_length,
         invert=partial(diffusion_sampling.invert_images, model),
+        optional=takes,
     )
 
 
@@ -138,7 +132,7 @@ def _distillable(model: Model) -> Distillable | None:
 
     def denoiser(params, conditions) -> denoisers.Denoiser:
         cond = diffusion_model.conditioning_from(model, {}, conditions)
-        return diffusion_sampling.make_denoiser(smooth, params, cond, conditions.get("guidance_scale"))
+        return diffusion_sampling.make_denoiser(smooth, params, cond, conditions.options.get("guidance_scale"))
 
     return Distillable(
         schedule=model.schedule,
@@ -170,7 +164,7 @@ def evaluate(model: Model, weights: Weights, batch: Batch, key: Key):
     """The loss of each example at one time of its own; the times of a batch are spread evenly."""
     x0, params = batch["image"], weights.params["model"]
     t = time_samplers.even(model.schedule, rng.stream(key, "time"), present(batch))[0]
-    conditions = diffusion_sampling.add_low_res(model, batch) if model.low_res else batch
+    conditions = diffusion_sampling.conditions_of(model, batch)
     cond = diffusion_model.conditioning_from(model, weights.frozen, conditions, rng.stream(key, "low_res"))
     if model.inpaint:
         cond = cond._replace(known=diffusion_model.erased(model, x0, key))

@@ -2,7 +2,7 @@
 
 A family conditions its network, beside classes and low-resolution images, by a `Conditioner`:
 
-    raw  = read(frozen, batch or conditions)      tokens; states of a frozen text encoder; an embedding of CLIP
+    raw  = read(frozen, conditions)               tokens; states of a frozen text encoder; an embedding of CLIP
     raw  = drop(raw, key)                         in training: a share is dropped
     context = module(raw)                         a `Context`: tokens for attention, a vector for the embedding of time
 
@@ -27,34 +27,39 @@ from genjax.conditioning.low_res import LowRes
 from genjax.core import rng
 from genjax.core.arguments import named
 from genjax.diffusion import denoisers, grids, loss, parameterization, schedules, time_samplers, weighting
-from genjax.families.interfaces import Weights
+from genjax.families.interfaces import Conditions, Weights
 from genjax.families.settings import expect_labels, read_settings
 from genjax.families.shared.diffusion_settings import Sampling, Settings
 from genjax.nn import denoising
 from genjax.typing import Array, Batch, DataSpec, Float, Image, Key, Params, PerExample, PyTree, Tokens
+
+EDITS = ("known", "mask", "source", "target", "weight", "latent")
+"""The fields of `Conditions` by which images are edited."""
 
 
 class Conditioner(NamedTuple):
     """What a family tells its network, beside classes and low-resolution images; see the module.
 
     Attributes:
-        read: (weights of the upstream stages, batch or conditions of sampling) -> raw, a tree of arrays [b, ...].
+        read: (weights of the upstream stages, conditions of a batch or of sampling) -> raw, a tree of arrays [b, ...].
         shapes: of raw for one example, a tree of `jax.ShapeDtypeStruct`.
         module: raw -> `Context`, trained with the network; None where raw is a `Context` itself.
         drop: (raw, key) -> raw of which a share is dropped, as in training.
         null: raw -> raw with everything dropped, for guidance; None of a model that was never trained without.
         text_length: tokens that sampling needs, 0 = none.
-        options: scalars that `read` knows among the conditions -> their neutral values, at which they are dropped.
+        options: scalars that `read` knows -> their neutral values, at which they are dropped.
+        optional: other fields of `Conditions` than `tokens` that `read` takes in sampling.
         parents: names of the upstream stages that `read` needs.
     """
 
-    read: Callable[[Mapping[str, Weights], Mapping[str, Any]], PyTree]
+    read: Callable[[Mapping[str, Weights], Conditions], PyTree]
     shapes: PyTree
     module: nn.Module | None = None
     drop: Callable[[PyTree, Key], PyTree] = lambda raw, key: raw
     null: Callable[[PyTree], PyTree] | None = None
     text_length: int = 0
     options: Mapping[str, float] = MappingProxyType({})
+    optional: tuple[str, ...] = ()
     parents: tuple[str, ...] = ()
 
 
@@ -90,6 +95,11 @@ class Model(NamedTuple):
         """Scalars that sampling knows -> their neutral values, at which they are dropped."""
         aug_level = {"aug_level": 0.0} if self.low_res and self.low_res.max_aug_level else {}
         return {"guidance_scale": 1.0, **aug_level, **(self.conditioner.options if self.conditioner else {})}
+
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """The fields of `Conditions` that sampling takes beside those that it needs."""
+        return (*(() if self.low_res else EDITS), *(self.conditioner.optional if self.conditioner else ()))
 
     @property
     def droppable(self) -> bool:
@@ -193,7 +203,7 @@ def training_pair(model: Model, frozen: Mapping[str, Weights], batch: Batch, key
         cond = cond._replace(label=batch["label"])
     cond = drop(model, cond, jax.random.uniform(rng.stream(key, "label"), x0.shape[:1]))
     if model.conditioner:
-        raw = model.conditioner.read(frozen, batch)
+        raw = model.conditioner.read(frozen, Conditions.of_batch(batch))
         cond = cond._replace(context=model.conditioner.drop(raw, rng.stream(key, "context")))
     return x0, cond
 
@@ -218,26 +228,26 @@ def null_conditioning(model: Model, cond: Cond) -> Cond:
 
 
 def conditioning_from(
-    model: Model, frozen: Mapping[str, Weights], conditions: Mapping[str, Any], key: Key | None = None
+    model: Model, frozen: Mapping[str, Weights], conditions: Conditions, key: Key | None = None
 ) -> Cond:
     """The conditioning of images to be sampled or evaluated, not yet encoded.
 
     Args:
         model: the pieces.
         frozen: weights of the upstream stages.
-        conditions: a batch, or the conditions of sampling.
+        conditions: of a batch, or of sampling.
         key: of the noise on low-resolution images, or keys [b].
     """
     cond = Cond()
     if model.low_res:
-        cond = named("config.model.low_res.")(low_res_lib.conditioning_from)(
-            model.low_res, model.spec.image_shape, conditions, key
+        aug_level, upsampled = conditions.options.get("aug_level"), named("config.model.low_res.")
+        cond = upsampled(low_res_lib.conditioning_from)(
+            model.low_res, model.spec.image_shape, conditions.low_res, aug_level, key
         )
-    if model.inpaint:
-        count = conditions["index" if "index" in conditions else "image"].shape[0]
-        cond = cond._replace(known=inpainting.known_from(conditions, (count, *model.spec.image_shape)))
+    if model.inpaint and conditions.known is not None:
+        cond = cond._replace(known=inpainting.known_channels(conditions.known, conditions.mask))
     if model.num_classes:
-        cond = cond._replace(label=conditions.get("label"))
+        cond = cond._replace(label=conditions.label)
     if model.conditioner:
         cond = cond._replace(context=model.conditioner.read(frozen, conditions))
     return cond
@@ -255,7 +265,7 @@ def init(model: Model, key: Key, batch: Batch) -> tuple[dict[str, Params], PyTre
     image = jnp.zeros((1, *batch["image"].shape[1:]))
     label = jnp.zeros((1,), jnp.int32) if model.num_classes else None
     level = jnp.zeros((1,)) if "aug_level" in model.options else None
-    known = inpainting.known_from({}, image.shape) if model.inpaint else None
+    known = inpainting.nothing_known(image) if model.inpaint else None
     cond, params = Cond(label, image if model.low_res else None, level, known), {}
     if model.conditioner:
         raw = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), model.conditioner.shapes)
@@ -271,22 +281,23 @@ def bind(model: Model, params: Params, cond: Cond, dropout: Key | None = None) -
 
     The conditioning has been encoded.
     """
+    blind = model.inpaint and cond.known is None
 
     def net(x, c_noise):
         rngs = None if dropout is None else {"dropout": dropout}
-        inputs = denoising.inputs(x, c_noise, cond)
+        shown = cond._replace(known=inpainting.nothing_known(x)) if blind else cond
+        inputs = denoising.inputs(x, c_noise, shown)
         return model.network.apply({"params": params}, *inputs, train=dropout is not None, rngs=rngs)
 
     return net
 
 
-def read_tokens(given: Mapping[str, Any], length: int) -> Tokens:
-    """The tokens of a batch or of conditions.
+def check_tokens(tokens: Tokens | None, length: int) -> Tokens:
+    """The tokens of texts.
 
     Raises:
         ValueError: if there are none, or not so many a text.
     """
-    tokens = given.get("tokens")
     if tokens is None or tokens.shape[1] != length:
         found = "none" if tokens is None else f"{tokens.shape[1]}"
         raise ValueError(

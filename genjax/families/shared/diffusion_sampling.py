@@ -21,7 +21,7 @@ from genjax.diffusion import denoisers, editing, guidance, likelihood, process, 
 from genjax.diffusion import sample as sample_lib
 from genjax.diffusion.grids import Walk
 from genjax.diffusion.schedules import NoiseLevel
-from genjax.families.interfaces import Conditions, GuideFn, SampleFn, Samples, Weights
+from genjax.families.interfaces import Conditions, GuideFn, Index, SampleFn, Samples, Weights
 from genjax.families.shared import diffusion_model
 from genjax.families.shared.diffusion_model import Model
 from genjax.typing import Array, Batch, Float, Image, Key, Params, PerExample, PyTree
@@ -76,48 +76,46 @@ def guided(model: Model, guides: tuple[GuideFn, ...]) -> SampleFn:
 
 
 def sample_images(
-    model: Model, guides: tuple[GuideFn, ...], weights: Weights, conditions: Conditions, key: Key
+    model: Model, guides: tuple[GuideFn, ...], weights: Weights, conditions: Conditions, index: Index, key: Key
 ) -> Samples:
-    """Draw images, one for each entry of `conditions["index"]`.
+    """Draw images.
 
     Args:
         model: the family's pieces.
         guides: guidance from outside, whose inputs are in `weights.guides`.
         weights: what to draw with.
-        conditions: "index" int32 [b]; "label" int32 [b] for a conditional model; "tokens" int32 [b, s], or what else
-            the conditioner reads; "guidance_scale" [] to guide without a classifier (absent: no guidance, and half the
-            work); of a model that upsamples, "low_res" [b, h, w, c], the low-resolution images, and "aug_level" [],
-            that of the noise laid on them (absent: 0). To edit images in [-1, 1]: "known" [b, h, w, c] and "mask" [b,
-            h, w, 1], 1 = known, to inpaint, by RePaint where `config.sampling.resamples` > 1 and the model wasn't
-            trained for it; "source" [b, h, w, c] to start from it, `config.sampling.strength` of the way up; with
-            "target" [b, h, w, c] and "weight" [b] too, to interpolate their latents of DDIM; "latent" [b, h, w, c] to
-            start from x_T itself.
+        conditions: those that the model needs, and those of edits: what is `known` is kept by RePaint where
+            `config.sampling.resamples` > 1 and the model wasn't trained to inpaint; a `source` is noised
+            `config.sampling.strength` of the way up, and between two the latents of DDIM are interpolated. Without the
+            option "guidance_scale" there is no guidance without a classifier, and half the work.
+        index: the number of each sample.
         key: of the whole set of samples.
 
     Raises:
         ValueError: guidance of a model that was not trained for it, no text for one that needs it, or no low-
             resolution images of the right size to upsample.
     """
-    keys = rng.of_samples(key, conditions["index"])
-    levels = editing.tail(model.levels(), model.sampling.strength) if "source" in conditions else model.levels()
+    keys, levels = rng.of_samples(key, index), model.levels()
+    if conditions.source is not None:
+        levels = editing.tail(levels, model.sampling.strength)
     denoise = _denoiser_for(model, weights, conditions, keys)
     mode = "mean" if model.sampling.sampler["name"] == "ancestral" else "score"
     if guides:
         denoise = _pulled(denoise, guides, weights.guides, conditions, mode)
-    x_T = editing.start(denoise, levels, conditions, process.fold(keys, 0), model.spec.image_shape)
-    if not {"source", "latent"} & conditions.keys():
+    given = (conditions.source, conditions.target, conditions.weight, conditions.latent)
+    x_T = editing.start(denoise, levels, process.fold(keys, 0), model.spec.image_shape, *given)
+    if conditions.source is None and conditions.latent is None:
         x_T = model.sampling.noise_scale * x_T
     sampler = samplers.make_for(model.sampling.sampler, model.schedule, model.variance)
     walk: NoiseLevel | Walk = levels
-    if model.inpaint and "known" in conditions:
-        denoise = editing.replace_known(conditions["known"], conditions["mask"])(denoise)
+    if model.inpaint and conditions.known is not None:
+        denoise = editing.replace_known(conditions.known, conditions.mask)(denoise)
     else:
-        sampler, walk = editing.keep_known(sampler, levels, conditions, model.sampling.resamples)
+        resamples = model.sampling.resamples
+        sampler, walk = editing.keep_known(sampler, levels, conditions.known, conditions.mask, resamples)
     result = sample_lib.sample(denoise, sampler, walk, x_T, process.fold(keys, 1), trajectory=model.sampling.trajectory)
-    if not model.sampling.trajectory:
-        return Samples(result)  # type: ignore[arg-type]  # no pair
-    images, path = result
-    return Samples(images, path.x_t)
+    images, path = result if model.sampling.trajectory else (result, None)
+    return Samples(images, path and path.x_t)  # type: ignore[arg-type]  # no pair
 
 
 def _pulled(
@@ -136,26 +134,28 @@ def _pulled(
 def _denoiser_for(model: Model, weights: Weights, conditions: Conditions, keys: Key) -> denoisers.Denoiser:
     """The denoiser under the conditions of sampling, with the keys [b] of the samples."""
     cond = diffusion_model.conditioning_from(model, weights.frozen, conditions, process.fold(keys, 2))
-    return make_denoiser(model, weights.params["model"], cond, conditions.get("guidance_scale"))
+    return make_denoiser(model, weights.params["model"], cond, conditions.options.get("guidance_scale"))
 
 
-def invert_images(
-    model: Model, weights: Weights, conditions: Conditions, key: Key, refinements: int = editing.INVERSION_REFINEMENTS
-) -> Image:
-    """x_T from which DDIM comes to `conditions["source"]` under the other conditions; see `editing.invert`.
+def invert_images(model: Model, weights: Weights, conditions: Conditions, index: Index, key: Key) -> Image:
+    """x_T from which DDIM comes to the `source` under the other conditions; see `editing.invert`.
 
-    Given as "latent" with the same conditions, DDIM returns the image; with others, its variation under them.
+    Given as `latent` with the same conditions, DDIM returns the image; with others, its variation under them.
     """
-    keys = rng.of_samples(key, conditions["index"])
+    keys, refinements = rng.of_samples(key, index), editing.INVERSION_REFINEMENTS
     denoise = _denoiser_for(model, weights, conditions, keys)
-    return editing.invert(denoise, model.levels(), conditions["source"], process.fold(keys, 0), refinements)
+    return editing.invert(denoise, model.levels(), conditions.source, process.fold(keys, 0), refinements)
 
 
-def add_low_res(model: Model, batch: Batch) -> dict[str, Array]:
-    """Conditions under which the images of a batch are to be upsampled again, with the config's own options."""
+def conditions_of(model: Model, batch: Batch) -> Conditions:
+    """The conditions of a batch; a model that upsamples is to make its images again, with the config's own options."""
+    conditions = Conditions.of_batch(batch)
+    if not model.low_res:
+        return conditions
     requested = {name: getattr(model.sampling, name, neutral) for name, neutral in model.options.items()}
     low_res = low_res_lib.downsample(batch["image"], low_res_lib.check(model.low_res, model.spec.image_shape))
-    return {**batch, "low_res": low_res} | {k: v for k, v in requested.items() if v != model.options[k]}
+    options = {name: value for name, value in requested.items() if value != model.options[name]}
+    return conditions._replace(low_res=low_res, options=options)
 
 
 def super_resolve(model: Model, weights: Weights, images: Image, key: Key) -> Image:
@@ -167,13 +167,13 @@ def super_resolve(model: Model, weights: Weights, images: Image, key: Key) -> Im
     if model.settings.label_dropout:
         label = jnp.full_like(index, model.num_classes)
     tokens = jnp.zeros((*index.shape, model.text_length), jnp.int32)
-    conditions = add_low_res(model, {"image": images, "label": label, "tokens": tokens})
-    return sample_images(model, (), weights, conditions | {"index": index}, key).images
+    conditions = conditions_of(model, {"image": images, "label": label, "tokens": tokens})
+    return sample_images(model, (), weights, conditions, index, key).images
 
 
 def bound(model: Model, weights: Weights, batch: Batch, key: Key) -> dict[str, PerExample]:
     """The whole variational bound of each example, by every step of the schedule, in bits a dimension."""
-    cond = diffusion_model.conditioning_from(model, weights.frozen, batch, key)
+    cond = diffusion_model.conditioning_from(model, weights.frozen, conditions_of(model, batch), key)
     denoise = make_denoiser(model, weights.params["model"], cond)
     bits = likelihood.bits_per_dim(denoise, model.schedule, batch["image"], key, model.variance)
     return {"bits_per_dim": bits.total, "prior_bits": bits.prior, "decoder_bits": bits.vb[:, -1]}
@@ -181,7 +181,7 @@ def bound(model: Model, weights: Weights, batch: Batch, key: Key) -> dict[str, P
 
 def ode_likelihood(model: Model, weights: Weights, batch: Batch, key: Key) -> dict[str, PerExample]:
     """Bits a dimension of each example under the probability flow, along the steps of `config.sampling.num_steps`."""
-    cond = diffusion_model.conditioning_from(model, weights.frozen, batch, key)
+    cond = diffusion_model.conditioning_from(model, weights.frozen, conditions_of(model, batch), key)
     denoise = make_denoiser(without_threshold(model), weights.params["model"], cond)
     x0 = dequantize(batch["image"], rng.stream(key, "dequantize"))
     return {"bits_per_dim": likelihood.ode_bits_per_dim(denoise, model.levels(), x0, key)}

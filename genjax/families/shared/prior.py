@@ -22,7 +22,7 @@ from genjax.core import moments as moments_lib
 from genjax.core.moments import Moments
 from genjax.core.numerics import expand_to
 from genjax.diffusion import process
-from genjax.families.interfaces import Conditions, ImageTextEncoder, Weights
+from genjax.families.interfaces import ImageTextEncoder, Weights
 from genjax.families.shared import clip_images
 from genjax.typing import Array, Batch, Bool, DataSpec, Float, Int, Key, PyTree, Tokens
 
@@ -123,16 +123,3 @@ def normalise(vectors: Float[Array, "b d"]) -> Float[Array, "b d"]:
     """Vectors at length 1."""
     length = jnp.sqrt(jnp.sum(jnp.square(vectors), axis=-1))
     return vectors / jnp.maximum(expand_to(length, vectors), 1e-12)
-
-
-def check_guidance(conditions: Conditions, text_dropout: float) -> None:
-    """Refuses guidance of a prior that was not trained for it.
-
-    Raises:
-        ValueError: for a guidance scale without dropped captions.
-    """
-    if "guidance_scale" in conditions and not text_dropout:
-        raise ValueError(
-            "classifier-free guidance needs a prior trained with config.model.text_dropout > 0; "
-            "use guidance_scale=1 with this one"
-        )

@@ -56,7 +56,7 @@ def from_stage(classifier: Stage, scale: float, stage: Stage, name: str = "the c
     def guide(inputs: tuple[Weights, Array], conditions: Conditions, mode: str) -> denoisers.Guide:
         weights, strength = inputs
         return guidance.classifier(
-            lambda x_t, level: interface.log_prob(weights, x_t, level.t, conditions["label"]), strength, mode
+            lambda x_t, level: interface.log_prob(weights, x_t, level.t, conditions.label), strength, mode
         )
 
     return registry.Guide(guide, (classifier.weights, jnp.float32(scale)), interface.num_classes)

@@ -48,7 +48,7 @@ class Guide(NamedTuple):
     Attributes:
         function: (inputs, conditions, mode) -> guide of denoisers.
         inputs: its arrays.
-        num_classes: labels that it needs in the conditions, 0 = none.
+        num_classes: labels that it needs, 0 = none.
     """
 
     function: GuideFn
