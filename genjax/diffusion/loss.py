@@ -17,8 +17,9 @@ multiplied by T. IDDPM draws t by `time_samplers.loss_aware` for it, for its noi
 """
 
 import math
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,18 +34,23 @@ from genjax.diffusion.weighting import Weighting
 from genjax.typing import Array, Float, Key
 
 
-class HybridLoss(NamedTuple):
-    """A hybrid loss and its parts, each [b].
+class Losses(NamedTuple):
+    """The loss of each example, and of a hybrid loss its parts, each [b].
 
     Attributes:
-        loss: simple + vb_weight * vb.
+        loss: what is minimised; simple + vb_weight * vb of a hybrid loss.
         simple: the weighted squared error.
         vb: the bound's term of the drawn t, in bits a dimension.
     """
 
     loss: Float[Array, " b"]
-    simple: Float[Array, " b"]
-    vb: Float[Array, " b"]
+    simple: Float[Array, " b"] | None = None
+    vb: Float[Array, " b"] | None = None
+
+    @property
+    def parts(self) -> dict[str, Array]:
+        """The parts that there are, by name."""
+        return {name: part for name, part in self._asdict().items() if name != "loss" and part is not None}
 
 
 def denoising_loss(
@@ -55,8 +61,8 @@ def denoising_loss(
     x0: Float[Array, "b ..."],
     t: Float[Array, " b"],
     key: Key,
-) -> Float[Array, " b"]:
-    """Weighted squared error of denoising, mean over dimensions: [b].
+) -> Losses:
+    """Weighted squared error of denoising, mean over dimensions.
 
     Args:
         net: (c_in * x_t, c_noise [b]) -> output like x0, parameters and conditions bound.
@@ -68,18 +74,18 @@ def denoising_loss(
         key: of the noise.
     """
     level = schedule(t)
-    return _simple(net, parameterization, weighting, False, x0, level, key)[0]
-
-
-def _simple(net, parameterization, weighting, learned_variance, x0, level, key):
-    """(weighted squared error [b], prediction, x_t)."""
     eps = process.noise_like(key, x0)
     x_t = process.diffuse(x0, eps, level).astype(x0.dtype)
-    output, prediction = apply_net(net, parameterization, learned_variance, x_t, level)
+    output, _ = apply_net(net, parameterization, False, x_t, level)
+    return Losses(_squared_error(output, parameterization, weighting, x0, eps, level))
+
+
+def _squared_error(output, parameterization, weighting, x0, eps, level):
+    """`w c_out^2 * mean (output - target)^2`, which is `w * mean |x0_hat - x0|^2`."""
     scalars = parameterization(level)
     wanted = target(scalars, x0, eps, level).astype(x0.dtype)
     weight = weighting(level) * jnp.square(scalars.c_out)
-    return weight * mean_flat(jnp.square(output - wanted)), prediction, x_t
+    return weight * mean_flat(jnp.square(output - wanted))
 
 
 def hybrid_loss(
@@ -91,7 +97,7 @@ def hybrid_loss(
     t: Float[Array, " b"],
     key: Key,
     vb_weight: Scalar = 1.0,
-) -> HybridLoss:
+) -> Losses:
     """`denoising_loss` plus the variational term: L_hybrid of IDDPM (arXiv:2102.09672, eq. 16).
 
     Args:
@@ -105,10 +111,13 @@ def hybrid_loss(
         ValueError: a continuous schedule, which has no previous step.
     """
     cur, nxt, floor = neighbours(schedule, t)
-    simple, prediction, x_t = _simple(net, parameterization, weighting, True, x0, cur, key)
+    eps = process.noise_like(key, x0)
+    x_t = process.diffuse(x0, eps, cur).astype(x0.dtype)
+    output, prediction = apply_net(net, parameterization, True, x_t, cur)
+    simple = _squared_error(output, parameterization, weighting, x0, eps, cur)
     detached = prediction._replace(x0=jax.lax.stop_gradient(prediction.x0))
     vb = vb_terms(detached, x0, x_t, cur, nxt, floor, "learned_range")
-    return HybridLoss(simple + vb_weight * vb, simple, vb)
+    return Losses(simple + vb_weight * vb, simple, vb)
 
 
 def variational_loss(
@@ -119,8 +128,8 @@ def variational_loss(
     t: Float[Array, " b"],
     key: Key,
     variance: str = "learned_range",
-) -> Float[Array, " b"]:
-    """The bound's term of the drawn t, in bits a dimension [b]: L_vlb / T (IDDPM, arXiv:2102.09672, eq. 4).
+) -> Losses:
+    """The bound's term of the drawn t, in bits a dimension: L_vlb / T (IDDPM, arXiv:2102.09672, eq. 4).
 
     Args:
         net, parameterization, x0, t, key: as in `hybrid_loss`; twice the channels for "learned_range" alone.
@@ -133,7 +142,7 @@ def variational_loss(
     cur, nxt, floor = neighbours(schedule, t)
     x_t = process.diffuse(x0, process.noise_like(key, x0), cur).astype(x0.dtype)
     _, prediction = apply_net(net, parameterization, variance == "learned_range", x_t, cur)
-    return vb_terms(prediction, x0, x_t, cur, nxt, floor, variance)
+    return Losses(vb_terms(prediction, x0, x_t, cur, nxt, floor, variance))
 
 
 def neighbours(schedule: Schedule, t: Float[Array, "*b"]) -> tuple[NoiseLevel, NoiseLevel, Float[Array, ""]]:
@@ -210,17 +219,19 @@ def _tanh_cdf(y: Array) -> Array:
 
 
 OBJECTIVES = ("simple", "variational")
-Objective = Callable[
-    [Net, Parameterizer, Weighting, Schedule, Array, Array, Key], tuple[Float[Array, " b"], Mapping[str, Array]]
-]
-"""(net, parameterization, weighting, schedule, x0, t, key) -> (loss of each example, its parts by name)."""
+Objective = Callable[..., Losses]
+"""(net, x0=, t=, key=) -> Losses."""
 
 
-def make(objective: str, learned_variance: bool = False, vb_weight: Scalar = 1.0, variance: str = "") -> Objective:
+def make(
+    objective: str, parameterization: Parameterizer, weighting: Weighting, schedule: Schedule,
+    learned_variance: bool = False, vb_weight: Scalar = 1.0, variance: str = "",
+) -> Objective:  # fmt: skip
     """The training loss that settings name: L_simple, L_hybrid where the variance is learned, or L_vlb.
 
     Args:
         objective: "simple", or "variational" for L_vlb.
+        parameterization, weighting, schedule: as in `denoising_loss`.
         learned_variance: whether the network predicts the variance, too.
         vb_weight: of the variational term in L_hybrid.
         variance: kind of variance of the reverse steps, for L_vlb.
@@ -230,14 +241,9 @@ def make(objective: str, learned_variance: bool = False, vb_weight: Scalar = 1.0
     """
     if objective not in OBJECTIVES:
         raise ArgumentError(f"unknown objective {objective!r}; {arg('objective')} is one of {OBJECTIVES}")
-
-    def loss(net: Net, parameterization, weighting, schedule, x0: Array, t: Array, key: Key):
-        arguments = (net, parameterization, weighting, schedule, x0, t, key)
-        if objective == "variational":
-            return variational_loss(net, parameterization, schedule, x0, t, key, variance), {}
-        if not learned_variance:
-            return denoising_loss(*arguments), {}
-        hybrid = hybrid_loss(*arguments, vb_weight)
-        return hybrid.loss, {"simple": hybrid.simple, "vb": hybrid.vb}
-
-    return loss
+    shared: dict[str, Any] = {"parameterization": parameterization, "schedule": schedule}
+    if objective == "variational":
+        return partial(variational_loss, variance=variance, **shared)
+    if learned_variance:
+        return partial(hybrid_loss, weighting=weighting, vb_weight=vb_weight, **shared)
+    return partial(denoising_loss, weighting=weighting, **shared)

@@ -48,7 +48,7 @@ from genjax.families.shared.prior import Caption
 from genjax.families.terms import mean_of, present
 from genjax.nn import prior_transformer
 from genjax.nn.prior_transformer import PriorTransformer
-from genjax.typing import Array, Batch, DataSpec, Float, Key, Params, PerExample
+from genjax.typing import Array, Batch, DataSpec, Float, Key, Params
 
 OPTIONS = {"guidance_scale": 1.0}
 PARAMETERIZATION = parameterization.x0()
@@ -138,7 +138,8 @@ class Model(NamedTuple):
         caption = prior_lib.drop_share(caption, self.settings.text_dropout, rng.stream(key, "text"))
         net = self.bind(params, caption, rng.stream(key, "dropout"))
         t, _ = time_samplers.uniform(self.schedule)(rng.stream(key, "time"), embed.shape[0])
-        values = self._losses(net, _whiten(inputs.extra, embed), t, rng.stream(key, "noise"))
+        x0, noise = _whiten(inputs.extra, embed), rng.stream(key, "noise")
+        values = loss.denoising_loss(net, PARAMETERIZATION, weighting.x0(), self.schedule, x0, t, noise).loss
         learning = (inputs.step >= fit_steps).astype(jnp.float32)
         return LossOutputs({"loss": mean_of(values, learning)}, {}, extra)
 
@@ -149,9 +150,6 @@ class Model(NamedTuple):
             lambda: (moments.mean, jnp.maximum(moments.std, LEAST_STD)), (before.mean, before.std), step, fit_steps
         )
         return Whitening(mean, std, moments)
-
-    def _losses(self, net: denoisers.Net, x0: Float[Array, "b d"], t: PerExample, key: Key) -> PerExample:
-        return loss.denoising_loss(net, PARAMETERIZATION, weighting.x0(), self.schedule, x0, t, key)
 
     def evaluate(self, weights: Weights, batch: Batch, key: Key):
         """Loss and cosine of each example at one time of its own; the times of a batch are spread evenly."""

@@ -29,7 +29,7 @@ def noisy():
 def test_l_simple_is_the_plain_error_of_eps():
     eps, x_t, level = noisy()
     wanted = jnp.mean((net(x_t, T) - eps) ** 2, axis=(1, 2, 3))
-    found = loss.denoising_loss(net, parameterization.eps(), weighting.simple(), SCHEDULE, X0, T, KEY)
+    found = loss.denoising_loss(net, parameterization.eps(), weighting.simple(), SCHEDULE, X0, T, KEY).loss
     np.testing.assert_allclose(found, wanted, rtol=1e-4)
 
 
@@ -51,16 +51,16 @@ def test_weighted_error_of_x0(parameterizer, weight):
         c_skip, c_out, c_in = (c[:, None, None, None] for c in scalars[:3])
         guess = c_skip * x_t + c_out * net(c_in * x_t, scalars.c_noise)
         wanted = weigh(level) * jnp.mean((guess - x0) ** 2, axis=(1, 2, 3))
-        found = loss.denoising_loss(net, made, weigh, schedule, x0, t, KEY)
+        found = loss.denoising_loss(net, made, weigh, schedule, x0, t, KEY).loss
         np.testing.assert_allclose(found, wanted, rtol=1e-7)
 
 
 def test_losses_are_per_example():
-    found = loss.denoising_loss(net, parameterization.v(), weighting.x0(), SCHEDULE, X0, T, KEY)
+    found = loss.denoising_loss(net, parameterization.v(), weighting.x0(), SCHEDULE, X0, T, KEY).loss
     keys = jnp.stack([KEY] * 5)
     assert found.shape == (5,)
-    one = loss.denoising_loss(net, parameterization.v(), weighting.x0(), SCHEDULE, X0, T, keys)
-    two = loss.denoising_loss(net, parameterization.v(), weighting.x0(), SCHEDULE, X0[2:3], T[2:3], keys[2:3])
+    one = loss.denoising_loss(net, parameterization.v(), weighting.x0(), SCHEDULE, X0, T, keys).loss
+    two = loss.denoising_loss(net, parameterization.v(), weighting.x0(), SCHEDULE, X0[2:3], T[2:3], keys[2:3]).loss
     np.testing.assert_allclose(one[2:3], two, rtol=1e-5)
 
 
@@ -114,7 +114,7 @@ def test_hybrid_vb_is_the_published_term(x64, rtol):
             wanted = published_vb(np.asarray(x0[i], np.float64), x, step, x0_guess, v[i])
             np.testing.assert_allclose(found.vb[i], wanted, rtol=rtol, err_msg=str(step))
         np.testing.assert_allclose(found.loss, found.simple + 0.25 * found.vb, rtol=1e-6)
-        plain = loss.denoising_loss(net, parameterization.eps(), weighting.simple(), schedule, x0, t, KEY)
+        plain = loss.denoising_loss(net, parameterization.eps(), weighting.simple(), schedule, x0, t, KEY).loss
         np.testing.assert_allclose(found.simple, plain, rtol=1e-6)
 
 
@@ -135,8 +135,12 @@ def test_vb_trains_the_variance_alone():
 def test_variational_loss_is_the_same_term_through_the_mean_too():
     made = (parameterization.eps(), SCHEDULE, X0, T, KEY)
     hybrid = loss.hybrid_loss(two_channel_net, made[0], weighting.simple(), *made[1:])
-    np.testing.assert_allclose(loss.variational_loss(two_channel_net, *made), hybrid.vb, rtol=1e-5)
-    of_mean = jax.grad(lambda w: loss.variational_loss(lambda x, c: w * net(x, c), *made, "fixed_small").mean())(0.9)
+    np.testing.assert_allclose(loss.variational_loss(two_channel_net, *made).loss, hybrid.vb, rtol=1e-5)
+
+    def of_weight(w):
+        return loss.variational_loss(lambda x, c: w * net(x, c), *made, "fixed_small").loss.mean()
+
+    of_mean = jax.grad(of_weight)(0.9)
     assert abs(of_mean) > 1e-4
 
 

@@ -1,5 +1,7 @@
 """Training of a diffusion model from its settings: the loss by hand, and what the network sees and what not."""
 
+import traceback
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,6 +23,7 @@ from tests.families.recorder import (
     SIGMA,
     SPEC,
     STEPS,
+    Recorder,
     answer,
     batch,
     each,
@@ -68,6 +71,21 @@ def test_the_loss_is_the_weighted_error_of_the_estimate_at_the_times_and_noise_o
     assert call.train and keys_equal(call.rngs["dropout"], stream(KEY, "dropout"))
     np.testing.assert_allclose(found.value, errors(call, x0, t).mean(), rtol=1e-4)
     assert found.metrics == {} and found.extra == ()
+
+
+@pytest.mark.parametrize("changes", [{}, {"learned_variance": True}, {"objective": "variational"}], ids=str)
+def test_at_most_three_frames_lie_between_the_loss_and_the_network(nets, monkeypatch, changes):
+    """Of genjax's own functions: the objective, its call of the network, and the network bound to its conditioning."""
+    found = []
+
+    def apply(self, variables, x, *inputs, **settings):
+        found.append([frame.name for frame in traceback.extract_stack() if "/genjax/" in frame.filename])
+        return jnp.zeros((*x.shape[:-1], self.fields["out_channels"]))
+
+    monkeypatch.setattr(Recorder, "apply", apply)
+    losses.compute(build(conditional=True, **changes), PARAMS, batch(8), KEY)
+    ((*_, loss, objective, call, net),) = found
+    assert (loss, call, net) == ("loss_fn", "apply_net", "net") and objective.endswith("_loss")
 
 
 def test_labels_reach_the_network_or_the_null_class_in_their_place(nets):

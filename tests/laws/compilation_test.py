@@ -66,7 +66,7 @@ def test_training_compiles_once():
         x0 = jax.random.normal(key, (8, 3))
         losses = loss.denoising_loss(
             lambda x, c: 0.1 * x, parameterization.v(), weighting.min_snr(gamma), schedule, x0, t, key
-        )
+        ).loss
         return jnp.mean(weight * losses), times.update(history, t, losses)
 
     history = time_samplers.loss_aware(schedules.cosine(50)).init()

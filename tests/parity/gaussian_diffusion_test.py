@@ -113,13 +113,13 @@ def our_losses(case, dtype, theta):
     x0, t = jnp.asarray(cases.clean(), dtype), jnp.asarray(cases.times(case.steps), dtype)
     bound = (net(case.variance, theta), predicts)
     if case.kind.endswith("KL"):
-        terms = loss.variational_loss(*bound, schedule, x0, t, KEY, case.variance.lower())
+        terms = loss.variational_loss(*bound, schedule, x0, t, KEY, case.variance.lower()).loss
         return (terms if case.kind == "KL" else case.steps * terms), {}
     if case.variance == "LEARNED_RANGE":
         vb_weight = case.steps / 1000 if case.kind == "RESCALED_MSE" else 1.0
         found = loss.hybrid_loss(*bound, weight, schedule, x0, t, KEY, vb_weight)
         return found.loss, {"mse": found.simple, "vb": vb_weight * found.vb}
-    found = loss.denoising_loss(*bound, weight, schedule, x0, t, KEY)
+    found = loss.denoising_loss(*bound, weight, schedule, x0, t, KEY).loss
     return found, {"mse": found}
 
 

@@ -27,7 +27,7 @@ from genjax.families.shared.assembly import LogicalAxes
 from genjax.families.shared.diffusion_model import Conditioner, Model
 from genjax.families.terms import mean_of, present
 from genjax.nn import denoising
-from genjax.typing import Batch, DataSpec, Image, Key, Params, PerExample
+from genjax.typing import Batch, DataSpec, Key, Params
 
 LOSS_AWARE = "the chances of its times (config.model.time_sampler.name='loss_aware') move once a batch"
 
@@ -148,16 +148,10 @@ def loss_fn(model: Model, params: Params, inputs: LossInputs):
     x0, cond = diffusion_model.training_pair(model, inputs.frozen, inputs.batch, key)
     t, weight = model.times(rng.stream(key, "time"), x0.shape[0], inputs.extra)
     net = diffusion_model.bind(model, params, diffusion_model.encode(model, params, cond), rng.stream(key, "dropout"))
-    values, metrics = _losses(model, net, x0, t, rng.stream(key, "noise"))
-    extra = model.times.update(inputs.extra, t, values)
-    return LossOutputs(
-        {"loss": mean_of(weight * values)}, {name: mean_of(value) for name, value in metrics.items()}, extra
-    )
-
-
-def _losses(model: Model, net: denoisers.Net, x0: Image, t: PerExample, key: Key):
-    """(loss of each example [b], its parts by name)."""
-    return model.objective(net, model.parameterization, model.weighting, model.schedule, x0, t, key)
+    found = model.objective(net, x0=x0, t=t, key=rng.stream(key, "noise"))
+    extra = model.times.update(inputs.extra, t, found.loss)
+    parts = {name: mean_of(part) for name, part in found.parts.items()}
+    return LossOutputs({"loss": mean_of(weight * found.loss)}, parts, extra)
 
 
 def evaluate(model: Model, weights: Weights, batch: Batch, key: Key):
@@ -169,8 +163,8 @@ def evaluate(model: Model, weights: Weights, batch: Batch, key: Key):
     if model.inpaint:
         cond = cond._replace(known=diffusion_model.erased(model, x0, key))
     net = diffusion_model.bind(model, params, diffusion_model.encode(model, params, cond))
-    values, metrics = _losses(model, net, x0, t, rng.stream(key, "noise"))
-    return {"loss": values, **metrics}
+    found = model.objective(net, x0=x0, t=t, key=rng.stream(key, "noise"))
+    return {"loss": found.loss, **found.parts}
 
 
 def adopt(model: Model, fresh: Mapping[str, Params], other: Mapping[str, Params]) -> dict[str, Params]:

@@ -72,7 +72,6 @@ class Model(NamedTuple):
     network: Any
     schedule: schedules.Schedule
     parameterization: parameterization.Parameterizer
-    weighting: weighting.Weighting
     times: time_samplers.TimeSampler
     variance: str
     objective: loss.Objective
@@ -114,18 +113,13 @@ class Model(NamedTuple):
 
 
 def make(
-    family: str,
-    model: Mapping[str, Any],
-    sampling: Mapping[str, Any],
-    spec: DataSpec,
-    conditioner: Conditioner | None = None,
+    family: str, model: Mapping[str, Any], sampling: Mapping[str, Any], spec: DataSpec, conditioner: Conditioner | None
 ) -> Model:
-    """The pieces for the settings of a config.
+    """The model for the settings of a config.
 
     Args:
         family: its name, for errors.
-        model: fields of `Settings`.
-        sampling: fields of `Sampling`.
+        model, sampling: fields of `Settings` and of `Sampling`.
         spec: shape and classes of the data.
         conditioner: of its conditioning.
 
@@ -142,18 +136,17 @@ def make(
             low_res_lib.check(low_res, spec.image_shape, requested.aug_level)
     inpaint = read_settings(Inpaint, settings.inpaint, "config.model.inpaint") if settings.inpaint else None
     if inpaint:
-        with named("config.model.inpaint."):
-            inpainting.check_inpaint(inpaint)
+        named("config.model.inpaint.")(inpainting.check_inpaint)(inpaint)
     variance = requested.sampler.get("variance", "learned_range" if settings.learned_variance else "fixed_small")
     schedule = schedules.make(**settings.schedule)
-    parameterizer = _parameterizer(settings, schedule)
-    channels = spec.image_shape[-1]
+    parameterizer, weigh = _parameterizer(settings, schedule), weighting.make(**settings.weighting)
+    training = (parameterizer, weigh, schedule, settings.learned_variance, settings.vb_weight, variance)
     return Model(
         settings=settings,
         sampling=requested,
         spec=spec,
         network=denoising.make(
-            out_channels=2 * channels if settings.learned_variance else channels,
+            out_channels=(1 + settings.learned_variance) * spec.image_shape[-1],
             num_classes=spec.num_classes if settings.conditional else 0,
             null_class=settings.label_dropout > 0,
             dtype=settings.dtype,
@@ -162,10 +155,9 @@ def make(
         ),
         schedule=schedule,
         parameterization=parameterizer,
-        weighting=weighting.make(**settings.weighting),
         times=time_samplers.make(schedule=schedule, **settings.time_sampler),
         variance=variance,
-        objective=loss.make(settings.objective, settings.learned_variance, settings.vb_weight, variance),
+        objective=loss.make(settings.objective, *training),
         low_res=low_res,
         inpaint=inpaint,
         conditioner=conditioner,
