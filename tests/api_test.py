@@ -14,6 +14,7 @@ from genjax.pipelines import chain, encoding, evaluation, requests
 from genjax.pipelines import prompts as prompts_lib
 from genjax.pipelines import sampling as images_pipeline
 from genjax.pipelines.shown import Images
+from tests.integration import small
 
 TINY = {
     "training.num_steps": 2, "checkpoint.every": 2, "log.every": 1, "log.sample_every": 0, "log.eval_every": 0,
@@ -23,9 +24,11 @@ TINY = {
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
-    """Of a class-conditional diffusion model of the digits, trained for two steps."""
+    """Of a class-conditional diffusion model of the digits, one block of DiT, trained for two steps."""
     folder = tmp_path_factory.mktemp("api") / "ddpm"
-    run = genjax.train(genjax.config("ddpm_digits:tiny", **TINY), folder)
+    config = small.get_config()
+    config.update_from_flattened_dict(TINY)
+    run = genjax.train(config, folder)
     assert run.stage.step == 2
     return folder
 

@@ -1,12 +1,14 @@
-"""TensorBoard curves and images, written at once: a disk that is full is an error here, not a thread that dies."""
+"""TensorBoard curves and images, written at once: a disk that is full is an error here, not a thread that dies.
+
+tensorboardX is imported by the first `Board`: it loads PyTorch where that is installed, which takes seconds that a
+program that only samples needn't wait.
+"""
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from tensorboardX import summary
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 
 class Board:
@@ -18,9 +20,13 @@ class Board:
     """
 
     def __init__(self, folder: Path, first_step: int):
-        self._events = EventsWriter(str(folder / "events"))
-        start = SessionLog(status=SessionLog.START)
-        self._events.write_event(Event(wall_time=time.time(), step=first_step, session_log=start))
+        from tensorboardX import event_file_writer, summary
+        from tensorboardX.proto import event_pb2
+
+        self._summary, self._event = summary, event_pb2.Event
+        self._events = event_file_writer.EventsWriter(str(folder / "events"))
+        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        self._write(first_step, session_log=start)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """A point on each curve.
@@ -29,7 +35,7 @@ class Board:
             OSError: if it can't be written.
         """
         for name, value in values.items():
-            self._add(step, summary.scalar(name, value))
+            self._write(step, summary=self._summary.scalar(name, value))
         self._events.flush()
 
     def image(self, step: int, name: str, pixels: np.ndarray) -> None:
@@ -38,7 +44,7 @@ class Board:
         Raises:
             OSError: if it can't be written.
         """
-        self._add(step, summary.image(name, pixels, dataformats="HWC"))
+        self._write(step, summary=self._summary.image(name, pixels, dataformats="HWC"))
         self._events.flush()
 
     def close(self) -> None:
@@ -49,5 +55,5 @@ class Board:
         """
         self._events.close()
 
-    def _add(self, step: int, content: summary.Summary) -> None:
-        self._events.write_event(Event(wall_time=time.time(), step=step, summary=content))
+    def _write(self, step: int, **content: Any) -> None:
+        self._events.write_event(self._event(wall_time=time.time(), step=step, **content))

@@ -69,6 +69,7 @@ def test_the_code_of_the_page_trains_under_another_name(monkeypatch, tmp_path):
     config = configs.get_config("tiny")
     config.family = "page_family"
     config.data.data_dir = str(tmp_path / "data")
+    config.model.network.update(num_scales=1, num_couplings=1)  # compiles in a moment
     config.training.num_steps = config.checkpoint.every = config.log.eval_every = config.log.sample_every = 2
     config.log.update(every=1, num_samples=8)
     stages.train(config, tmp_path / "run")

@@ -90,13 +90,15 @@ def conditions_of(case: Case, family: Family) -> tuple[Conditions, dict[str, jax
     return each, {name: jnp.asarray(value, jnp.float32) for name, value in scalars.items()}
 
 
-def places(case: Case) -> dict[str, Callable[[], str]]:
-    """Place -> what gives its fingerprint."""
-    family, batch, key = build(case), batch_of(case), jax.random.key(0)
+def weights_of(case: Case) -> Weights:
+    """The shapes of a case's weights."""
+    return Weights(*jax.eval_shape(build(case).init, jax.random.key(0), batch_of(case)), dict(case.frozen))
 
-    @cache
-    def fresh() -> Weights:
-        return Weights(*jax.eval_shape(family.init, key, batch), dict(case.frozen))
+
+def places(case: Case, weights: Callable[[], Weights] | None = None) -> dict[str, Callable[[], str]]:
+    """Place -> what gives its fingerprint; `weights` gives those of a case with the same ones, if they are known."""
+    family, batch, key = build(case), batch_of(case), jax.random.key(0)
+    fresh = weights or cache(lambda: weights_of(case))
 
     def loss(params, extra, frozen, batch, step):
         how = {"extra": extra, "frozen": frozen, "step": step}
