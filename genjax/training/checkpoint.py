@@ -46,8 +46,6 @@ logging.get_absl_logger().addFilter(lambda record: record.levelno > WARNING or "
 RECORD, STATE = "record", "state"
 ALL = TrainState._fields
 TEMPORARY = "*.orbax-checkpoint-tmp*"
-WHOLE_BYTES = 2**20
-"""A replicated array with less than this a device is written by one device alone: to cut it is a program to compile."""
 PAUSES = (0.2, 1.0)
 """Seconds between tries to read what can't be read: so many tries and one more."""
 GONE_LIMIT = 5
@@ -117,13 +115,7 @@ class Checkpoints:
         """What writes: Orbax's manager, opened at the first use."""
         if self._manager is None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            arrays = ocp.type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=WHOLE_BYTES)
-            registry = ocp.type_handlers.create_type_handler_registry((jax.Array, arrays))
-            handlers = {
-                STATE: ocp.PyTreeCheckpointHandler(type_handler_registry=registry),
-                RECORD: ocp.JsonCheckpointHandler(),
-            }
-            self._manager = ocp.CheckpointManager(self.folder, options=self._options, item_handlers=handlers)
+            self._manager = ocp.CheckpointManager(self.folder, options=self._options)
         return self._manager
 
     @property
