@@ -8,6 +8,7 @@ from genjax import stages
 from genjax.configs import cascade_shapes_pipeline as cascade_shapes
 from genjax.configs import clip_noisy_shapes, clip_shapes
 from genjax.families.interfaces import Conditions
+from genjax.metrics.retrieval import Retrieval
 from genjax.pipelines import embedding as clip
 from genjax.pipelines import evaluation
 from genjax.pipelines.guides import registry
@@ -30,6 +31,29 @@ def test_similarity_is_of_each_image_with_its_text(schedule, monkeypatch):
     larger = grey(0, 255, 255, size=16)
     np.testing.assert_allclose(clip.similarity(seer, larger, ["dark", "light", "dark"]), [1, 1, -1], rtol=1e-5)
     assert clip.score(seer, images, ["dark", "light", "dark"]) == pytest.approx(2.5 * 2 / 3)
+
+
+def test_retrieval_is_among_held_out_images_of_the_data_named_by_the_seed(monkeypatch):
+    opened, notes, seer = [], [], encoder(None)
+    seer.config.data = {"name": "own", "image_size": 8, "eval_split": "test"}
+
+    class Data:
+        def __init__(self, settings):
+            opened.append(dict(settings))
+
+        def load_arrays(self, split=""):
+            assert not split, "the held-out split is its default"
+            return {"image": grey(0, 255), "text": np.array(["dark", "light"], object)}
+
+    def measure(images, texts, captions, seed):
+        notes.append((np.sign(images[:, 0] * texts[:, 0]).tolist(), captions, seed))
+        return Retrieval(0.0, 1.0)
+
+    monkeypatch.setattr(clip.loader, "Data", Data)
+    monkeypatch.setattr(clip, "retrieval", measure)
+    assert clip.retrieve(seer, seed=5) == clip.retrieve(seer, "other", 6) == Retrieval(0.0, 1.0)
+    assert opened == [{"name": name, "image_size": 8, "eval_split": "test"} for name in ("own", "other")]
+    assert notes == [([1.0, 1.0], ["dark", "light"], seed) for seed in (5, 6)]
 
 
 def test_what_is_no_clip_is_refused():

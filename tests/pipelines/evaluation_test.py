@@ -229,6 +229,23 @@ def test_runs_that_draw_nothing_end_with_their_loss(tmp_path, interface, omitted
     _read_back(result, tmp_path)
 
 
+def test_reconstructions_are_of_training_images_drawn_by_the_seed_as_is_what_becomes_of_them(tmp_path, monkeypatch):
+    notes = []
+    monkeypatch.setattr(evaluation, "COUNT", 4)
+    monkeypatch.setattr(
+        evaluation.sampling_lib, "reconstruct", lambda stage, images, seed: notes.append((images, seed)) or images
+    )
+    monkeypatch.setattr(feature_net, "load_or_train", lambda *given: "net")
+    monkeypatch.setattr(report, "evaluate_samples", lambda images, labels, *given: notes.append((images, labels)) or {})
+    stage = _stage(_folder(tmp_path, train=6, test=6, classes=("a", "b")), CODES, num_classes=2)
+    there = {image.tobytes() for image in _pixels(12)}
+    for seed in (0, 1):
+        evaluation._compare(stage, tmp_path / "w", None, seed)
+    (first, zero), (measured, labels), (second, one), _ = notes
+    assert (zero, one, labels) == (0, 1, None) and measured is first and len(first) == len(second) == 4
+    assert {image.tobytes() for image in (*first, *second)} <= there and not np.array_equal(first, second)
+
+
 def test_reconstructions_of_unlabelled_images(tmp_path):
     stage = _stage(_folder(tmp_path / "pets"), CODES, reconstruct=lambda weights, images, key: images)
     result = evaluation.evaluate(stage, tmp_path, None)

@@ -1,5 +1,7 @@
 """Rejection by a classifier: which candidates are kept, of how many, and what that does to samples."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +26,24 @@ def test_the_best_of_each_class_are_kept_in_order():
     np.testing.assert_array_equal(ties, [0, 1, 2, 3])
     with pytest.raises(ValueError, match="4 images of class 1 are wanted and only 3 drawn"):
         rejection.best_of_each_class(scores, labels, np.ones(4, np.int32))
+
+
+def test_the_classifier_learns_the_training_split_by_its_own_seed(monkeypatch):
+    class Data:
+        def __init__(self, settings):
+            self.settings = settings
+
+        def load_arrays(self, split=""):
+            return {"image": f"{self.settings['name']}, {split}", "label": f"classes of {split}"}
+
+    monkeypatch.setattr(rejection.loader, "Data", Data)
+    monkeypatch.setattr(feature_net, "train_feature_net", lambda *given: given)
+    config = ConfigDict({"data": {"name": "digits", "split": "train[:90%]", "eval_split": "test"}})
+    stage = Stage(None, Weights({}, (), {}), config, DataSpec((8, 8, 1), 3), 0)
+    learnt = ("digits, train[:90%]", "classes of train[:90%]", 3)
+    train = inspect.unwrap(rejection.train_classifier)  # unchecked: what it returns is a note here
+    assert train(stage) == (*learnt, rejection.CLASSIFIER_SEED) and rejection.CLASSIFIER_SEED != 0
+    assert train(stage, 7) == (*learnt, 7)
 
 
 FAULTY = 0.5
