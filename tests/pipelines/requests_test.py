@@ -88,9 +88,9 @@ def test_captions_are_those_of_the_split_that_is_named_and_each_is_drawn_as_ofte
     asked, draw = drawn(SampleRequest(count=5, each=2, split="train", **SHARED), text_length=8)
     assert asked == ("for_images", (3,), {"split": "train"})
     texts = ["a", "a", "b", "b", "c"]
-    assert draw == ("draw", (5,), {**SHARED, "label": None, "prompts": texts, "conditions": None})
+    assert draw == ("draw", (5,), {**SHARED, "label": None, "prompts": texts})
     (draw,) = drawn(SampleRequest(count=5, each=2, prompts=("x", "y"), **SHARED), text_length=8)
-    assert draw == ("draw", (4,), {**SHARED, "label": None, "prompts": ["x", "x", "y", "y"], "conditions": None})
+    assert draw == ("draw", (4,), {**SHARED, "label": None, "prompts": ["x", "x", "y", "y"]})
 
 
 def test_a_class_an_edit_and_a_program_reach_what_draws(drawn, monkeypatch):
