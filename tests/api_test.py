@@ -261,7 +261,8 @@ def test_runs_and_chains_are_trained_by_whoever_trains_such(monkeypatch, tmp_pat
 
 def test_the_seed_of_what_is_reconstructed_or_measured_reaches_it(fresh, monkeypatch):
     seen, images = [], np.zeros((2, 8, 8, 1), np.uint8)
-    monkeypatch.setattr(fresh, "stage", fresh.stage._replace(reconstruct="what it does"))
+    family = fresh.stage.family._replace(reconstruct=lambda weights, images, key: images)
+    monkeypatch.setattr(fresh, "stage", fresh.stage._replace(family=family))
     monkeypatch.setattr(generate, "make_reconstruct", lambda *_: "a program")
     monkeypatch.setattr(
         images_pipeline, "reconstruct", lambda stage, given, seed, program: seen.append((seed, program)) or given
