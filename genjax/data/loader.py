@@ -26,7 +26,7 @@ processes or of workers.
                                counted and named, and above it the run ends
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import chain
@@ -34,9 +34,8 @@ from typing import Any
 
 import grain
 import numpy as np
-from absl import flags
 
-from genjax.core.arguments import ArgumentError, arg, named
+from genjax.core.arguments import ArgumentError, arg
 from genjax.data import encoded, sources, tokenizers
 from genjax.data.announce import open_split, say_encoded
 from genjax.data.examples import (
@@ -54,7 +53,8 @@ from genjax.data.examples import (
 )
 from genjax.data.records import Source, SplitNotFound
 from genjax.data.tokenizers import TextTokenizer
-from genjax.data.workers import Watched, WorkerDied, end_with_parent
+from genjax.data.train_iterator import IN_CONFIG, TrainIterator
+from genjax.data.workers import WorkerDied
 from genjax.typing import Batch, DataSpec
 
 __all__ = ["Data", "TrainIterator", "WorkerDied"]
@@ -64,10 +64,6 @@ START = {"next_index": 0}
 
 # Examples until a run would end: grain's own endless repetition overflows with batches of one.
 _ENDLESS = 2**52
-
-
-_IN_CONFIG = named("config.data.", data="config.", seed="config.")
-"""Where the arguments of errors stand: here alone is `config.data` read."""
 
 
 def _shard(batch_size: int, process_index: int, process_count: int) -> int:
@@ -94,13 +90,13 @@ class Data:
         ValueError: for a value that can't be, or a field that is missing.
     """
 
-    @_IN_CONFIG
+    @IN_CONFIG
     def __init__(self, settings: Settings):
         self.fields = read_fields(settings)
         self._sources: dict[str, Source] = {}
 
     @cached_property
-    @_IN_CONFIG
+    @IN_CONFIG
     def spec(self) -> DataSpec:
         """What a network has to know of the data: the shape of images as they leave here, classes, captions.
 
@@ -112,7 +108,7 @@ class Data:
         return spec._replace(text_length=tokenizer.length, vocab_size=tokenizer.vocab_size) if tokenizer else spec
 
     @cached_property
-    @_IN_CONFIG
+    @IN_CONFIG
     def tokenizer(self) -> TextTokenizer | None:
         """What makes tokens of captions; None where `config.data.tokenizer` is empty.
 
@@ -128,7 +124,7 @@ class Data:
         return tokenizers.make(dict(read.tokenizer), lambda: chain.from_iterable(records.captions(range(len(records)))))
 
     @cached_property
-    @_IN_CONFIG
+    @IN_CONFIG
     def manifest(self) -> encoded.Manifest | None:
         """What `config.data.encoded` holds; None where it is empty.
 
@@ -137,7 +133,7 @@ class Data:
         """
         return encoded.read_manifest(self.fields.encoded) if self.fields.encoded else None
 
-    @_IN_CONFIG
+    @IN_CONFIG
     def check_eval_split(self) -> None:
         """Nothing, if there is data to evaluate on: `config.data.eval_split`, or the one that is taken in its place.
 
@@ -152,7 +148,7 @@ class Data:
                 f"{arg('eval_split')}={split!r}: {error}; set {arg('eval_split')} to one of them"
             ) from error
 
-    @_IN_CONFIG
+    @IN_CONFIG
     def captions(self, split: str = "", count: int = 0) -> list[tuple[str, ...]]:
         """The captions of each example of a split, one or several, in its order; no image is decoded.
 
@@ -169,8 +165,8 @@ class Data:
         total = len(source.records)
         return source.records.captions(range(min(count or total, total)))
 
-    @_IN_CONFIG
-    def train_iterator(self, seed: int, process_index: int = 0, process_count: int = 1) -> "TrainIterator":
+    @IN_CONFIG
+    def train_iterator(self, seed: int, process_index: int = 0, process_count: int = 1) -> TrainIterator:
         """Endless shuffled batches of this process's share.
 
         Args:
@@ -210,7 +206,7 @@ class Data:
         )
         return TrainIterator(dataset, read.num_workers, read.read_threads)
 
-    @_IN_CONFIG
+    @IN_CONFIG
     def eval_batches(
         self, split: str = "", batch_size: int = 0, process_index: int = 0, process_count: int = 1
     ) -> Iterator[Batch]:
@@ -231,7 +227,7 @@ class Data:
         examples = self._examples(split or self.fields.eval_split, training=False)
         return _one_pass(examples, self.tokenizer, total, share, process_index)
 
-    @_IN_CONFIG
+    @IN_CONFIG
     def load_arrays(self, split: str = "", count: int = 0) -> dict[str, np.ndarray]:
         """A whole split in memory, in its own order, without augmentation.
 
@@ -273,82 +269,11 @@ class Data:
         return Beside(Prepared(self._source(split), self.fields, training), records, self.fields)
 
 
-class TrainIterator(grain.DatasetIterator):
-    """Batches of a random-access dataset from any position on, read ahead by threads or by worker processes.
-
-    grain's own state depends on the number of workers; this one is the position alone. Closing stops all
-    threads and workers. It's also a context manager.
-    """
-
-    def __init__(self, dataset: grain.MapDataset, num_workers: int = 0, read_threads: int = 2):
-        super().__init__()
-        self._dataset, self._num_workers = dataset, num_workers
-        self._options = grain.ReadOptions(num_threads=read_threads, prefetch_buffer_size=2 * read_threads)
-        self._position = 0
-        self._inner: grain.DatasetIterator | Watched | None = None
-
-    @_IN_CONFIG
-    def __next__(self) -> Batch:
-        """The next batch.
-
-        Raises:
-            WorkerDied: if a worker process is dead; after `set_state` new ones start.
-            ValueError: if this was closed.
-        """
-        if self._closed:
-            raise ValueError("this iterator was closed")
-        self.start_prefetch()
-        batch = next(self._inner)
-        self._position += 1
-        return batch
-
-    def start_prefetch(self) -> None:
-        """Start to read ahead, without waiting for a batch."""
-        if self._inner is None:
-            ahead = self._dataset[self._position :].to_iter_dataset(self._options)
-            if self._num_workers:
-                # grain's workers read absl flags, which nobody has parsed outside an absl program.
-                if not flags.FLAGS.is_parsed():
-                    flags.FLAGS.mark_as_parsed()
-                options = grain.MultiprocessingOptions(num_workers=self._num_workers)
-                self._inner = Watched(iter(ahead.mp_prefetch(options, worker_init_fn=end_with_parent)))
-            else:
-                self._inner = iter(ahead)
-
-    def get_state(self) -> dict[str, int]:
-        """The number of batches drawn, as a dict that JSON can hold."""
-        return {"next_index": self._position}
-
-    def set_state(self, state: Mapping[str, int]) -> None:
-        """Go on as if `state["next_index"]` batches had been drawn."""
-        position = int(state["next_index"])
-        if position < 0:
-            raise ValueError(f"next_index must be 0 or more, not {position}")
-        self._stop()
-        self._position = position
-
-    def close(self) -> None:
-        """Stop reading ahead and end all threads and workers; may be called twice."""
-        self._stop()
-        self._closed = True
-
-    def _stop(self) -> None:
-        if self._inner is not None:
-            self._inner.close()
-            self._inner = None
-
-    def __enter__(self) -> "TrainIterator":
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.close()
-
-
 def _one_pass(
     prepared: Examples, tokenizer: TextTokenizer | None, total: int, share: int, process_index: int
 ) -> Iterator[Batch]:
     padding = with_tokens(prepared.blank(), tokenizer)
-    read = _IN_CONFIG(_read_many)
+    read = IN_CONFIG(_read_many)
     for start in range(0, len(prepared), total):
         first = start + process_index * share
         real = read(prepared, tokenizer, range(first, min(first + share, len(prepared))))

@@ -29,7 +29,7 @@ CLOSE_SECONDS = 10.0
 _DEATH = re.compile(r"terminated unexpectedly with exit code (-?\d+)")
 _ADVICE = {
     signal.SIGKILL: f"most likely killed for lack of memory: free some, or try fewer {arg('num_workers')}",
-    signal.SIGBUS: f"most likely because shared memory is full: upsample /dev/shm, or try fewer {arg('num_workers')}",
+    signal.SIGBUS: f"most likely because shared memory is full: give /dev/shm more, or try fewer {arg('num_workers')}",
 }
 
 

@@ -41,7 +41,7 @@ def test_batches_and_their_errors_pass_as_they_are():
     [
         (-9, "a data worker died (SIGKILL), most likely killed for lack of memory: free some, or try fewer "
              "num_workers"),
-        (-7, "a data worker died (SIGBUS), most likely because shared memory is full: upsample /dev/shm, or try fewer "
+        (-7, "a data worker died (SIGBUS), most likely because shared memory is full: give /dev/shm more, or try fewer "
              "num_workers"),
         (-11, "a data worker died (SIGSEGV), num_workers=0 reads without workers"),
         (1, "a data worker ended with exit code 1, and said above why if it could; num_workers=0 reads "
