@@ -133,7 +133,7 @@ class Distillable(NamedTuple):
     denoiser: Callable[[Params, Conditions], Denoiser]
 
 
-@_kind("sample from it with launch/sample.py")
+@_kind("sample from it with genjax-sample")
 class ImageSampler(NamedTuple):
     """The interface of a family from which images can be drawn.
 
@@ -175,7 +175,7 @@ class ImageSampler(NamedTuple):
         return (*(name for name, size in needed.items() if size), *self.optional)
 
 
-@_kind("it guides a diffusion model, as in launch/sample.py --workdir=DIFFUSION_RUN --guide=classifier:THIS_RUN:1.0")
+@_kind("it guides a diffusion model, as in genjax-sample --workdir=DIFFUSION_RUN --guide=classifier:THIS_RUN:1.0")
 class NoisyClassifier(NamedTuple):
     """The interface of a classifier of noisy images.
 
@@ -194,7 +194,7 @@ class NoisyClassifier(NamedTuple):
 
 @_kind(
     "it turns images into codes and back: train a prior over its codes, a config of the family code_prior "
-    "(launch/train.py --config=configs/vqvae_prior_digits.py, or vqvae2_prior_digits.py for several levels, "
+    "(genjax-train --config=configs/vqvae_prior_digits.py, or vqvae2_prior_digits.py for several levels, "
     "--config.stages.tokenizer.workdir=THIS_RUN --workdir=DIR), and sample from that"
 )
 class Tokenizer(NamedTuple):
@@ -216,7 +216,7 @@ class Tokenizer(NamedTuple):
 
 
 @_kind(
-    "it is for features: measure them with launch/evaluate.py --probe_data=DATASET; to sample, train a "
+    "it is for features: measure them with genjax-evaluate --probe_data=DATASET; to sample, train a "
     "generator, such as configs/vae_digits.py"
 )
 class FeatureExtractor(NamedTuple):
@@ -233,7 +233,7 @@ class FeatureExtractor(NamedTuple):
     dim: int
 
 
-@_kind("measure it with launch/evaluate.py --workdir=THIS_RUN")
+@_kind("measure it with genjax-evaluate --workdir=THIS_RUN")
 class ImageClassifier(NamedTuple):
     """The interface of a classifier of clean images.
 
@@ -282,7 +282,7 @@ class TextEncoder(NamedTuple):
 
 
 @_kind(
-    "it guides a diffusion model, as in launch/sample.py --workdir=DIFFUSION_RUN '--guide=clip:THIS_RUN,a"
+    "it guides a diffusion model, as in genjax-sample --workdir=DIFFUSION_RUN '--guide=clip:THIS_RUN,a"
     " red circle:1000'"
 )
 class ImageTextEncoder(NamedTuple):
@@ -308,7 +308,7 @@ class ImageTextEncoder(NamedTuple):
     schedule: Schedule | None = None
 
 
-@_kind("it is the prior of a DALL-E 2: sample the folder of the whole chain (launch/pipeline.py)")
+@_kind("it is the prior of a DALL-E 2: sample the folder of the whole chain (genjax-pipeline)")
 class EmbeddingSampler(NamedTuple):
     """The interface of a prior: it draws CLIP embeddings of images for texts.
 
