@@ -83,7 +83,7 @@ class _Reader:
             )
         entries = [entry for entries in splits.values() for entry in entries]
         self._note_folders(entries)
-        self._notes += notes.of_links(entries, self._files)
+        self._notes += notes.of_links(entries, self._files) + notes.of_classes(entries)
         self._note_unread()
         return Layout(splits, self._skipped, self._notes, len(self._unlabelled))
 

@@ -1,5 +1,6 @@
 """What a person should know of a folder whose files are links, or whose names are written in two ways."""
 
+import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,18 @@ def of_minus_one(table: str, labels: set[str | None]) -> list[str]:
     if negative != {"-1"} or not all(label.isdigit() for label in labels - negative - {None}):
         return []
     return [f"-1 is a class of {shown(table)} like any other: where it means that there is none, leave the label empty"]
+
+
+def of_classes(entries: Sequence[Entry]) -> list[str]:
+    """A note of classes whose names are the same but for capitals, spaces, hyphens and underscores."""
+    alike = defaultdict(list)
+    for label in sorted({entry.label for entry in entries if entry.label is not None}):
+        alike[re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", label).casefold()].append(label)
+    return [
+        f"{len(names)} classes differ in how they are written alone: {listed(names, _FEW)}"
+        for names in alike.values()
+        if len(names) > 1
+    ]
 
 
 def of_links(entries: Sequence[Entry], files: Mapping[str, File]) -> list[str]:

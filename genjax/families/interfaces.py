@@ -282,8 +282,7 @@ class TextEncoder(NamedTuple):
 
 
 @_kind(
-    "it guides a diffusion model, as in genjax-sample --workdir=DIFFUSION_RUN '--guide=clip:THIS_RUN,a"
-    " red circle:1000'"
+    "it guides a diffusion model, as in genjax-sample --workdir=DIFFUSION_RUN '--guide=clip:THIS_RUN,a red circle:1000'"
 )
 class ImageTextEncoder(NamedTuple):
     """The interface of a network that puts images and texts into one space: CLIP.

@@ -36,6 +36,29 @@ def test_classes_that_look_like_splits_are_warned_of(tmp_path, caplog):
     assert "the folders Dev, train look like splits, but are classes, since plane lies beside them" in warned(caplog)
 
 
+@pytest.mark.parametrize("names", [("Cat", "cat"), ("red panda", "red_panda", "Red-Panda"), ("Ü", "ü")])
+def test_classes_that_differ_in_how_they_are_written_alone_are_warned_of(tmp_path, names, caplog):
+    for name in (*names, "dog"):
+        paint(tmp_path / name / "1.png")
+    assert set(read(tmp_path)[0].spec.class_names) == {*names, "dog"}
+    assert f"{len(names)} classes differ in how they are written alone: {', '.join(sorted(names))}" in warned(caplog)
+
+
+def test_classes_of_a_table_that_differ_in_case_are_warned_of(tmp_path, caplog):
+    for name in ("1.png", "2.png"):
+        paint(tmp_path / name)
+    (tmp_path / "metadata.csv").write_text("file_name,label\n1.png,Cat\n2.png,CAT\n")
+    read(tmp_path)
+    assert "2 classes differ in how they are written alone: CAT, Cat" in warned(caplog)
+
+
+def test_numbers_and_other_names_are_no_two_ways_to_write_one(tmp_path, caplog):
+    for name in ("-1", "1", "12", "1-2", "a b", "ab"):
+        paint(tmp_path / name / "1.png")
+    read(tmp_path)
+    assert "differ in how they are written" not in warned(caplog)
+
+
 def test_splits_inside_of_classes_are_warned_of(tmp_path, caplog):
     for name in ("cat/train/1.png", "cat/test/2.png", "dog/train/3.png"):
         paint(tmp_path / name)
