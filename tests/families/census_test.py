@@ -137,18 +137,21 @@ def check(rows: Rows, field: str, row: To | Proved | Refused) -> None:
     wanted = tuple(row.where.split())
     base = base_of(rows, row.also, wanted)
     case = census.changed(base.case, path, row.value)
-    untouched = [place for place in wanted if traced(case, place, base, wanted) == base.known[place]]
+    after = traced(case, base, wanted)
+    untouched = [place for place in wanted if after[place] == base.known[place]]
     assert not untouched, f"{path}={row.value!r} of the case {rows.case} changes nothing of {untouched}"
     return None
 
 
-def traced(case: census.Case, place: str, base: Base, wanted: Collection[str]) -> str:
-    """The fingerprint of a place of a changed case; the weights are those of the base where they still fit."""
+def traced(case: census.Case, base: Base, wanted: Collection[str]) -> dict[str, str]:
+    """The fingerprints of places of a changed case; the weights are those of the base where they still fit."""
     if "init" not in wanted:
         # Most such fields leave the weights as they are, and tracing these is half of the work; Flax refuses others.
         with contextlib.suppress(FlaxError, KeyError, TypeError, ValueError, IndexError):
-            return census.places(case, base.weights)[place]()
-    return census.places(case)[place]()
+            known = census.places(case, base.weights)
+            return {place: known[place]() for place in wanted}
+    own = census.places(case)
+    return {place: own[place]() for place in wanted}
 
 
 def is_proved(test: str, field: str) -> None:
