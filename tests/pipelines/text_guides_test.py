@@ -68,11 +68,11 @@ def test_gradient_of_a_linear_tower(schedule):
         return Prediction(level.alpha * x_t, level.sigma * x_t)
 
     x_t, level = jax.random.normal(KEY, (2, 8, 8, 1)), SCHEDULE(jnp.float32(300.0))
-    found = guide.function(guide.inputs, {}, "mean")(denoise)(x_t, level, KEY)
+    found = guide.function(guide.inputs, Conditions(), "mean")(denoise)(x_t, level, KEY)
     expected = 3.0 * 10 / 64 * (level.alpha if schedule is None else 1.0)
     np.testing.assert_allclose(found.mean_grad, jnp.full_like(x_t, expected), rtol=1e-5)
     np.testing.assert_allclose(found.x0, level.alpha * x_t, rtol=1e-6)
-    scored = guide.function(guide.inputs, {}, "score")(denoise)(x_t, level, KEY)
+    scored = guide.function(guide.inputs, Conditions(), "score")(denoise)(x_t, level, KEY)
     shifted = level.alpha * x_t + level.sigma**2 / level.alpha * expected
     np.testing.assert_allclose(scored.x0, jnp.clip(shifted, -1, 1), rtol=1e-4, atol=1e-5)
 

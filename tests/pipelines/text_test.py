@@ -138,7 +138,7 @@ def test_what_is_cached_is_what_is_made_live(folder, tmp_path, kind):
     run = encoding.encoder(stage.family.interface, "toy")
     cached = loader.Data(settings | {"encoded": str(tmp_path / "encoded")}).eval_batches("train")
     for live, batch in zip(loader.Data(settings).eval_batches("train"), cached, strict=True):
-        for name, array in run(stage.weights, {"image": live["image"], "tokens": live["tokens"]}).items():
+        for name, array in run(stage.weights, {name: jnp.asarray(live[name]) for name in ("image", "tokens")}).items():
             np.testing.assert_array_equal(np.asarray(array, batch[name].dtype), batch[name])
         for name in ("tokens", "text", "mask"):
             np.testing.assert_array_equal(live[name], batch[name])
