@@ -107,10 +107,7 @@ def select(config: ConfigDict, variant: str) -> ConfigDict:
     Raises:
         ValueError: for another variant.
     """
-    common.expect_variant(variant)
-    if variant == "tiny":
-        _shrink(config)
-    return config
+    return common.select(config, variant, _shrink)
 
 
 def _shrink(config: ConfigDict) -> None:

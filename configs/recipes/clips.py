@@ -75,10 +75,7 @@ def select(config: ConfigDict, variant: str) -> ConfigDict:
     Raises:
         ValueError: for another one.
     """
-    common.expect_variant(variant)
-    if variant == "tiny":
-        _shrink(config)
-    return config
+    return common.select(config, variant, _shrink)
 
 
 def _shrink(config: ConfigDict) -> None:

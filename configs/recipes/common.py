@@ -5,6 +5,8 @@ A config file starts from `base()` and says only what its setting needs. `launch
 `--config.training.num_steps=1000`. The types are those of the defaults here; an unknown field is an error.
 """
 
+from collections.abc import Callable
+
 from ml_collections import ConfigDict
 
 
@@ -21,6 +23,23 @@ def expect_variant(variant: str, *others: str) -> None:
     if variant not in ("", *others, "tiny"):
         known = ", ".join(["none", *others, "tiny"])
         raise ValueError(f"unknown variant {variant!r} of the config; known: {known}, as in --config=FILE.py:tiny")
+
+
+def select(config: ConfigDict, variant: str, shrink: Callable[[ConfigDict], None]) -> ConfigDict:
+    """The config itself for the variant "", made small for "tiny".
+
+    Args:
+        config: at its full size.
+        variant: which.
+        shrink: makes it small, in place.
+
+    Raises:
+        ValueError: for another variant.
+    """
+    expect_variant(variant)
+    if variant == "tiny":
+        shrink(config)
+    return config
 
 
 def adam(learning_rate: float, **settings) -> ConfigDict:

@@ -6,6 +6,8 @@ data, images with captions from the internet, isn't public either: `data.name` i
 GPT-2's, whose files `data.tokenizer.file` has to name.
 """
 
+from functools import partial
+
 from ml_collections import ConfigDict
 
 from genjax.configs.recipes import common, unets
@@ -78,10 +80,7 @@ def select(config: ConfigDict, variant: str, tiny_size: int = 16) -> ConfigDict:
     Raises:
         ValueError: for another variant.
     """
-    common.expect_variant(variant)
-    if variant == "tiny":
-        _shrink(config, tiny_size)
-    return config
+    return common.select(config, variant, partial(_shrink, size=tiny_size))
 
 
 def _shrink(config: ConfigDict, size: int) -> None:
