@@ -37,10 +37,10 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import rng
-from genjax.families.base import Family, LossInputs, LossOutputs, Player
+from genjax.families.base import Family, LossInputs, LossOutputs
 from genjax.families.interfaces import Conditions, ImageSampler, Index, Samples, Weights
 from genjax.families.settings import expect_labels
-from genjax.families.shared.assembly import builder
+from genjax.families.shared.assembly import builder, two_players
 from genjax.families.terms import mean_of, present, same
 from genjax.losses import adversarial, diff_augment
 from genjax.losses.coverage import mode_coverage
@@ -221,8 +221,6 @@ def build(settings: Settings, sampling: Sampling, spec: DataSpec) -> Family:
         ValueError: for unlabelled data, unknown names, or networks of another image size than the data's.
     """
     expect_labels(spec, "biggan")
-    if settings.discriminator_steps < 1:
-        raise ValueError(f"config.model.discriminator_steps={settings.discriminator_steps} must be at least 1")
     shared = {"num_classes": spec.num_classes, "dtype": settings.dtype}
     generator = networks.Generator(out_channels=spec.image_shape[-1], **shared, **settings.generator)
     generator.check()
@@ -241,16 +239,9 @@ def build(settings: Settings, sampling: Sampling, spec: DataSpec) -> Family:
         loss=adversarial.make(settings.loss),
         augment=diff_augment.make(**settings.augment),
     )
-    return Family(
-        init=model.init,
-        players=(
-            Player("discriminator", model.discriminator_loss, batch_coupled=COUPLED),
-            Player("generator", model.generator_loss, settings.discriminator_steps, batch_coupled=COUPLED),
-        ),
-        evaluate=model.evaluate,
-        interface=ImageSampler(model.sample_images, spec.image_shape, spec.num_classes, {"truncation": NO_TRUNCATION}),
-        logical_axes=tuple(networks.LOGICAL_AXES),
-    )
+    interface = ImageSampler(model.sample_images, spec.image_shape, spec.num_classes, {"truncation": NO_TRUNCATION})
+    axes = networks.LOGICAL_AXES
+    return two_players(model, settings.discriminator_steps, interface, axes, batch_coupled=COUPLED)
 
 
 def latents(

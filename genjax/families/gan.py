@@ -33,10 +33,10 @@ import jax
 import jax.numpy as jnp
 
 from genjax.core import rng
-from genjax.families.base import Family, LossInputs, LossOutputs, Player
+from genjax.families.base import Family, LossInputs, LossOutputs
 from genjax.families.interfaces import Conditions, ImageSampler, Index, Samples, Weights
 from genjax.families.settings import make_named, read_settings
-from genjax.families.shared.assembly import builder
+from genjax.families.shared.assembly import builder, two_players
 from genjax.families.terms import mean_of, present
 from genjax.losses import adversarial, diff_augment
 from genjax.losses.coverage import mode_coverage
@@ -225,7 +225,7 @@ def build(settings: Settings, sampling: Sampling, spec: DataSpec) -> Family:
     """The family for the settings of a config.
 
     Raises:
-        ValueError: for unknown names, or a penalty on a discriminator with batch norm.
+        ValueError: for unknown names, numbers out of range, or a penalty on a discriminator with batch norm.
     """
     if settings.noise not in NOISES:
         raise ValueError(f"unknown noise {settings.noise!r}; config.model.noise is one of {sorted(NOISES)}")
@@ -249,16 +249,9 @@ def build(settings: Settings, sampling: Sampling, spec: DataSpec) -> Family:
             "set config.model.discriminator.norm to 'layer' or 'none'"
         )
     coupled = "batch norm normalises by the statistics of the whole batch" if model._has_batch_norm() else ""
-    return Family(
-        init=model.init,
-        players=(
-            Player("discriminator", model.discriminator_loss, batch_coupled=coupled),
-            Player("generator", model.generator_loss, settings.discriminator_steps, batch_coupled=coupled),
-        ),
-        evaluate=model.evaluate,
-        interface=ImageSampler(model.sample_images, spec.image_shape, 0),
-        logical_axes=(*dcgan.LOGICAL_AXES, *maxout.LOGICAL_AXES),
-    )
+    interface = ImageSampler(model.sample_images, spec.image_shape, 0)
+    axes = (*dcgan.LOGICAL_AXES, *maxout.LOGICAL_AXES)
+    return two_players(model, settings.discriminator_steps, interface, axes, batch_coupled=coupled)
 
 
 def _among(network: Any, there: Bool[Array, " b"]) -> dict[str, Bool[Array, " b"]]:

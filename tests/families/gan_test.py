@@ -240,6 +240,7 @@ def test_published_settings():
     [
         ({"loss": "relativistic"}, "unknown adversarial loss 'relativistic'"),
         ({"noise": "cauchy"}, "unknown noise 'cauchy'.*normal"),
+        ({"discriminator_steps": 0}, "config.model.discriminator_steps=0 must be at least 1"),
         ({"generator": {"name": "stylegan"}}, "unknown generator 'stylegan'.*dcgan"),
         ({"discriminator": {"name": "patch"}}, "unknown discriminator 'patch'"),
         ({"r1": {"gamma": 1.0}, "discriminator": {"norm": "batch"}}, "batch norm mixes them.*'layer'"),

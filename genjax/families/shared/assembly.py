@@ -1,4 +1,4 @@
-"""What most families repeat: the reading of settings and parents, the assembly of one player, its plainest loss."""
+"""What most families repeat: reading settings and parents, assembling one player or two, the plainest loss."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
@@ -65,6 +65,36 @@ def one_player(
         interface=interface,
         logical_axes=tuple(logical_axes),
         **others,
+    )
+
+
+def two_players(
+    model: Any, discriminator_steps: int, interface: Any, logical_axes: LogicalAxes, *, batch_coupled: str = ""
+) -> Family:
+    """The family of a discriminator and a generator whose functions are the methods of `model`.
+
+    Args:
+        model: has the methods `init` and `evaluate` as of `one_player`, and `discriminator_loss` and `generator_loss`,
+            which are called as `loss_fn`.
+        discriminator_steps: the generator is trained on every so many-th step.
+        interface: what later stages see of it.
+        logical_axes: of its networks, as the files of `genjax.nn` state them.
+        batch_coupled: as of `Player`, of both.
+
+    Raises:
+        ValueError: for less than one step.
+    """
+    if discriminator_steps < 1:
+        raise ValueError(f"config.model.discriminator_steps={discriminator_steps} must be at least 1")
+    return Family(
+        init=model.init,
+        players=(
+            Player("discriminator", model.discriminator_loss, batch_coupled=batch_coupled),
+            Player("generator", model.generator_loss, discriminator_steps, batch_coupled=batch_coupled),
+        ),
+        evaluate=model.evaluate,
+        interface=interface,
+        logical_axes=tuple(logical_axes),
     )
 
 
