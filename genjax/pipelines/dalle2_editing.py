@@ -17,6 +17,7 @@ circles in both. A text diff goes along one from z_i towards (z_t - z_t0) / |z_t
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -26,6 +27,7 @@ import numpy as np
 from genjax.core import images as images_lib
 from genjax.diffusion.editing import slerp
 from genjax.families.interfaces import Conditions
+from genjax.families.shared import clip_images
 from genjax.pipelines import dalle2
 from genjax.pipelines.editing import Edit, read_as
 from genjax.pipelines.named_files import Named
@@ -116,7 +118,7 @@ def describe(decoder: Stage, image: str | Path) -> tuple[Float[Array, "1 d"], Fl
     """(z_i, x_T) of a file: what CLIP sees in it, and the noise from which the decoder comes to it."""
     clip = decoder.parents[dalle2.CLIP]
     seen = jnp.asarray(read_as(image, clip.image_shape))[None]
-    z = jax.jit(lambda weights, x: clip.encode_image(weights, x, None))(decoder.weights.frozen[dalle2.CLIP], seen)
+    z = jax.jit(partial(clip_images.embed, clip))(decoder.weights.frozen[dalle2.CLIP], seen)
     source = images_lib.resize(seen, decoder.interface.image_shape[:2], "bilinear", antialias=True)
     tokens = jnp.zeros((1, decoder.interface.text_length), jnp.int32)
     requested = Conditions(tokens=tokens, image_embed=z, source=source)

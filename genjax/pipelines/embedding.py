@@ -7,17 +7,17 @@ Images are uint8 of any size, resized to that which the CLIP reads. A CLIP of no
 clean ones: the least time of its schedule.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
 import numpy as np
 
-from genjax.core import images as images_lib
+from genjax import generate, sharding
 from genjax.data import loader
 from genjax.families.interfaces import ImageTextEncoder
-from genjax.families.shared import clip_images
 from genjax.metrics import clip_score
 from genjax.metrics.retrieval import Retrieval, retrieval
+from genjax.pipelines import encoding
 from genjax.pipelines import prompts as prompts_lib
 from genjax.pipelines.trained import Trained
 from genjax.typing import Float, ImageUint8
@@ -31,13 +31,7 @@ def embed_images(stage: Trained, images: ImageUint8) -> Float[np.ndarray, "n d"]
     Raises:
         ValueError: for a stage of another kind.
     """
-    interface = check(stage)
-
-    @jax.jit
-    def run(weights, batch):
-        return clip_images.embed(interface, weights, images_lib.from_uint8(batch))
-
-    return _in_batches(lambda batch: run(stage.weights, batch), images)
+    return _embed(stage, "images", images)
 
 
 def embed_texts(stage: Trained, texts: Sequence[str]) -> Float[np.ndarray, "n d"]:
@@ -46,9 +40,8 @@ def embed_texts(stage: Trained, texts: Sequence[str]) -> Float[np.ndarray, "n d"
     Raises:
         ValueError: for a stage of another kind.
     """
-    interface = check(stage)
-    run = jax.jit(interface.encode_text)
-    return _in_batches(lambda batch: run(stage.weights, batch), prompts_lib.tokens(stage.tokenizer, texts))
+    check(stage)
+    return _embed(stage, "texts", prompts_lib.tokens(stage.tokenizer, texts))
 
 
 def similarity(stage: Trained, images: ImageUint8, texts: Sequence[str]) -> Float[np.ndarray, " n"]:
@@ -100,9 +93,7 @@ def check(stage: Trained) -> ImageTextEncoder:
     return stage.interface
 
 
-def _in_batches(run: Callable[[np.ndarray], jax.Array], rows: np.ndarray) -> Float[np.ndarray, "n d"]:
-    """`run` on batches of one size, the last one filled up and cut."""
-    size = min(BATCH, len(rows))
-    filled = np.concatenate([rows, np.repeat(rows[-1:], -len(rows) % size, axis=0)])
-    parts = [np.asarray(run(filled[start : start + size])) for start in range(0, len(filled), size)]
-    return np.concatenate(parts)[: len(rows)]
+def _embed(stage: Trained, kind: str, rows: np.ndarray) -> Float[np.ndarray, "n d"]:
+    """What a CLIP makes of uint8 "images", or of the tokens of "texts"; nothing in it is random."""
+    run = generate.make_batched(encoding.encoders(check(stage))[kind], sharding.make_mesh())
+    return run(stage.weights, rows, jax.random.key(0), BATCH)
