@@ -36,7 +36,6 @@ CHANGEABLE = (
     "data.eval_split",
     "data.max_broken",
     "data.encoded",
-    "data.eval_split",
     "data.num_workers",
     "data.read_threads",
     "data.tokenizer.file",

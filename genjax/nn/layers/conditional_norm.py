@@ -112,8 +112,7 @@ class ConditionalBatchNorm(_Statistics):
         momentum: float | Float[Array, ""] = 0.1,
     ) -> Float[Array, "b h w c"]:
         """Normalise x, given the condition of each example; other arguments as `BatchNorm`'s."""
-        fields = {"use_bias": False, "kernel_init": nn.initializers.orthogonal(), "dtype": self.dtype}
-        fields["param_dtype"] = self.param_dtype
+        fields = {"use_bias": False, "kernel_init": nn.initializers.orthogonal(), **self.dtypes}
 
         def linear(name):
             if not self.spectral:
