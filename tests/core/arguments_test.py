@@ -40,4 +40,4 @@ def test_nothing_below_the_families_says_where_in_a_config_its_arguments_stand(r
     paths = [path for room in below for path in (root / "genjax" / room).rglob("*.py")]
     pattern = re.compile(r"(?<![`\w])config\.(data|model|sampling|training|log|seed|init_from|stages)\b")
     found = [line for path in paths for line in path.read_text().split("\n") if pattern.search(line)]
-    assert [line for line in found if "_IN_CONFIG = " not in line] == []
+    assert [line for line in found if "IN_CONFIG = " not in line] == []
