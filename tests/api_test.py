@@ -23,11 +23,11 @@ TINY = {
 
 
 @pytest.fixture(scope="module")
-def workdir(tmp_path_factory):
+def workdir(data_dir, tmp_path_factory):
     """Of a class-conditional diffusion model of the digits, one block of DiT, trained for two steps."""
     folder = tmp_path_factory.mktemp("api") / "ddpm"
     config = small.get_config()
-    config.update_from_flattened_dict(TINY)
+    config.update_from_flattened_dict({**TINY, "data.data_dir": data_dir})
     run = genjax.train(config, folder)
     assert run.stage.step == 2
     return folder
@@ -39,10 +39,11 @@ def run(workdir):
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
+def tokenizer(data_dir, tmp_path_factory):
     """A VQ-VAE of the digits, trained for two steps."""
     short = {name: value for name, value in TINY.items() if not name.startswith("sampling")}
-    return genjax.train(genjax.config("vqvae_digits:tiny", **short), tmp_path_factory.mktemp("api") / "vqvae")
+    config = genjax.config("vqvae_digits:tiny", **short, **{"data.data_dir": data_dir})
+    return genjax.train(config, tmp_path_factory.mktemp("api") / "vqvae")
 
 
 def test_import_is_light_and_offers_the_door(root):

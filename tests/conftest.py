@@ -33,6 +33,12 @@ def root() -> Path:
 
 
 @pytest.fixture(scope="session")
+def data_dir(tmp_path_factory) -> str:
+    """A data folder of this session's own, where embedded datasets are built on first use."""
+    return str(tmp_path_factory.mktemp("tfds"))
+
+
+@pytest.fixture(scope="session")
 def drawn_folder(tmp_path_factory) -> Path:
     """A folder of 24 drawn scenes of 16 pixels a split with their captions: data that takes no time to build."""
     from PIL import Image

@@ -38,11 +38,6 @@ def toy(monkeypatch):
     monkeypatch.setattr(registry, "build", build)
 
 
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    return tmp_path_factory.mktemp("data")
-
-
 def settings(data_dir, start, num_steps=2, decay=0.5, **parents):
     config = common.base()
     config.family = "vae"  # a name that there is; `build` stands for it

@@ -1,4 +1,4 @@
-"""Fixtures of the data tests: one prepared data folder for the session."""
+"""Fixtures of the data tests."""
 
 import pytest
 
@@ -10,9 +10,3 @@ def fresh(tmp_path_factory, monkeypatch):
     """Each test is a program of its own, which has said nothing yet, with a cache folder of its own."""
     monkeypatch.setattr(announce, "_SAID", set())
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
-
-
-@pytest.fixture(scope="session")
-def data_dir(tmp_path_factory) -> str:
-    """A data folder of this session's own, where embedded datasets are built on first use."""
-    return str(tmp_path_factory.mktemp("tfds"))

@@ -59,7 +59,7 @@ def execute(name, path):
     return module
 
 
-def test_the_code_of_the_page_trains_under_another_name(monkeypatch, tmp_path):
+def test_the_code_of_the_page_trains_under_another_name(monkeypatch, data_dir, tmp_path):
     """Neither the trainer nor the registry's builder knows a family but by its entry in the table."""
     monkeypatch.setitem(sys.modules, "page_family", None)
     monkeypatch.setitem(sys.modules, "page_config", None)
@@ -68,7 +68,7 @@ def test_the_code_of_the_page_trains_under_another_name(monkeypatch, tmp_path):
     monkeypatch.setitem(registry.FAMILIES, "page_family", "page_family")
     config = configs.get_config("tiny")
     config.family = "page_family"
-    config.data.data_dir = str(tmp_path / "data")
+    config.data.data_dir = data_dir
     config.model.network.update(num_scales=1, num_couplings=1)  # compiles in a moment
     config.training.num_steps = config.checkpoint.every = config.log.eval_every = config.log.sample_every = 2
     config.log.update(every=1, num_samples=8)

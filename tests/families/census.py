@@ -170,29 +170,36 @@ def _drawing(interface, fresh, each, scalars, image, key) -> dict[str, Callable[
 
 def fingerprint(function: Callable, *args: Any) -> str:
     """A digest of all that is traced of a function: its operations, their parameters and all constants."""
-    closed = jax.make_jaxpr(function)(*args)
-    digest = hashlib.sha256(re.sub(r"0x[0-9a-f]+", "", str(closed)).encode())
-    for constant in _constants(closed):
-        digest.update(constant)
+    digest = hashlib.sha256()
+    _digest(jax.make_jaxpr(function)(*args), digest)
     return digest.hexdigest()
 
 
-def _constants(closed) -> list[bytes]:
-    """The bytes of what a jaxpr closes over, and of the jaxprs within."""
-    found = [_bytes(value) for value in closed.consts]
-    for inner in _inner(closed):
-        found += _constants(inner)
-    return found
+def _digest(closed, digest) -> None:
+    """What `str` of a jaxpr says and its constants, without the printer of JAX, which takes longer than the tracing."""
+    names: dict[Any, int] = {}
 
+    def name(atom) -> str:
+        """Variables by the order in which they come, literals by their value."""
+        if hasattr(atom, "val"):
+            return f"{atom.val!r}:{atom.aval.str_short()}"
+        return f"{names.setdefault(atom, len(names))}:{atom.aval.str_short()}"
 
-def _inner(closed) -> list:
-    """The closed jaxprs among the parameters of a jaxpr's operations."""
-    found = []
-    for equation in closed.jaxpr.eqns:
-        for value in jax.tree.leaves(dict(equation.params), is_leaf=lambda x: hasattr(x, "consts")):
-            if hasattr(value, "consts"):
-                found.append(value)
-    return found
+    jaxpr = getattr(closed, "jaxpr", closed)
+    digest.update(repr([name(atom) for atom in (*jaxpr.constvars, *jaxpr.invars)]).encode())
+    for constant in getattr(closed, "consts", ()):
+        digest.update(_bytes(constant))
+    for equation in jaxpr.eqns:
+        atoms = [[name(atom) for atom in part] for part in (equation.invars, equation.outvars)]
+        digest.update(f"{equation.primitive} {atoms}".encode())
+        for key, value in sorted(equation.params.items()):
+            digest.update(key.encode())
+            for leaf in jax.tree.leaves(value, is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "consts")):
+                if hasattr(leaf, "eqns"):
+                    _digest(leaf, digest)
+                else:
+                    digest.update(re.sub(r"0x[0-9a-f]+", "", repr(leaf)).encode())
+    digest.update(repr([name(atom) for atom in jaxpr.outvars]).encode())
 
 
 def _bytes(value: Any) -> bytes:

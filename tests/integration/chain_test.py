@@ -26,11 +26,6 @@ def quick(config, data_dir, **model):
     return config
 
 
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    return tmp_path_factory.mktemp("data")
-
-
 def make(data_dir):
     config = vqvae_digits_pipeline.get_config("tiny")
     for stage in config.stages.values():

@@ -56,9 +56,9 @@ class Programs:
 
 
 @pytest.fixture(scope="session")
-def programs(root, tmp_path_factory):
+def programs(root, data_dir):
     """How tests run the programs."""
-    return Programs(root, tmp_path_factory.mktemp("datasets"))
+    return Programs(root, Path(data_dir))
 
 
 @pytest.fixture(scope="session")

@@ -9,11 +9,6 @@ from genjax import stages
 from genjax.training.checkpoint import Checkpoints
 
 
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    return tmp_path_factory.mktemp("data")
-
-
 @pytest.mark.parametrize("name", [pytest.param("biggan_digits", marks=pytest.mark.slow), "vqvae_digits"])
 def test_resumed_is_undisturbed(name, data_dir, tmp_path):
     """Both optimizers, batch statistics and spectral vectors; the averages of a codebook."""

@@ -11,11 +11,6 @@ from genjax.pipelines import chain
 CONFIGS = sorted(path.stem for path in (Path(__file__).parents[2] / "configs").glob("*_*.py"))
 
 
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    return tmp_path_factory.mktemp("data")
-
-
 def shorten(config, data_dir):
     config.data.data_dir = str(data_dir)
     config.training.num_steps = 2

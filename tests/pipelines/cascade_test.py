@@ -134,13 +134,13 @@ def untrained(config, folder):
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory):
+def config(data_dir):
     """The chain 8 -> 16."""
-    config, data_dir = cascade_digits.get_config("tiny"), tmp_path_factory.mktemp("data")
+    config = cascade_digits.get_config("tiny")
     config.order = config.cascade = ("base", "up16")
     config.samples = 6
     for stage in config.stages.values():
-        stage.data.data_dir = str(data_dir)
+        stage.data.data_dir = data_dir
         stage.sampling.num_steps = "2"
     return config
 

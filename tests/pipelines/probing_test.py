@@ -31,10 +31,10 @@ def evaluate(weights, batch, key):
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory):
+def stage(data_dir):
     """A stage whose features are 64 random sums of pixels, of a network that starts with one pixel."""
     data = {"name": "digits", "split": "train", "eval_split": "test", "image_size": 8, "channels": 1, "batch_size": 48}
-    data["data_dir"] = str(tmp_path_factory.mktemp("data"))
+    data["data_dir"] = data_dir
     trained = jax.random.normal(jax.random.key(0), (64, 64))
     interface = FeatureExtractor(features, SPEC.image_shape, 64)
     family = Family(init, (), evaluate, interface)

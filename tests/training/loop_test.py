@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from genjax import generate, stages
-from genjax.configs import ddpm_digits
 from genjax.configs.recipes import common
 from genjax.families.base import Family
 from genjax.families.interfaces import Conditions, ImageSampler, Weights
@@ -17,15 +16,15 @@ from genjax.pipelines import sampling as sampling_lib
 from genjax.training import loop
 from genjax.training.due import Due
 from genjax.training.state import TrainState
+from tests.integration import small
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(data_dir, tmp_path_factory):
     """The workdir of a tiny run."""
     folder = tmp_path_factory.mktemp("loop")
-    config = ddpm_digits.get_config("tiny")
-    config.data.data_dir = str(folder / "data")
-    config.model.network.update(channel_mult=(1,), attention_resolutions=())
+    config = small.get_config()
+    config.data.data_dir = data_dir
     config.mesh.data, config.mesh.fsdp = 4, 2
     config.training.microbatches = 2
     config.log.update(eval_every=10, sample_every=10)

@@ -49,7 +49,7 @@ def family() -> Family:
     return Family(init, (Player("model", loss),), evaluate, interface)
 
 
-def settings(folder, num_steps=STEPS, seed=3):
+def settings(data_dir, num_steps=STEPS, seed=3):
     config = common.base()
     config.family, config.seed = "toy", seed
     config.data.update(
@@ -59,7 +59,7 @@ def settings(folder, num_steps=STEPS, seed=3):
         image_size=8,
         channels=1,
         batch_size=16,
-        data_dir=str(folder / "data"),
+        data_dir=data_dir,
     )
     config.optimizer = {"model": common.adam(RATE, name="sgd", schedule="linear", warmup_steps=2, decay_steps=6)}
     config.training.update(num_steps=num_steps, microbatches=1)
@@ -92,10 +92,10 @@ def replay(config):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(data_dir, tmp_path_factory):
     """(config, workdir, replay)."""
     folder = tmp_path_factory.mktemp("replay")
-    config = settings(folder)
+    config = settings(data_dir)
     state = toy.train(config, family(), folder / "w")
     history = replay(config)
     np.testing.assert_allclose(state.params["model"]["w"], history[-1][2], rtol=1e-5)
@@ -184,8 +184,7 @@ def test_a_resumed_run_is_the_undisturbed_one(run, tmp_path):
 
 def test_another_seed_is_another_run(run, tmp_path):
     config, workdir, _ = run
-    other = settings(tmp_path, num_steps=2, seed=4)
-    other.data.data_dir = config.data.data_dir
+    other = settings(config.data.data_dir, num_steps=2, seed=4)
     other.log.update(eval_every=0, sample_every=0)
     toy.train(other, family(), tmp_path / "w")
     before, after = lines(workdir, "model/loss")[2], lines(tmp_path / "w", "model/loss")[2]
@@ -194,8 +193,7 @@ def test_another_seed_is_another_run(run, tmp_path):
 
 def test_a_run_may_start_from_given_parameters_and_none_when_nothing_is_due(run, tmp_path):
     """`init_from`: both parameters and their average start there; a run of no steps saves them."""
-    config = settings(tmp_path, num_steps=0)
-    config.data.data_dir = run[0].data.data_dir
+    config = settings(run[0].data.data_dir, num_steps=0)
     given = {"model": {"w": jnp.asarray(0.125, jnp.bfloat16)}}  # of a run, or a file, in another precision
     state = toy.train(config, family(), tmp_path / "w", load_initial=lambda _: given)
     assert state.params["model"]["w"].dtype == state.ema["model"]["w"].dtype == jnp.float32
