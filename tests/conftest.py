@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 CACHE = ROOT / ".cache" / "xla"
 
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 # The suite compiles much and computes little: without most optimizations it takes half the time.
 jax.config.update("jax_disable_most_optimizations", True)
 

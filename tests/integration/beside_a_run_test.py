@@ -61,9 +61,10 @@ def sample_and_evaluate(workdir):
     return json.loads((workdir / "evaluation.json").read_text())["step"]
 
 
-def test_a_run_that_is_read_while_it_writes_a_checkpoint(tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_a_run_that_is_read_while_it_writes_a_checkpoint(data_dir, tmp_path, monkeypatch):
     """What is read is the last whole checkpoint; but for samples and figures the reader leaves all as it is."""
-    stages.train(make(tmp_path / "data"), tmp_path / "alone")
+    stages.train(make(data_dir), tmp_path / "alone")
     workdir, written, go_on, seen = tmp_path / "run", threading.Event(), threading.Event(), []
     note, show = Checkpoints._note_files, loop.show
 
@@ -94,7 +95,7 @@ def test_a_run_that_is_read_while_it_writes_a_checkpoint(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Checkpoints, "_note_files", note_late)
     monkeypatch.setattr(loop, "show", show_late)
-    stages.train(make(tmp_path / "data"), workdir)
+    stages.train(make(data_dir), workdir)
     assert seen == [2] and Checkpoints(workdir / "checkpoints").steps() == [4]
     assert lines(workdir) == lines(tmp_path / "alone")
     assert stages.load(workdir).checksum == stages.load(tmp_path / "alone").checksum
@@ -102,8 +103,8 @@ def test_a_run_that_is_read_while_it_writes_a_checkpoint(tmp_path, monkeypatch):
         assert file["arr_0"].shape == (5, 8, 8, 1)
 
 
-def test_a_run_without_a_checkpoint_says_when_there_is_one(tmp_path, monkeypatch):
-    config = make(tmp_path / "data")
+def test_a_run_without_a_checkpoint_says_when_there_is_one(data_dir, tmp_path, monkeypatch):
+    config = make(data_dir)
 
     def show(run, state, logger, step, now):
         with pytest.raises(ValueError, match="run holds no checkpoint yet, the first is that of step 2: train"):

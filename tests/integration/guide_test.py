@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from genjax import stages
+from genjax.pipelines import requests
 from genjax.pipelines import sampling as sampling_lib
 from tests.integration.conftest import SHORT
 from tests.integration.errors_test import error_of
@@ -38,9 +39,10 @@ def test_guides_of_flags_and_of_the_config_are_refused_in_one_line(programs, tra
     config = json.loads((configured / "config.json").read_text())
     config["sampling"]["guides"] = [guide]
     (configured / "config.json").write_text(json.dumps(config))
-    for flags in ((f"--workdir={trained}", f"--guide={guide}"), (f"--workdir={configured}",)):
-        line = error_of(programs.run("sample", *flags, code=1))
-        assert "needs the workdir of a noisy_classifier" in line
+    line = error_of(programs.run("sample", f"--workdir={trained}", f"--guide={guide}", code=1))
+    assert "needs the workdir of a noisy_classifier" in line
+    with pytest.raises(ValueError, match="^[^\n]*needs the workdir of a noisy_classifier[^\n]*$"):
+        requests.prepare(stages.load(configured), requests.make(count=1))
 
 
 @pytest.mark.slow
