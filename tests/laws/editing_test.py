@@ -1,5 +1,7 @@
 """Editing with a known answer: conditionals of a correlated Gaussian, and the flow that inversion must retrace."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -39,7 +41,7 @@ def completed(sampler, walk, n=3000):
     """The second entry, made where the first is known."""
     known, mask = jnp.full((n, 2), KNOWN), jnp.array([1.0, 0.0])
     x_T = process.sample_prior(jax.random.key(1), (n, 2), walk.levels)
-    x = sample(correlated, editing.inpaint(sampler, known, mask), walk, x_T, jax.random.key(2))
+    x = jax.jit(lambda: sample(correlated, editing.inpaint(sampler, known, mask), walk, x_T, jax.random.key(2)))()
     np.testing.assert_array_equal(x[:, 0], KNOWN)
     return x[:, 1]
 
@@ -70,7 +72,15 @@ def test_walk_of_the_release():
     np.testing.assert_array_equal(editing.resampling_walk(levels, resamples=1).order, np.arange(250))
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ancestral",
+        "heun_churn",
+        "dpmpp_2m",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("ddim_eta", "dpmpp_sde")),
+    ],
+)
 def test_known_entries_are_kept_exactly(name):
     """Bit for bit, by both methods, also from an estimate that clipping and guidance have moved."""
     schedule = schedules.cosine()
@@ -83,11 +93,15 @@ def test_known_entries_are_kept_exactly(name):
     x_T = process.sample_prior(jax.random.key(1), (5, 4), levels)
     sampler = SAMPLERS[name](schedule)
     walk = editing.resampling_walk(levels, jump=2, resamples=2)
-    found = [
-        sample(editing.replace_known(known, mask)(denoise), sampler, levels, x_T, jax.random.key(2)),
-        sample(denoise, editing.inpaint(sampler, known, mask), walk, x_T, jax.random.key(2)),
-    ]
-    for x in found:
+
+    @jax.jit
+    def both():
+        return [
+            sample(editing.replace_known(known, mask)(denoise), sampler, levels, x_T, jax.random.key(2)),
+            sample(denoise, editing.inpaint(sampler, known, mask), walk, x_T, jax.random.key(2)),
+        ]
+
+    for x in both():
         assert jnp.isfinite(x).all()
         np.testing.assert_array_equal(x[:, ::2], known[:, ::2])
 
@@ -141,7 +155,8 @@ def test_examples_do_not_depend_on_their_batch():
         sampler = editing.inpaint(samplers.ancestral(), jnp.ones_like(x_T), jnp.array([1.0, 0.0]))
         return sample(gaussian(), sampler, walk, x_T, keys)
 
-    np.testing.assert_allclose(painted(keys[some], x_T[some]), painted(keys, x_T)[some], rtol=1e-12)
+    alone, whole = jax.jit(lambda: (painted(keys[some], x_T[some]), painted(keys, x_T)[some]))()
+    np.testing.assert_allclose(alone, whole, rtol=1e-12)
 
 
 def test_trajectory_of_a_walk():
@@ -160,13 +175,24 @@ GRIDS = {
 IMAGES = jnp.array([[-1.3], [0.1], [0.45], [1.2]])
 
 
+@functools.partial(jax.jit, static_argnames="refinements")
+def there_and_back(levels, refinements=0):
+    """Images inverted and sampled again; compiled once for all schedules."""
+    latent = editing.invert(mixture(), levels, IMAGES, jax.random.key(0), refinements)
+    return sample(mixture(), samplers.ddim(), levels, latent, jax.random.key(0))
+
+
+@jax.jit
+def latents_of_gaussian(levels):
+    return editing.invert(gaussian(), levels, IMAGES, jax.random.key(0))
+
+
 @pytest.mark.parametrize("name", GRIDS)
 def test_inversion_and_sampling_return_the_image_at_order_one(name):
     errors = []
     for num_steps in (150, 300):
         levels = GRIDS[name](num_steps)
-        latent = editing.invert(mixture(), levels, IMAGES, jax.random.key(0))
-        back = sample(mixture(), samplers.ddim(), levels, latent, jax.random.key(0))
+        back = there_and_back(levels)
         errors.append(float(jnp.max(jnp.abs(back - IMAGES))))
     np.testing.assert_allclose(np.log2(errors[0] / errors[1]), 1, atol=0.1)
 
@@ -180,7 +206,7 @@ def test_latents_of_gaussian_data_are_those_of_the_flow(name):
         top = levels.at(0)
         spread = jnp.sqrt(top.alpha**2 * VARIANCE + top.sigma**2)
         wanted = top.alpha * MEAN + spread * (IMAGES - MEAN) / VARIANCE**0.5
-        latent = editing.invert(gaussian(), levels, IMAGES, jax.random.key(0))
+        latent = latents_of_gaussian(levels)
         errors.append(float(jnp.max(jnp.abs(latent - wanted) / spread)))
     np.testing.assert_allclose(np.log2(errors[0] / errors[1]), 1, atol=0.1)
 
@@ -191,13 +217,18 @@ def test_refined_inversion_undoes_the_steps(name):
     levels = GRIDS[name](20)
     errors = []
     for refinements in (0, 5, 40):
-        latent = editing.invert(mixture(), levels, IMAGES, jax.random.key(0), refinements)
-        back = sample(mixture(), samplers.ddim(), levels, latent, jax.random.key(0))
+        back = there_and_back(levels, refinements)
         errors.append(float(jnp.max(jnp.abs(back - IMAGES))))
     assert errors[1] < errors[0] / 3 and errors[2] < 1e-4
 
 
-@pytest.mark.parametrize("strength", [0.25, 0.6])
+@jax.jit
+def carried(source, levels):
+    x_t = editing.diffuse_source(source, levels, jax.random.key(0))
+    return sample(gaussian(), samplers.ddim(), levels, x_t, jax.random.key(1))
+
+
+@pytest.mark.parametrize("strength", [0.6, pytest.param(0.25, marks=pytest.mark.slow)])
 def test_diffused_source_is_carried_to_the_data(strength):
     """Images of the data's distribution stay so; a foreign one is drawn in the more, the greater the strength."""
     levels = editing.tail(grids.uniform(schedules.continuous_cosine(-9.0, 20.0), 400), strength)
@@ -209,8 +240,7 @@ def test_diffused_source_is_carried_to_the_data(strength):
         (sources, MEAN, VARIANCE**0.5),
         (foreign, MEAN + keep * (3.0 - MEAN), jnp.sqrt(VARIANCE * (1 - keep**2))),
     ):
-        x_t = editing.diffuse_source(source, levels, jax.random.key(0))
-        x = sample(gaussian(), samplers.ddim(), levels, x_t, jax.random.key(1))
+        x = carried(source, levels)
         np.testing.assert_allclose(x.mean(), mean, atol=0.02)
         np.testing.assert_allclose(x.std(), scale, atol=0.02)
 

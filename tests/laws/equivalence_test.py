@@ -1,5 +1,7 @@
 """Samplers that must agree, and what must not matter."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 
 from genjax.diffusion import grids, process, samplers, schedules, thresholding
 from genjax.diffusion.sample import sample
-from tests.laws.oracles import SCHEDULES, gaussian, mixture
+from tests.laws.oracles import SCHEDULES, all_grids, gaussian, mixture
 
 SAMPLERS = {
     "ancestral_small": lambda schedule: samplers.ancestral("fixed_small"),
@@ -22,23 +24,27 @@ SAMPLERS = {
 }
 
 
+STOCHASTIC = ("ancestral_small", "heun_churn", "dpmpp_sde")
+"""Run by default where it is draws that could depend on the batch."""
+SOME = [pytest.param(name, marks=[] if name in STOCHASTIC else pytest.mark.slow) for name in SAMPLERS]
+
+
 def run(sampler, levels, key, denoise=None, b=6):
     x_T = process.sample_prior(jax.random.key(9), (b, 2), levels)
     return sample(denoise or gaussian(), sampler, levels, x_T, key)
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
-def test_ancestral_is_ddim_of_eta_one(name):
-    levels = grids.make(SCHEDULES[name](), 20)
-    key = jax.random.key(4)
-    np.testing.assert_allclose(run(samplers.ancestral(), levels, key), run(samplers.ddim(1.0), levels, key), rtol=1e-9)
+def on_every_grid(sampler):
+    """Samples on a grid of each schedule, [schedules, b, 2], in one program."""
+    return jax.jit(jax.vmap(lambda levels: run(sampler, levels, jax.random.key(4))))(all_grids(20))
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
-def test_euler_is_ddim_of_eta_zero(name):
-    levels = grids.make(SCHEDULES[name](), 20)
-    key = jax.random.key(4)
-    np.testing.assert_allclose(run(samplers.euler(), levels, key), run(samplers.ddim(0.0), levels, key), rtol=1e-12)
+def test_ancestral_is_ddim_of_eta_one():
+    np.testing.assert_allclose(on_every_grid(samplers.ancestral()), on_every_grid(samplers.ddim(1.0)), rtol=1e-9)
+
+
+def test_euler_is_ddim_of_eta_zero():
+    np.testing.assert_allclose(on_every_grid(samplers.euler()), on_every_grid(samplers.ddim(0.0)), rtol=1e-12)
 
 
 @pytest.mark.parametrize("pair", [("dpmpp_2m", samplers.ddim(0.0)), ("dpmpp_sde", samplers.ancestral())])
@@ -48,23 +54,28 @@ def test_first_multistep_step_is_the_single_step_solver(pair):
     np.testing.assert_allclose(run(samplers.make(pair[0]), levels, key), run(pair[1], levels, key), rtol=1e-10)
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_step_to_clean_data_returns_x0(sampler, name):
-    """Also where the estimate was clipped, so that it and eps disagree with the network."""
-    schedule = SCHEDULES[name]()
-    levels = grids.make(schedule, 5)
-    denoise = thresholding.static(-0.3, 0.3)(gaussian())
-    x = jax.random.normal(jax.random.key(0), (7, 2))
-    made = SAMPLERS[sampler](schedule)
-    if sampler == "heun_churn":
-        made = samplers.heun(churn=8.0, schedule=schedule, churn_min=1e6)
-    cur, nxt = levels.at(-2), levels.at(-1)
-    found, _ = made.step(denoise, x, made.init(x, levels), cur, nxt, jax.random.key(1))
-    np.testing.assert_allclose(found, denoise(x, cur, jax.random.key(1)).x0, atol=1e-12)
+def test_step_to_clean_data_returns_x0(sampler):
+    """Also where the estimate was clipped, so that it and eps disagree with the network; of every schedule."""
+    denoise, key = thresholding.static(-0.3, 0.3)(gaussian()), jax.random.key(1)
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((7, 2)))
+
+    def both(made, levels):
+        cur, nxt = levels.at(-2), levels.at(-1)
+        return made.step(denoise, x, made.init(x, levels), cur, nxt, key)[0], denoise(x, cur, key).x0
+
+    def stacked(levels):
+        if sampler != "heun_churn":
+            return jax.vmap(functools.partial(both, SAMPLERS[sampler](None)))(levels)
+        churned = [samplers.heun(churn=8.0, schedule=make(), churn_min=1e6) for make in SCHEDULES.values()]
+        pairs = [both(made, levels.at(index)) for index, made in enumerate(churned)]
+        return [jnp.stack(parts) for parts in zip(*pairs)]
+
+    for name, found, wanted in zip(SCHEDULES, *jax.jit(stacked)(all_grids(5)), strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-12, err_msg=name)
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", SOME)
 def test_examples_do_not_depend_on_their_batch(sampler):
     """With a key an example, any subset in any order gives the same samples."""
     schedule = schedules.cosine()
@@ -72,13 +83,19 @@ def test_examples_do_not_depend_on_their_batch(sampler):
     keys = jax.random.split(jax.random.key(5), 6)
     x_T = process.sample_prior(keys, (6, 2), levels)
     made = SAMPLERS[sampler](schedule)
-    whole = sample(gaussian(), made, levels, x_T, keys)
-    some = jnp.array([4, 1, 2])
-    np.testing.assert_allclose(sample(gaussian(), made, levels, x_T[some], keys[some]), whole[some], rtol=1e-12)
-    np.testing.assert_allclose(sample(gaussian(), made, levels, x_T[3:4], keys[3:4]), whole[3:4], rtol=1e-12)
+
+    @jax.jit
+    def draw(x_T, keys):
+        some = jnp.array([4, 1, 2])
+        parts = (slice(None), some, slice(3, 4))
+        return [sample(gaussian(), made, levels, x_T[part], keys[part]) for part in parts]
+
+    whole, some, one = draw(x_T, keys)
+    np.testing.assert_allclose(some, whole[jnp.array([4, 1, 2])], rtol=1e-12)
+    np.testing.assert_allclose(one, whole[3:4], rtol=1e-12)
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", SOME)
 def test_a_larger_batch_changes_nothing(sampler):
     """With one key, the first examples of a larger batch are those of a smaller one."""
     schedule = schedules.cosine()
@@ -86,8 +103,9 @@ def test_a_larger_batch_changes_nothing(sampler):
     made = SAMPLERS[sampler](schedule)
     key = jax.random.key(5)
     x_T = process.sample_prior(jax.random.key(6), (6, 2), levels)
-    whole = sample(mixture_2d(), made, levels, x_T, key)
-    np.testing.assert_allclose(sample(mixture_2d(), made, levels, x_T[:4], key), whole[:4], rtol=1e-12)
+    draw = jax.jit(lambda x_T: [sample(mixture_2d(), made, levels, some, key) for some in (x_T, x_T[:4])])
+    whole, first = draw(x_T)
+    np.testing.assert_allclose(first, whole[:4], rtol=1e-12)
 
 
 def mixture_2d():

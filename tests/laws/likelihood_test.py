@@ -6,6 +6,8 @@ log q(x_1..T | x0)] is a matter of linear algebra. Data is narrow, so that the o
 decoding don't count, and the first beta wide, so that a bin is narrow in it.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -85,8 +87,9 @@ def test_terms_sum_to_the_bound_of_a_linear_gaussian_chain(kind):
     schedule = schedules.from_betas(BETAS)
     exact = kind == "exact"
     denoise = with_exact_variance(schedule) if exact else denoisers.gaussian(DATA_MEAN, DATA_VARIANCE)
-    found = likelihood.bits_per_dim(
-        denoise, schedule, data(200000), jax.random.key(0), "learned_range" if exact else kind
+    variance = "learned_range" if exact else kind
+    found = jax.jit(lambda x0, key: likelihood.bits_per_dim(denoise, schedule, x0, key, variance))(
+        data(200000), jax.random.key(0)
     )
     wanted = chain_bound(BETAS, DATA_MEAN, DATA_VARIANCE, kind) + LOG_BINS
     np.testing.assert_allclose(found.total.mean(), wanted, atol=0.01)
@@ -96,8 +99,9 @@ def test_terms_sum_to_the_bound_of_a_linear_gaussian_chain(kind):
 def test_the_bound_is_tight_when_the_reverse_chain_is_exact():
     """With true variances and no signal left at the end, the bound is the entropy of the data."""
     schedule = schedules.from_betas(np.append(BETAS, 0.9999))
-    found = likelihood.bits_per_dim(
-        with_exact_variance(schedule), schedule, data(200000), jax.random.key(0), "learned_range"
+    denoise = with_exact_variance(schedule)
+    found = jax.jit(lambda x0, key: likelihood.bits_per_dim(denoise, schedule, x0, key, "learned_range"))(
+        data(200000), jax.random.key(0)
     )
     entropy = 0.5 * np.log2(2 * np.pi * np.e * DATA_VARIANCE)
     np.testing.assert_allclose(found.total.mean(), entropy + LOG_BINS, atol=0.01)
@@ -107,6 +111,12 @@ def gaussian_bits(x0, mean, variance):
     """-log2 density of independent Gaussians a dimension, and the bins of 8-bit data."""
     nats = 0.5 * ((x0 - mean) ** 2 / variance + jnp.log(2 * jnp.pi * variance))
     return nats.reshape(x0.shape[0], -1).mean(axis=1) / np.log(2) + LOG_BINS
+
+
+@functools.partial(jax.jit, static_argnames="probes")
+def flow_bits(mean, variance, levels, x0, probes):
+    """Compiled once for all schedules."""
+    return likelihood.ode_bits_per_dim(denoisers.gaussian(mean, variance), levels, x0, jax.random.key(2), probes)
 
 
 @pytest.mark.parametrize("name", ["edm", "linear_beta", "continuous_cosine"])
@@ -121,8 +131,7 @@ def test_flow_likelihood_of_gaussian_data(probes, name):
     levels = grids.karras(schedule, 400, sigma_min=1.2e-3, sigma_max=schedule(schedule.t_max).ratio)
     mean, variance = jnp.array([0.3, -0.2, 0.0]), jnp.array([0.25, 0.5, 1.0])
     x0 = mean + jnp.sqrt(variance) * jax.random.normal(jax.random.key(1), (20, 3))
-    denoise = denoisers.gaussian(mean, variance)
-    bits = likelihood.ode_bits_per_dim(denoise, levels, x0, jax.random.key(2), probes)
+    bits = flow_bits(mean, variance, levels, x0, probes)
     np.testing.assert_allclose(bits, gaussian_bits(x0, mean, variance), atol=1e-3)
 
 
@@ -132,7 +141,7 @@ def test_flow_started_at_noise_has_the_density_of_blurred_data():
     x0 = jnp.array([[0.1, 0.4], [-1.0, 0.8]])
     for schedule in (schedules.edm(1e-3, 1e3), schedules.continuous_cosine(-18.0, 14.0)):
         levels = grids.karras(schedule, 300, sigma_min=0.5, sigma_max=1e3)
-        bits = likelihood.ode_bits_per_dim(denoisers.gaussian(mean, variance), levels, x0, jax.random.key(2), None)
+        bits = flow_bits(mean, variance, levels, x0, None)
         np.testing.assert_allclose(bits, gaussian_bits(x0, mean, variance + 0.25), atol=1e-3)
 
 
@@ -148,7 +157,7 @@ def test_flow_likelihood_of_a_mixture_and_its_estimate():
     x0 = jnp.array([[-0.5, 0.4], [0.0, 0.0], [0.9, 0.5], [0.2, -0.9]])
     square = jnp.sum((x0[:, None] - means) ** 2, axis=-1)
     density = jnp.sum(weights / (2 * jnp.pi * variances) * jnp.exp(-square / (2 * variances)), axis=1)
-    exact = likelihood.ode_log_density(denoise, levels, x0, jax.random.key(0), None)
+    exact = jax.jit(lambda: likelihood.ode_log_density(denoise, levels, x0, jax.random.key(0), None))()
     np.testing.assert_allclose(exact, jnp.log(density), atol=5e-3)
-    guess = likelihood.ode_log_density(denoise, levels, x0, jax.random.key(0), 256)
+    guess = jax.jit(lambda: likelihood.ode_log_density(denoise, levels, x0, jax.random.key(0), 256))()
     np.testing.assert_allclose(guess, exact, atol=0.1)

@@ -1,6 +1,7 @@
 """What the laws share: data whose denoiser is known, grids of every schedule, networks of every
 parameterization."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -75,12 +76,14 @@ def choose(index) -> parameterization.Parameterizer:
     return at
 
 
+@functools.cache
 def all_grids(num_steps: int) -> NoiseLevel:
     """A grid of each schedule in SCHEDULES, stacked: entries [schedules, num_steps + 1]."""
     made = [grids.make(make(), num_steps) for make in SCHEDULES.values()]
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *made)
 
 
+@functools.cache
 def normal_points(n: int) -> np.ndarray:
     """n quantiles of N(0, 1), scaled to have mean 0 and variance 1 exactly."""
     z = norm.ppf((np.arange(n) + 0.5) / n)

@@ -3,6 +3,8 @@
 For N(m, v) the probability flow is known: (x - alpha m) / sqrt(alpha^2 v + sigma^2) stays as it is.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +17,7 @@ from tests.laws.oracles import MEAN, VARIANCE, gaussian, mixture
 ORDERS = {"ddim": 1, "euler": 1, "heun": 2, "dpmpp_2m": 2}
 
 
+@functools.cache
 def levels_between(name: str, num_steps: int):
     """Levels with noise at both ends, ever finer between the same two."""
     if name == "edm":
@@ -39,6 +42,12 @@ def orders(errors):
     return np.log2(np.asarray(errors[:-1]) / np.asarray(errors[1:]))
 
 
+@functools.partial(jax.jit, static_argnames=("name", "make"))
+def ends(name, make, levels, x):
+    """Where a sampler by name ends, under the denoiser that `make` makes; compiled once for all schedules."""
+    return sample(make(), samplers.make(name), levels, x, jax.random.key(0))
+
+
 @pytest.mark.parametrize("schedule", ["cosine", "edm", "flow", "variance_exploding"])
 @pytest.mark.parametrize("name", ORDERS)
 def test_order_on_gaussian(name, schedule):
@@ -46,20 +55,21 @@ def test_order_on_gaussian(name, schedule):
     for num_steps in (40, 80, 160):
         levels = levels_between(schedule, num_steps)
         x = levels.at(0).sigma * jnp.array([[-1.5], [0.3], [2.0]])
-        found = sample(gaussian(), samplers.make(name), levels, x, jax.random.key(0))
+        found = ends(name, gaussian, levels, x)
         errors.append(jnp.max(jnp.abs(found - flow_of_gaussian(x, levels.at(0), levels.at(-1)))))
     np.testing.assert_allclose(orders(errors), ORDERS[name], atol=0.15)
 
 
+@functools.cache
+def ends_of_mixture(name, num_steps):
+    x = levels_between("cosine", 1).at(0).sigma * jnp.array([[-0.9], [0.1], [1.4]])
+    return np.asarray(ends(name, mixture, levels_between("cosine", num_steps), x))
+
+
 @pytest.mark.parametrize("name", ORDERS)
 def test_order_on_mixture(name):
-    x = levels_between("cosine", 1).at(0).sigma * jnp.array([[-0.9], [0.1], [1.4]])
-
-    def ends(sampler, num_steps):
-        return sample(mixture(), sampler, levels_between("cosine", num_steps), x, jax.random.key(0))
-
-    truth = ends(samplers.heun(), 4000)
-    errors = [jnp.mean(jnp.abs(ends(samplers.make(name), n) - truth)) for n in (100, 200, 400)]
+    truth = ends_of_mixture("heun", 4000)
+    errors = [np.mean(np.abs(ends_of_mixture(name, n) - truth)) for n in (100, 200, 400)]
     np.testing.assert_allclose(orders(errors)[-1], ORDERS[name], atol=0.2)
 
 
