@@ -45,11 +45,12 @@ def prior(turn=1.0, scale=3.0):
 
     def sample(weights, conditions, index, key):
         found = CLIP.encode_text(weights.frozen["clip"], conditions.tokens)
-        return turn * found * jnp.sign(conditions.options.get("guidance_scale", 1.0))
+        return weights.params["turn"] * found * jnp.sign(conditions.options.get("guidance_scale", 1.0))
 
     interface = EmbeddingSampler(sample, DIM, toy_clip.LENGTH, {"guidance_scale": 1.0})
     family = Family(None, (Player("model", None),), None, interface)
-    return stage(family, Weights({}, (), FROZEN), {"guidance_scale": scale}, 3, "clip_prior")
+    weights = Weights({"turn": jnp.float32(turn)}, (), FROZEN)
+    return stage(family, weights, {"guidance_scale": scale}, 3, "clip_prior")
 
 
 @pytest.fixture(scope="module")

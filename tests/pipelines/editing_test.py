@@ -15,6 +15,7 @@ from PIL import Image
 
 from genjax import generate, sharding
 from genjax.configs import classifier_digits, ddpm_digits
+from genjax.configs.recipes import dits
 from genjax.core import images as images_lib
 from genjax.families import registry as families
 from genjax.families.interfaces import Conditions, Weights
@@ -34,7 +35,12 @@ MASK[:, :5] = 255
 
 
 def make_stage(config, scale=0.1):
+    """Of random weights, and of a network that compiles fast."""
     rng = np.random.default_rng(1)
+    if config.family == "diffusion":
+        dits.network(config, width=8, depth=1, num_heads=1, patch_size=4)
+    else:
+        config.model.network.update(channel_mult=(1,), attention_resolutions=())
     family = families.build(config.family, config.model.to_dict(), config.sampling.to_dict(), SPEC)
     batch = {"image": jnp.zeros((1, *SPEC.image_shape)), "label": jnp.zeros(1, int)}
     shapes, extra = jax.eval_shape(family.init, KEY, batch)

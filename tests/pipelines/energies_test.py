@@ -1,5 +1,7 @@
 """Guides down an energy: each moves samples nearer to its reference, and what doesn't fit is refused."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,28 +33,45 @@ def extractor():
     return stage._replace(family=family, weights=Weights({"model": jnp.float32(2.0)}, (), {}))
 
 
-def sampled(stage):
-    return jax.jit(stage.family.interface.sample)(stage.weights, Conditions(), jnp.arange(8), KEY).images
+def sampled(stage, *weights):
+    """Eight images of a stage; or, compiled once, those with each of some weights."""
+    sample = jax.jit(stage.family.interface.sample)
+    images = [sample(each, Conditions(), jnp.arange(8), KEY).images for each in weights or [stage.weights]]
+    return images if weights else images[0]
 
 
-@pytest.mark.parametrize("sampler", ["ancestral", "ddim"])
-@pytest.mark.parametrize(("kind", "scale"), [(image, 100.0), (style, 2e4)])
-def test_samples_come_nearer_to_the_reference(one_image, kind, scale, sampler):
+@functools.cache
+def unguided(sampler):
+    """(stage, its images), for the guides' tests."""
     stage = model(sampler, num_steps=20, threshold="static")
+    return stage, sampled(stage)
+
+
+@pytest.mark.parametrize(
+    ("kind", "scale", "sampler"),
+    [
+        (image, 100.0, "ancestral"),
+        (style, 2e4, "ddim"),
+        pytest.param(image, 100.0, "ddim", marks=pytest.mark.slow),
+        pytest.param(style, 2e4, "ancestral", marks=pytest.mark.slow),
+    ],
+)
+def test_samples_come_nearer_to_the_reference(one_image, kind, scale, sampler):
+    stage, before = unguided(sampler)
     name = kind.__name__.rpartition(".")[2]
     guide = registry.make(f"{name}:{one_image}:{scale}", stage)
-    before, after = sampled(stage), sampled(registry.guide(stage, [guide]))
+    none = guide._replace(inputs=(guide.inputs[0], jnp.float32(0)))
+    guided = [registry.guide(stage, [each]) for each in (guide, none)]
+    after, still = sampled(guided[0], *(each.weights for each in guided))
     distances = [np.asarray(kind.energy(guide.inputs[0], images)) for images in (before, after)]
     assert distances[1].mean() < 0.6 * distances[0].mean(), distances
-    none = registry.guide(stage, [guide._replace(inputs=(guide.inputs[0], jnp.float32(0)))])
-    np.testing.assert_allclose(sampled(none), before, atol=1e-5)
+    np.testing.assert_allclose(still, before, atol=1e-5)
 
 
 def test_features_of_a_run(one_image):
-    stage, wanted = model("ddim", num_steps=20, threshold="static"), jnp.ones((1, 8, 8, 1))
+    (stage, before), wanted = unguided("ddim"), jnp.ones((1, 8, 8, 1))
     guide = features.from_stage(extractor(), wanted, 20.0, stage)
-    before, after = sampled(stage).mean(), sampled(registry.guide(stage, [guide])).mean()
-    assert after > before + 0.2
+    assert sampled(registry.guide(stage, [guide])).mean() > before.mean() + 0.2
     with pytest.raises(ValueError, match="gives features.*one of the family 'noisy_classifier'"):
         features.from_stage(classifier(), wanted, 1.0, stage)
     with pytest.raises(ValueError, match="write features:WORKDIR,IMAGE:SCALE"):

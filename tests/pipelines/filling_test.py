@@ -1,5 +1,6 @@
 """Holes in drawn scenes: where they are, what counts as filled by models whose images are known, what is refused."""
 
+import functools
 from types import SimpleNamespace
 
 import ml_collections
@@ -25,6 +26,20 @@ def stage(guidable=True):
     )
     interface = ImageSampler(None, (SIZE, SIZE, 3), 0, guidable=guidable or None)
     return Stage(SimpleNamespace(interface=interface), SimpleNamespace(frozen={}, guides=()), config, None, 0)
+
+
+READ = scene_reader.read
+
+
+@functools.cache
+def read(shape, content):
+    return READ(np.frombuffer(content, np.uint8).reshape(shape))
+
+
+@pytest.fixture(autouse=True)
+def read_once(monkeypatch):
+    """Reading a scene takes long, and the tests read the same ones again and again."""
+    monkeypatch.setattr(scene_reader, "read", lambda image: read(image.shape, image.tobytes()))
 
 
 @pytest.fixture(autouse=True)

@@ -128,7 +128,7 @@ def test_a_run_goes_on_with_the_words_that_it_began_with(folder, run, tmp_path):
     assert changed.checksum != before, "what it would have been"
 
 
-@pytest.mark.parametrize("kind", ["clip", "language", "codes"])
+@pytest.mark.parametrize("kind", ["language", "codes", pytest.param("clip", marks=pytest.mark.slow)])
 def test_what_is_cached_is_what_is_made_live(folder, tmp_path, kind):
     stages.train(make(folder, kind), tmp_path / "parent")
     stage = stages.load(tmp_path / "parent")
