@@ -39,7 +39,9 @@ def counts(size, classes, generator, discriminator):
     ("size", "classes", "generator", "discriminator", "published"),
     [
         (128, 1000, {"z_dim": 120}, {}, (70_433_988, 87_982_370)),
-        (256, 1000, {"z_dim": 140}, {"num_downsamples": 6}, (82_235_844, 99_225_890)),
+        pytest.param(
+            256, 1000, {"z_dim": 140}, {"num_downsamples": 6}, (82_235_844, 99_225_890), marks=pytest.mark.slow
+        ),
         (
             32,
             10,

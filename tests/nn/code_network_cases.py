@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax.autoregressive import sample
+from genjax.core.tree import map_with_path
 from genjax.nn import code_networks
 
 
@@ -19,10 +20,29 @@ def conditions(network, batch, context_channels=3, seed=0):
 
 
 def random_params(network, inputs, seed=0, scale=0.3):
-    """Fresh parameters with noise on each, so that nothing is zero and everything matters."""
+    """Noise about as large as fresh parameters, and 1 on gains, so that nothing is zero and everything matters."""
     rng = np.random.default_rng(seed)
-    params = jax.jit(lambda key: network.init(key, *inputs)["params"])(jax.random.key(seed))
-    return jax.tree.map(lambda p: p + scale * rng.standard_normal(p.shape, np.float32) / p.shape[0] ** 0.5, params)
+    shapes = jax.eval_shape(network.init, jax.random.key(seed), *inputs)["params"]
+
+    def fill(path, leaf):
+        noise = rng.standard_normal(leaf.shape, np.float32)
+        if leaf.ndim > 1:
+            return jnp.asarray(noise / np.float32(np.prod(leaf.shape[:-1])) ** 0.5)
+        return jnp.asarray(scale * noise / leaf.shape[0] ** 0.5 + path.endswith(("scale", "gain")))
+
+    return map_with_path(fill, shapes)
+
+
+def expect_recomputing(network, params, inputs):
+    """With `remat` the program of training says so; that nothing else changes is a slow test's."""
+    settings = {"train": True, "rngs": {"dropout": jax.random.key(2)}}
+
+    def program(remat):
+        net = network(dropout=0.3, remat=remat)
+        return jax.make_jaxpr(lambda params: net.apply({"params": params}, *inputs, **settings))(params)
+
+    names = [{equation.primitive.name for equation in program(remat).eqns} for remat in (True, False)]
+    assert names[0] - names[1] == {"remat2"}
 
 
 def dependence(network, params, inputs):

@@ -14,8 +14,12 @@ X = jax.random.normal(KEY, (64, 5, 8))
 
 def noisy(module, *inputs):
     noise = np.random.default_rng(0)
-    params = module.init(KEY, *inputs)["params"]
+    params = jax.jit(module.init)(jax.random.key(0, impl="rbg"), *inputs)["params"]  # compiles fast
     return {"params": jax.tree.map(lambda leaf: leaf + 0.5 * noise.standard_normal(leaf.shape, np.float32), params)}
+
+
+def run(block, variables, *inputs, **settings):
+    return jax.jit(lambda variables, *inputs: block.apply(variables, *inputs, **settings))(variables, *inputs)
 
 
 def without(variables, name):
@@ -27,13 +31,13 @@ def without(variables, name):
 def test_a_block_drops_each_branch_at_its_rate_in_training_alone(ends, other):
     """Of one branch, the other being zero: a share of the numbers is left out, and the rest is that much larger."""
     variables = without(noisy(Block(8, 2), X), other)
-    whole = Block(8, 2, dropout=0.25).apply(variables, X) - X
+    whole = run(Block(8, 2, dropout=0.25), variables, X) - X
     assert jnp.abs(whole).min() > 0
-    dropped = Block(8, 2, dropout=0.25).apply(variables, X, train=True, rngs={"dropout": KEY}) - X
+    dropped = run(Block(8, 2, dropout=0.25), variables, X, train=True, rngs={"dropout": KEY}) - X
     left_out = np.asarray(dropped == 0)
     assert left_out.mean() == pytest.approx(0.25, abs=0.03)
     np.testing.assert_allclose(dropped[~left_out], whole[~left_out] / 0.75, atol=1e-5)
-    nothing = Block(8, 2, dropout=1.0).apply(variables, X, train=True, rngs={"dropout": KEY})
+    nothing = run(Block(8, 2, dropout=1.0), variables, X, train=True, rngs={"dropout": KEY})
     np.testing.assert_array_equal(nothing, X)
 
 
@@ -41,8 +45,8 @@ def test_a_block_drops_each_branch_at_its_rate_in_training_alone(ends, other):
 def test_drop_path_leaves_out_whole_branches_of_an_example(ends, other):
     block, bias = BeitBlock(1, 2, drop_path=0.3), jnp.zeros((2, 5, 5))
     variables = without(noisy(block, X, bias), other)
-    whole = block.apply(variables, X, bias) - X
-    dropped = block.apply(variables, X, bias, True, rngs={"dropout": KEY}) - X
+    whole = run(block, variables, X, bias) - X
+    dropped = run(block, variables, X, bias, train=True, rngs={"dropout": KEY}) - X
     left_out = np.asarray((dropped == 0).all((1, 2)))
     assert 0.1 < left_out.mean() < 0.5
     np.testing.assert_allclose(dropped[~left_out], whole[~left_out] / 0.7, atol=1e-5)

@@ -92,24 +92,24 @@ def test_what_the_way_down_hands_over_is_divided_by_the_root_of_two():
 
 def test_what_does_not_fit_is_told():
     with pytest.raises(ValueError, match="divisible by 4"):
-        EfficientUNet(**TINY).init(jax.random.key(0), X[:, :10], T)
+        jax.eval_shape(EfficientUNet(**TINY).init, jax.random.key(0), X[:, :10], T)
     with pytest.raises(ValueError, match=r"num_res_blocks=\(1,\) has to name as many levels"):
-        EfficientUNet(**{**TINY, "num_res_blocks": (1,)}).init(jax.random.key(0), X, T)
+        jax.eval_shape(EfficientUNet(**{**TINY, "num_res_blocks": (1,)}).init, jax.random.key(0), X, T)
     with pytest.raises(ValueError, match="16.*sizes .8, 4."):
-        EfficientUNet(**{**TINY, "attention_resolutions": (16,)}).init(jax.random.key(0), X, T)
+        jax.eval_shape(EfficientUNet(**{**TINY, "attention_resolutions": (16,)}).init, jax.random.key(0), X, T)
     with pytest.raises(ValueError, match="needs a text's tokens"):
-        EfficientUNet(**TINY, text_only=True).init(jax.random.key(0), X, T)
+        jax.eval_shape(EfficientUNet(**TINY, text_only=True).init, jax.random.key(0), X, T)
     assert denoising.NETWORKS["efficient_unet"] is EfficientUNet
 
 
 def test_states_are_read_without_regard_to_padding_and_the_null_text_has_a_vector():
     texts = TextStates(TOLD.states, MASK)
     reader = ReadStates(width=4, vector_dim=6, num_heads=2)
-    params = reader.init(jax.random.key(0), texts)
-    told = reader.apply(params, texts)
+    params, apply = jax.jit(reader.init)(jax.random.key(0), texts), jax.jit(reader.apply)
+    told = apply(params, texts)
     assert told.states.shape == (2, 3, 4) and told.vector.shape == (2, 6)
-    other = reader.apply(params, texts._replace(states=texts.states.at[:, 2].add(9.0)))
+    other = apply(params, texts._replace(states=texts.states.at[:, 2].add(9.0)))
     np.testing.assert_allclose(other.vector, told.vector, atol=1e-6)
     assert float(jnp.abs(told.vector[1]).max()) > 0
     with pytest.raises(ValueError, match="can't be cut into num_heads=3"):
-        ReadStates(width=4, vector_dim=6, num_heads=3).init(jax.random.key(0), texts)
+        jax.eval_shape(ReadStates(width=4, vector_dim=6, num_heads=3).init, jax.random.key(0), texts)

@@ -41,13 +41,25 @@ def count(config, num_classes: int) -> int:
     return count_params(jax.eval_shape(family.init, jax.random.key(0), batch)[0])
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+OF_EACH_KIND = (
+    "ddpm_cifar10",
+    "iddpm_cifar10",
+    "iddpm_imagenet64_cond",
+    "adm_imagenet64",
+    "adm_upsample_imagenet256",
+    "adm_classifier_imagenet64",
+)
+"""Counted by default."""
+NAMES = [pytest.param(name, marks=[] if name in OF_EACH_KIND else pytest.mark.slow) for name in PUBLISHED]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_published_count(name):
     config = importlib.import_module(f"configs.{name}").get_config()
     assert count(config, num_classes=1000) == PUBLISHED[name]
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", NAMES)
 def test_tiny_is_small_and_of_the_same_kind(name):
     module = importlib.import_module(f"configs.{name}")
     config, tiny = module.get_config(), module.get_config("tiny")

@@ -34,7 +34,9 @@ def field(grid, reach):
     )
 
 
-@pytest.mark.parametrize(("depth", "first_kernel", "kernel_size", "reach"), [(1, 5, 3, 2), (2, 3, 5, 3)])
+@pytest.mark.parametrize(
+    ("depth", "first_kernel", "kernel_size", "reach"), [(2, 3, 5, 3), pytest.param(1, 5, 3, 2, marks=pytest.mark.slow)]
+)
 def test_receptive_field_is_exact(depth, first_kernel, kernel_size, reach):
     net = network(grid=(6, 9), depth=depth, first_kernel=first_kernel, kernel_size=kernel_size)
     inputs = cases.conditions(net, 1)
@@ -42,6 +44,7 @@ def test_receptive_field_is_exact(depth, first_kernel, kernel_size, reach):
     np.testing.assert_array_equal(seen, field((6, 9), reach))
 
 
+@pytest.mark.slow
 def test_deep_enough_it_sees_all_codes_before_and_no_others():
     net = network(grid=(4, 5), depth=3, first_kernel=5)
     inputs = cases.conditions(net, 1)
@@ -54,6 +57,7 @@ def test_steps_are_the_whole_pass(params, inputs):
     np.testing.assert_allclose(cases.teacher_forced(network(), params, inputs), whole, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_cached_sampling_is_naive_sampling(params, inputs):
     cached, naive = (cases.drawn(network(), params, inputs, cached, 3) for cached in (True, False))
     np.testing.assert_array_equal(cached, naive)
@@ -93,6 +97,7 @@ def test_label_and_context_matter(params, inputs):
     assert changed[1, 2] > 1e-4 and changed[0].max() == 0
 
 
+@pytest.mark.slow
 def test_recomputing_changes_no_gradient(params, inputs):
     def loss(params, remat):
         settings = {"train": True, "rngs": {"dropout": jax.random.key(2)}}
@@ -103,6 +108,10 @@ def test_recomputing_changes_no_gradient(params, inputs):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), *gradients)
 
 
+def test_recomputing_is_requested_in_training(params, inputs):
+    cases.expect_recomputing(network, params, inputs)
+
+
 def test_refuses_even_kernels():
     with pytest.raises(ValueError, match="kernel_size=4"):
-        network(kernel_size=4).init(jax.random.key(0), *cases.conditions(network(), 1))
+        jax.eval_shape(network(kernel_size=4).init, jax.random.key(0), *cases.conditions(network(), 1))

@@ -1,6 +1,6 @@
 """PixelCNN++: what each pixel knows, exactly; the same step by step; its size; its initialisation by data."""
 
-from functools import partial
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -95,7 +95,7 @@ def test_label_dropout_and_remat(network, params, images):
     np.testing.assert_allclose(
         jax.jit(frugal.apply)({"params": params}, images, jnp.full(2, 0)), one, rtol=1e-5, atol=1e-6
     )
-    noisy = jax.jit(partial(frugal.apply, train=True))(
+    noisy = jax.jit(functools.partial(frugal.apply, train=True))(
         {"params": params}, images, jnp.full(2, 0), rngs={"dropout": KEY}
     )
     assert jnp.abs(noisy - one).max() > 1e-3
@@ -129,7 +129,7 @@ def test_published_count():
 )
 def test_the_first_batch_sets_gain_and_bias(layer):
     x = 3 + 2 * jax.random.normal(KEY, (8, 8, 8, 4))
-    y = layer.apply({"params": layer.init(KEY, x)["params"]}, x)
+    y = jax.jit(lambda x: layer.apply({"params": layer.init(KEY, x)["params"]}, x))(x)
     np.testing.assert_allclose(y.mean((0, 1, 2)), 0, atol=1e-5)
     np.testing.assert_allclose(y.std((0, 1, 2)), layer.init_scale, rtol=1e-4)
 
@@ -138,6 +138,7 @@ def test_moved_images():
     """Kernels of ones count what they see."""
     x = jnp.arange(1.0, 13).reshape(1, 3, 4, 1)
 
+    @functools.partial(jax.jit, static_argnums=0)
     def ones(layer):
         params = layer.init(KEY, x)["params"]
         norm = jnp.sqrt(params["kernel"].size)
@@ -152,7 +153,7 @@ def test_moved_images():
 
 def test_refusals(network, images):
     with pytest.raises(ValueError, match="6x8 pixels.*divisible by 4"):
-        network.init(KEY, images[:, :6], jnp.zeros(2, int))
+        jax.eval_shape(network.init, KEY, images[:, :6], jnp.zeros(2, int))
     layer = ShiftedConv(2)
     with pytest.raises(ValueError, match="needs whole rows"):
         layer.apply({}, images[:, :1, :1], At(jnp.int32(0), jnp.int32(0)))

@@ -35,6 +35,7 @@ def test_steps_are_the_whole_pass(params, inputs):
     np.testing.assert_allclose(cases.teacher_forced(network(), params, inputs), whole, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_cached_sampling_is_naive_sampling(params, inputs):
     cached, naive = (cases.drawn(network(), params, inputs, cached, 3) for cached in (True, False))
     np.testing.assert_array_equal(cached, naive)
@@ -63,11 +64,20 @@ def test_attention_equals_its_formula():
     np.testing.assert_allclose(output, expected, atol=1e-6)
 
 
-def test_conditions_dropout_and_remat(params, inputs):
+@pytest.mark.slow
+def test_recomputing_changes_nothing(params, inputs):
+    base, again = (jax.jit(network(remat=remat).apply)({"params": params}, *inputs) for remat in (False, True))
+    np.testing.assert_allclose(again, base, atol=1e-5)
+
+
+def test_recomputing_is_requested_in_training(params, inputs):
+    cases.expect_recomputing(network, params, inputs)
+
+
+def test_conditions_and_dropout(params, inputs):
     codes, label, context = inputs
-    apply = jax.jit(network(remat=True).apply, static_argnames="train")
+    apply = jax.jit(network().apply, static_argnames="train")
     base = apply({"params": params}, codes, label, context)
-    np.testing.assert_allclose(jax.jit(network().apply)({"params": params}, *inputs), base, atol=1e-5)
     assert jnp.abs(apply({"params": params}, codes, (label + 1) % 3, context) - base).max() > 1e-3
     moved = jnp.abs(apply({"params": params}, codes, label, context.at[:, -1, -1].add(1.0)) - base)
     assert moved[:, -1, -1].max() > 1e-3, "the context of a position"

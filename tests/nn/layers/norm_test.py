@@ -1,5 +1,7 @@
 """Group norm and SiLU in one function equal the plain composition in float64: values and gradients."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -25,6 +27,9 @@ def plain(x, gain, shift, num_groups, eps, silu):
     return jax.nn.silu(z) if silu else z
 
 
+jit_plain = jax.jit(plain, static_argnums=(3, 4, 5))
+
+
 def arguments(shape=(3, 4, 6, 8), seed=0):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=shape) * 3 + rng.normal(size=shape[-1]) * 5
@@ -36,19 +41,26 @@ def arguments(shape=(3, 4, 6, 8), seed=0):
 @pytest.mark.parametrize("num_groups", [1, 4, 8])
 def test_values_and_derivatives_equal_flax(num_groups, silu):
     *primals, dy = arguments()
-    along = [jnp.cos(3 * value) for value in primals]
-    forward = [jax.jvp(lambda *a, f=f: f(*a, num_groups, 1e-5, silu), primals, along)[1] for f in (group_norm, plain)]
-    np.testing.assert_allclose(*forward, rtol=1e-11, atol=1e-11)
-    ours, our_vjp = jax.vjp(lambda *a: group_norm(*a, num_groups, 1e-5, silu), *primals)
-    theirs, their_vjp = jax.vjp(lambda *a: plain(*a, num_groups, 1e-5, silu), *primals)
+    along = [jnp.asarray(np.cos(3 * np.asarray(value))) for value in primals]
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def parts(function, *primals):
+        """The value, its forward derivative, and the reverse ones."""
+        f = lambda *a: function(*a, num_groups, 1e-5, silu)  # noqa: E731
+        value, vjp = jax.vjp(f, *primals)
+        return value, jax.jvp(f, primals, tuple(along))[1], vjp(dy)
+
+    (ours, forward, mine), (theirs, their_forward, others) = parts(group_norm, *primals), parts(plain, *primals)
+    np.testing.assert_allclose(forward, their_forward, rtol=1e-11, atol=1e-11)
     np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
-    for mine, other in zip(our_vjp(dy), their_vjp(dy), strict=True):
-        np.testing.assert_allclose(mine, other, rtol=1e-11, atol=1e-11)
+    for own, other in zip(mine, others, strict=True):
+        np.testing.assert_allclose(own, other, rtol=1e-11, atol=1e-11)
 
 
 def test_gradient_equals_finite_differences():
     *primals, _ = arguments((2, 3, 2, 4))
 
+    @jax.jit
     def function(*values):  # the check itself calls with numpy arrays
         return group_norm(*map(jnp.asarray, values), 2, 1e-5, True)
 
@@ -72,9 +84,9 @@ def test_large_mean_keeps_its_digits():
     """Where E[x^2] - E[x]^2 in float32 would have none: mean 1000, deviation 1."""
     x, gain, shift, _ = arguments((2, 16, 16, 8))
     x = (x - x.mean()) / x.std() + 1000.0
-    exact = plain(x, gain, shift, 4, 1e-5, True)
+    exact = jit_plain(x, gain, shift, 4, 1e-5, True)
     single = group_norm(*(value.astype(jnp.float32) for value in (x, gain, shift)), 4, 1e-5, True)
-    rounded = plain(x.astype(jnp.float32).astype(jnp.float64), gain, shift, 4, 1e-5, True)
+    rounded = jit_plain(x.astype(jnp.float32).astype(jnp.float64), gain, shift, 4, 1e-5, True)
     assert float(jnp.abs(exact - rounded).max()) < 1e-3  # what the rounding of the input itself costs
     np.testing.assert_allclose(single, rounded, atol=2e-4)  # float32 has steps of 6e-5 at 1000
 
@@ -84,14 +96,14 @@ def test_one_bright_row_keeps_its_digits():
     x, gain, shift, _ = arguments((2, 32, 32, 8))
     x = x.at[:, 0].add(1000.0)
     single = group_norm(*(value.astype(jnp.float32) for value in (x, gain, shift)), 4, 1e-5, True)
-    np.testing.assert_allclose(single, plain(x, gain, shift, 4, 1e-5, True), atol=1e-4)
+    np.testing.assert_allclose(single, jit_plain(x, gain, shift, 4, 1e-5, True), atol=1e-4)
 
 
 def test_statistics_are_float32_under_bfloat16():
     x, gain, shift, _ = arguments((2, 16, 16, 8))
     x = (x / 8 + 4).astype(jnp.bfloat16)
     low = group_norm(x, gain.astype(jnp.float32), shift.astype(jnp.float32), 4, 1e-5, True)
-    exact = plain(x.astype(jnp.float64), gain, shift, 4, 1e-5, True)
+    exact = jit_plain(x.astype(jnp.float64), gain, shift, 4, 1e-5, True)
     assert low.dtype == jnp.bfloat16
     # Only the result is rounded: 8 bits of mantissa.
     np.testing.assert_allclose(low.astype(jnp.float64), exact, rtol=2**-8, atol=1e-5)
@@ -102,8 +114,8 @@ def test_layer_equals_flax_on_images_and_sequences():
     for shape in [(2, 4, 4, 8), (2, 5, 8)]:
         x = jnp.asarray(rng.normal(size=shape))
         params = {"scale": jnp.asarray(rng.normal(size=8)), "bias": jnp.asarray(rng.normal(size=8))}
-        ours = GroupNorm(4, 1e-6, param_dtype=jnp.float64).apply({"params": params}, x)
-        theirs = nn.GroupNorm(4, epsilon=1e-6, param_dtype=jnp.float64).apply({"params": params}, x)
+        layers = GroupNorm(4, 1e-6, param_dtype=jnp.float64), nn.GroupNorm(4, epsilon=1e-6, param_dtype=jnp.float64)
+        ours, theirs = (jax.jit(layer.apply)({"params": params}, x) for layer in layers)
         np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-10)
 
 
@@ -119,4 +131,4 @@ def test_modulation_is_the_adaptive_norm():
 
 def test_groups_must_divide():
     with pytest.raises(ValueError, match="6 channels.*4 groups"):
-        GroupNorm(4).init(jax.random.key(0), jnp.zeros((1, 2, 2, 6)))
+        jax.eval_shape(GroupNorm(4).init, jax.random.key(0), jnp.zeros((1, 2, 2, 6)))
