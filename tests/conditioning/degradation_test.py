@@ -48,7 +48,8 @@ def test_jpeg_is_that_of_a_library(images, quality):
 
 def test_blur_is_round_or_along_an_angle():
     spot = jnp.zeros((2, 15, 15, 1)).at[:, 7, 7].set(1.0)
-    blurred = degradation.blur(spot, jnp.array([1.0, 1.0]), jnp.array([1.0, 1e-4]), jnp.array([0.3, 0.0]))[..., 0]
+    blurred = jax.jit(degradation.blur)(spot, jnp.array([1.0, 1.0]), jnp.array([1.0, 1e-4]), jnp.array([0.3, 0.0]))
+    blurred = blurred[..., 0]
     np.testing.assert_allclose(blurred.sum(axis=(1, 2)), 1, atol=1e-5)
     np.testing.assert_allclose(blurred[0], blurred[0].T, atol=1e-6)
     assert blurred[1, 7, 6] > 0.2 and blurred[1, 6, 7] < 1e-6
@@ -57,17 +58,18 @@ def test_blur_is_round_or_along_an_angle():
 
 
 def test_resizing_keeps_planes_and_loses_detail():
+    down_and_up = jax.jit(degradation.down_and_up)
     methods = jnp.arange(3)
     flat = jnp.full((3, 9, 12, 2), 0.3)
     share = jnp.array([0.5, 0.7, 0.9])
-    np.testing.assert_allclose(degradation.down_and_up(flat, share, methods, methods), flat, atol=1e-5)
+    np.testing.assert_allclose(down_and_up(flat, share, methods, methods), flat, atol=1e-5)
     checks = jnp.tile((jnp.indices((12, 12)).sum(0) % 2 * 2.0 - 1)[None, ..., None], (3, 1, 1, 1))
-    np.testing.assert_allclose(degradation.down_and_up(checks, jnp.ones(3), methods, methods), checks, atol=1e-5)
-    assert np.abs(degradation.down_and_up(checks, jnp.full(3, 0.5), methods, methods)).max() < 0.5
+    np.testing.assert_allclose(down_and_up(checks, jnp.ones(3), methods, methods), checks, atol=1e-5)
+    assert np.abs(down_and_up(checks, jnp.full(3, 0.5), methods, methods)).max() < 0.5
 
 
 def test_noise_is_of_three_kinds(images):
-    noise = degradation.random_noise(jnp.zeros((64, 16, 16, 3)), KEY)
+    noise = jax.jit(degradation.random_noise)(jnp.zeros((64, 16, 16, 3)), KEY)
     std = noise.std(axis=(1, 2, 3))
     assert std.max() < 27 / 127.5 and std.min() > 0.5 / 127.5
     grey = np.abs(noise - noise.mean(axis=-1, keepdims=True)).max(axis=(1, 2, 3)) < 1e-6
@@ -118,7 +120,7 @@ def test_so_many_are_resized_each_way_by_a_method_of_its_own(monkeypatch):
 
 
 def test_noise_is_grey_independent_or_correlated_at_a_level_of_its_own():
-    noise = np.asarray(degradation.random_noise(jnp.zeros((1000, 12, 12, 3)), KEY)).reshape(1000, 144, 3)
+    noise = np.asarray(jax.jit(degradation.random_noise)(jnp.zeros((1000, 12, 12, 3)), KEY)).reshape(1000, 144, 3)
     covariance = np.einsum("bpc,bpd->bcd", noise, noise) / 144
     correlation = covariance / np.sqrt(np.einsum("bcc,bdd->bcd", covariance, covariance))
     off = np.abs(correlation[:, [0, 0, 1], [1, 2, 2]]).max(axis=1)

@@ -61,7 +61,7 @@ def test_implied_x0_is_what_one_step_needs(name):
     np.testing.assert_allclose(step, x_n, rtol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["cosine", "edm"])
+@pytest.mark.parametrize("name", ["cosine", pytest.param("edm", marks=pytest.mark.slow)])
 def test_one_step_after_all_rounds_is_the_teacher_in_all_its_steps(name):
     """Round by round, with the best student each: 8 steps become 4, 2 and 1, and nothing is lost."""
     levels = grids.make(schedules.make(name), 8)
@@ -124,7 +124,9 @@ def affine(learned, levels, params):
     return denoise
 
 
-@pytest.mark.parametrize(("solver", "count", "error"), [("heun", 12, 0.01), ("none", 40, 0.05)])
+@pytest.mark.parametrize(
+    ("solver", "count", "error"), [("heun", 12, 0.01), pytest.param("none", 40, 0.05, marks=pytest.mark.slow)]
+)
 def test_trained_consistency_models_are_the_flows_map(solver, count, error):
     """The teacher's map from every level to the least, learned from nothing; of data alone its error is 1 / N."""
     schedule = schedules.edm(0.1, 3.0)

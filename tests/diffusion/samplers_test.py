@@ -43,6 +43,7 @@ def test_ancestral_learned_range_is_the_published_step(spec):
     x = jax.random.normal(jax.random.key(1), (5, 2))
     sampler = samplers.ancestral("learned_range")
     carry = sampler.init(x, levels)
+    step = jax.jit(lambda x, carry, cur, nxt: sampler.step(curved, x, carry, cur, nxt, KEY))
     bars = np.asarray(levels.alpha[:-1])[::-1] ** 2
     before = np.append(1.0, bars[:-1])
     betas = 1 - bars / before
@@ -51,7 +52,7 @@ def test_ancestral_learned_range_is_the_published_step(spec):
     for i in sorted({0, 1, len(bars) // 2, len(bars) - 1}):
         index = len(bars) - 1 - i
         cur, nxt = levels.at(index), levels.at(index + 1)
-        found, _ = sampler.step(curved, x, carry, cur, nxt, KEY)
+        found, _ = step(x, carry, cur, nxt)
         guess = curved(x, cur, KEY)
         mean = np.sqrt(before[i]) * betas[i] / (1 - bars[i]) * guess.x0
         mean += np.sqrt(1 - betas[i]) * (1 - before[i]) / (1 - bars[i]) * x
@@ -223,11 +224,12 @@ def test_a_step_of_no_length_changes_nothing_and_is_not_remembered(name, single)
     sampler = EVERY[name]
     if single:
         levels, x = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), (levels, x))
-    _, carry = sampler.step(curved, x, sampler.init(x, levels), levels.at(0), levels.at(1), KEY)
+    step = jax.jit(lambda x, carry, cur, nxt: sampler.step(curved, x, carry, cur, nxt, KEY))
+    _, carry = step(x, sampler.init(x, levels), levels.at(0), levels.at(1))
     for cur in (levels.at(1), NoiseLevel(jnp.zeros_like(x[0, 0]), jnp.ones_like(x[0, 0]), levels.t[0])):
         for factor in (1, 1 + 1e-7):
             nxt = cur._replace(sigma=(cur.sigma * factor).astype(cur.sigma.dtype))
-            found, remembered = sampler.step(curved, x, carry, cur, nxt, KEY)
+            found, remembered = step(x, carry, cur, nxt)
             np.testing.assert_array_equal(found, x)
             jax.tree.map(np.testing.assert_array_equal, remembered, carry)
 

@@ -14,8 +14,8 @@ DISCRETE = schedules.cosine(20)
 @pytest.mark.parametrize("name", ["uniform", "stratified"])
 def test_even_over_steps(name):
     times = time_samplers.make(name, DISCRETE)
-    draws = [times(key, 50)[0] for key in jax.random.split(jax.random.key(0), 200)]
-    counts = np.bincount(np.concatenate(draws).astype(int), minlength=20)
+    draws = jax.jit(jax.vmap(lambda key: times(key, 50)[0]))(jax.random.split(jax.random.key(0), 200))
+    counts = np.bincount(np.asarray(draws).ravel().astype(int), minlength=20)
     assert len(counts) == 20
     np.testing.assert_allclose(counts, 500, rtol=0.2)
 
@@ -39,7 +39,7 @@ def test_stratified_covers_every_stratum_once():
 
 def test_stratified_times_of_each_example_are_even_over_batches():
     times = time_samplers.stratified(schedules.flow())
-    first = [float(times(jax.random.key(seed), 4)[0][0]) for seed in range(100)]
+    first = jax.jit(jax.vmap(lambda seed: times(jax.random.key(seed), 4)[0][0]))(jnp.arange(100))
     np.testing.assert_allclose(np.quantile(first, [0.1, 0.5, 0.9]), [0.1, 0.5, 0.9], atol=0.12)
 
 
@@ -94,14 +94,14 @@ def test_weights_leave_the_loss_unbiased():
     times = time_samplers.loss_aware(schedule)
     history = LossHistory(jax.random.uniform(jax.random.key(0), (30, 10)) ** 4, jnp.full((30,), 10))
     loss = jax.random.uniform(jax.random.key(1), (30,))
-    t, weight = times(jax.random.key(2), 200000, history)
+    t, weight = jax.jit(lambda key: times(key, 200000, history))(jax.random.key(2))
     steps = np.asarray(t).astype(int)
-    probs = np.asarray(time_samplers.step_probs(history, 0.001))
+    probs, loss = np.asarray(time_samplers.step_probs(history, 0.001)), np.asarray(loss)
     of_step = np.zeros(30)
     of_step[steps] = weight
     assert (of_step > 0).all()
     np.testing.assert_allclose((probs * of_step * loss).sum(), loss.mean(), rtol=1e-5)
-    np.testing.assert_allclose((weight * loss[steps]).mean(), loss.mean(), rtol=0.02)
+    np.testing.assert_allclose((np.asarray(weight) * loss[steps]).mean(), loss.mean(), rtol=0.02)
 
 
 @pytest.mark.parametrize(

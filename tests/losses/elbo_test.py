@@ -141,7 +141,7 @@ class LinearGaussian:
             log_prob = elbo.gaussian_log_likelihood(self.x, mean, jnp.log(self.sigma))
             return elbo.gaussian_log_weight(log_prob, z, mu, logvar)
 
-        return jax.lax.map(one, eps)
+        return jax.jit(lambda eps: jax.lax.map(one, eps))(eps)
 
 
 def test_the_bound_is_the_evidence_where_the_posterior_is_true():

@@ -67,6 +67,7 @@ def test_repeats_exactly(noise_report, noise, net, digits):
     assert report.evaluate_samples(noise, np.arange(1000) % 10, *digits, net, seed=0) == noise_report
 
 
+@pytest.mark.slow
 def test_the_floor_hardly_depends_on_the_seed(net, digits):
     """Ten subsets: the divisor of all ratios is steady."""
     images, labels = digits[0][0][:400], digits[0][1][:400]
