@@ -8,6 +8,7 @@ import pytest
 
 from genjax import generate, sharding
 from genjax.configs import ddpm_digits
+from genjax.configs.recipes import dits
 from genjax.families import registry
 from genjax.families.interfaces import Conditions, Weights
 from genjax.typing import DataSpec
@@ -20,7 +21,7 @@ KEY = jax.random.key(0)
 
 def build(spec=SPEC, sampling=(), **model):
     config = ddpm_digits.get_config("tiny")
-    config.model.network.update(channel_mult=(1,), attention_resolutions=(8,))
+    dits.network(config, width=8, depth=1, num_heads=1)
     config.model.update(model)
     config.sampling.update(dict(sampling))
     return registry.build(config.family, config.model.to_dict(), config.sampling.to_dict(), spec)
@@ -36,8 +37,11 @@ def random_params(family):
     return weights.params, weights.extra
 
 
-def sample(family, weights, conditions, index):
-    return jax.jit(family.interface.sample)(weights, conditions, index, KEY)
+@pytest.fixture(scope="module")
+def plain():
+    """(the family of the config, weights with nothing left at zero, its sampling compiled)."""
+    family = build()
+    return family, Weights(*random_params(family), {}), jax.jit(family.interface.sample)
 
 
 def loss_of(family, params, extra, **changes):
@@ -49,7 +53,7 @@ def conditions(count, **others):
 
 
 def test_untrained_loss_is_the_variance_of_eps():
-    """The last convolution starts at zero, so the eps network predicts 0, whose squared error is 1 on average."""
+    """The last layer starts at zero, so the eps network predicts 0, whose squared error is 1 on average."""
     family = build()
     params, extra = jax.jit(family.init)(KEY, batch(1))
     found = loss_of(family, params, extra, batch={"image": jnp.zeros((512, 8, 8, 1)), "label": jnp.zeros(512, int)})
@@ -57,22 +61,23 @@ def test_untrained_loss_is_the_variance_of_eps():
     assert found.extra == ()
 
 
-def test_loss_depends_on_labels_only_when_conditional_and_not_dropped():
-    other = {"label": (jnp.arange(8) + 3) % 10}
+def test_loss_depends_on_labels_only_when_conditional_and_not_dropped(plain):
+    _, (params, *_), _ = plain
     for model, same in (({}, False), ({"label_dropout": 1.0}, True), ({"conditional": False}, True)):
         family = build(**model)
-        params, extra = random_params(family)
-        values = [loss_of(family, params, extra, batch=b).value for b in ({}, other)]
+        loss = jax.jit(lambda label: losses.compute(family, params, batch() | {"label": label}, KEY).value)  # noqa: B023
+        values = [loss((jnp.arange(8) + shift) % 10) for shift in (0, 3)]
         assert bool(jnp.array_equal(*values)) == same, model
 
 
 def test_learned_variance_doubles_the_channels_and_reports_its_parts():
     family = build(learned_variance=True, sampling={"sampler": {"name": "ancestral"}})
     params, extra = random_params(family)
-    assert params["model"]["conv_out"]["kernel"].shape[-1] == 2
+    assert params["model"]["pixels"]["kernel"].shape[-1] == 2 * 2 * 2
     found = loss_of(family, params, extra)
     assert found.value == pytest.approx(float(found.metrics["simple"] + found.metrics["vb"]), rel=1e-5)
-    assert sample(family, Weights(params, extra, {}), *conditions(2)).images.shape == (2, 8, 8, 1)
+    drawn = jax.eval_shape(family.interface.sample, Weights(params, extra, {}), *conditions(2), KEY)
+    assert drawn.images.shape == (2, 8, 8, 1)
 
 
 @pytest.mark.slow
@@ -92,7 +97,7 @@ def test_the_variational_objective_trains_the_mean_too_and_sums_to_the_bound():
     terms = np.asarray(bits["bits_per_dim"] - bits["prior_bits"])
     assert found.metrics == {} and float(found.value) * 4 == pytest.approx(terms.mean(), rel=0.03)
     gradient = losses.gradient(family, params, batch(), KEY, extra=extra)
-    assert all(float(jnp.abs(part).max()) > 0 for part in jnp.split(gradient["conv_out"]["kernel"], 2, axis=-1))
+    assert all(float(jnp.abs(part).max()) > 0 for part in gradient["pixels"]["kernel"].reshape(-1, 2).T)
 
 
 def test_unknown_objective():
@@ -100,31 +105,37 @@ def test_unknown_objective():
         build(objective="l2")
 
 
-def test_guidance_scale_one_is_no_guidance_and_scale_zero_is_the_null_class():
-    family = build()
-    params, extra = random_params(family)
-    weights = Weights(params, extra, {})
-    plain = sample(family, weights, *conditions(4)).images
-    np.testing.assert_allclose(sample(family, weights, *conditions(4, guidance_scale=1.0)).images, plain, atol=2e-5)
-    null = sample(family, weights, Conditions(label=jnp.full(4, 10)), jnp.arange(4)).images
-    np.testing.assert_allclose(sample(family, weights, *conditions(4, guidance_scale=0.0)).images, null, atol=2e-5)
-    assert jnp.abs(plain - null).max() > 1e-2
+def test_guidance_scale_one_is_no_guidance_and_scale_zero_is_the_null_class(plain):
+    _, weights, sample = plain
+    free = sample(weights, *conditions(6), KEY).images
+    null = sample(weights, Conditions(label=jnp.full(6, 10)), jnp.arange(6), KEY).images
+    one, none = (sample(weights, *conditions(6, guidance_scale=scale), KEY).images for scale in (1.0, 0.0))
+    np.testing.assert_allclose(one, free, atol=2e-5)
+    np.testing.assert_allclose(none, null, atol=2e-5)
+    assert jnp.abs(free - null).max() > 1e-2
 
 
-@pytest.mark.parametrize("sampler", [{"name": "dpmpp_2m"}, {"name": "ancestral"}, {"name": "heun", "churn": 4.0}])
-def test_an_image_depends_on_its_index_alone(sampler):
+def check_that_an_image_depends_on_its_index_alone(weights, sample):
+    """Sample 4 among others, in another place."""
+    many = sample(weights, *conditions(6), KEY).images
+    index = jnp.array([4, 11, 7, 23, 9, 30])
+    others = sample(weights, Conditions(label=index % 10), index, KEY).images
+    np.testing.assert_allclose(others[0], many[4], atol=1e-4)
+    assert jnp.abs(many[0] - many[1]).max() > 1e-2 and jnp.abs(others[4] - many[4]).max() > 1e-2
+
+
+def test_an_image_depends_on_its_index_alone(plain):
+    check_that_an_image_depends_on_its_index_alone(*plain[1:])
+
+
+@pytest.mark.parametrize("sampler", [{"name": "ancestral"}, {"name": "heun", "churn": 4.0}])
+def test_noise_that_a_sampler_adds_depends_on_the_index_alone(plain, sampler):
     family = build(sampling={"sampler": sampler})
-    params, extra = random_params(family)
-    weights = Weights(params, extra, {})
-    many = sample(family, weights, *conditions(6)).images
-    one = sample(family, weights, Conditions(label=jnp.array([4])), jnp.array([4])).images
-    np.testing.assert_allclose(one[0], many[4], atol=1e-4)
-    assert jnp.abs(many[0] - many[1]).max() > 1e-2
+    check_that_an_image_depends_on_its_index_alone(plain[1], jax.jit(family.interface.sample))
 
 
-def test_generate_compiles_once_for_seeds_scales_and_labels():
-    family = build()
-    params, extra = random_params(family)
+def test_generate_compiles_once_for_seeds_scales_and_labels(plain):
+    family, weights, _ = plain
     chex.clear_trace_counter()
     counted = family.interface._replace(
         sample=chex.assert_max_traces(lambda *inputs: family.interface.sample(*inputs), n=1)
@@ -134,15 +145,14 @@ def test_generate_compiles_once_for_seeds_scales_and_labels():
         for scale in (1.5, 4.0):
             for label in (0, 7):
                 conditions = Conditions(label=np.full(20, label, np.int32), options={"guidance_scale": scale})
-                images = draw(Weights(params, extra, {}), 20, conditions, jax.random.key(seed), 16)
+                images = draw(weights, 20, conditions, jax.random.key(seed), 16)
                 assert images.images.shape == (20, 8, 8, 1)
 
 
-def test_trajectory_ends_in_the_image():
-    family = build(sampling={"trajectory": True})
-    params, extra = random_params(family)
-    samples = sample(family, Weights(params, extra, {}), *conditions(2))
-    assert samples.trajectory.shape == (5, 2, 8, 8, 1)
+def test_trajectory_ends_in_the_image(plain):
+    _, weights, sample = plain
+    samples = sample(weights, *conditions(6), KEY)
+    assert samples.trajectory.shape == (5, 6, 8, 8, 1)
     np.testing.assert_array_equal(samples.trajectory[-1], samples.images)
 
 
@@ -163,9 +173,8 @@ def test_refusals(changes, words):
 
 def test_guidance_of_a_model_without_null_class_is_refused():
     family = build(label_dropout=0.0)
-    params, extra = jax.jit(family.init)(KEY, batch(1))
     with pytest.raises(ValueError, match="label_dropout > 0"):
-        sample(family, Weights(params, extra, {}), *conditions(1, guidance_scale=2.0))
+        family.interface.sample(Weights({"model": {}}, (), {}), *conditions(1, guidance_scale=2.0), KEY)
 
 
 def test_unknown_family():
