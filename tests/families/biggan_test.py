@@ -22,6 +22,7 @@ CONFIG = biggan_digits.get_config("tiny")
 
 def build(spec=SPEC, sampling=(), **model):
     config = biggan_digits.get_config("tiny")
+    config.model.discriminator.channel_mult = (1,)
     return registry.build(
         config.family, config.model.to_dict() | model, config.sampling.to_dict() | dict(sampling), spec
     )
@@ -69,7 +70,9 @@ def trained(family, count, players=slice(None)):
 @pytest.fixture(scope="module")
 def steps():
     """Three steps of two players, one of which rests at every second; both penalties, and a loss without margins."""
-    return trained(build(discriminator_steps=2, orthogonal=0.5, r1=3.0, loss="wasserstein"), 3)
+    two_stages = CONFIG.model.discriminator.to_dict()
+    settings = {"discriminator_steps": 2, "orthogonal": 0.5, "r1": 3.0, "loss": "wasserstein"}
+    return trained(build(discriminator=two_stages, **settings), 3)
 
 
 def test_each_player_moves_its_own_parameters_and_both_states(steps):
@@ -85,6 +88,7 @@ def test_each_player_moves_its_own_parameters_and_both_states(steps):
         assert changed(before.extra["generator"]["batch_stats"], after.extra["generator"]["batch_stats"]) > 0.9
 
 
+@pytest.mark.slow
 def test_generators_step_leaves_the_discriminator(family):
     (before, after), _ = trained(family, 1, slice(1, 2))
     same = jax.tree.map(np.testing.assert_array_equal, before.params["discriminator"], after.params["discriminator"])
@@ -115,7 +119,8 @@ def test_images_depend_on_index_label_and_truncation_alone(fresh, sample):
 
     images = draw(index, label)
     assert images.shape == (4, 8, 8, 1) and float(jnp.abs(images).max()) <= 1
-    np.testing.assert_allclose(images[2:3], draw(index[2:3], label[2:3]), atol=1e-5)
+    among_others = draw(jnp.array([900, 12, 5, 31]), jnp.array([3, 0, 1, 9]))
+    np.testing.assert_allclose(images[2:3], among_others[:1], atol=1e-5)
     for other in (draw(index + 1, label), draw(index, label + 1), draw(index, label, 1.0)):
         assert float(jnp.abs(other - images).max((1, 2, 3)).min()) > 1e-4
 
@@ -123,7 +128,7 @@ def test_images_depend_on_index_label_and_truncation_alone(fresh, sample):
 def test_standing_statistics_are_of_these_weights(fresh, sample):
     """They don't depend on the stored statistics, are those of many passes, and settle the spectral norms."""
     params, extra = fresh
-    conditions = (Conditions(label=jnp.arange(3)), jnp.arange(3))
+    conditions = (Conditions(label=jnp.arange(4)), jnp.arange(4))
     stale = jax.tree.map(lambda leaf: 3.0 + 2.0 * leaf, extra["generator"]["batch_stats"])
     other = {**extra, "generator": {**extra["generator"], "batch_stats": stale}}
     images = [sample(Weights(params, state, {}), *conditions, KEY) for state in (extra, other)]

@@ -43,7 +43,7 @@ FROZEN = {"tokenizer": Weights({"shift": jnp.float32(0.0)}, (), {})}
 def settings(**changes):
     networks = [
         priors.transformer(width=16, depth=1, num_heads=2, dropout=0.1),
-        priors.gated_pixelcnn(width=8, depth=2, first_kernel=3, head_width=8),
+        priors.gated_pixelcnn(width=8, depth=1, first_kernel=3, head_width=8),
     ]
     config = priors.code_prior(*networks)
     config.model.context.update(width=8, num_blocks=1)
@@ -72,12 +72,35 @@ def family():
 
 
 @pytest.fixture(scope="module")
-def weights(family):
+def fresh(family):
+    return jax.jit(family.init)(KEY, batch(1))[0]
+
+
+@pytest.fixture(scope="module")
+def weights(fresh):
     """Parameters with noise, so that everything matters."""
-    params = jax.jit(family.init)(KEY, batch(1))[0]
     noise = np.random.default_rng(0)
-    noisy = jax.tree.map(lambda leaf: leaf + 0.1 * noise.standard_normal(leaf.shape, np.float32), params)
+    noisy = jax.tree.map(lambda leaf: leaf + 0.1 * noise.standard_normal(leaf.shape, np.float32), fresh)
     return Weights(noisy, (), FROZEN)
+
+
+@pytest.fixture(scope="module")
+def evaluate(family):
+    return jax.jit(family.evaluate)
+
+
+@pytest.fixture(scope="module")
+def losses_of(family):
+    """Level -> its loss of parameters and a batch, compiled."""
+    return [compiled_loss(family, level) for level in range(2)]
+
+
+def compiled_loss(family, level):
+    return jax.jit(
+        lambda params, examples: (
+            losses.compute(family, params, examples, KEY, player=f"level_{level}", frozen=FROZEN).value
+        )
+    )
 
 
 @pytest.fixture(scope="module")
@@ -91,10 +114,6 @@ def conditions(count, start=0, **options):
     return Conditions(label=index % 3, options=options), index
 
 
-def loss_of(family, params, examples, player):
-    return losses.jitted(family, params, examples, KEY, player=player, frozen=FROZEN).value
-
-
 def test_one_player_a_level_each_with_its_own_network(family, weights):
     assert [player.name for player in family.players] == ["level_0", "level_1"]
     assert set(weights.params["level_0"]) == {"network"}
@@ -102,23 +121,20 @@ def test_one_player_a_level_each_with_its_own_network(family, weights):
     assert isinstance(family.interface, ImageSampler) and family.interface.num_classes == 3
 
 
-def test_untrained_it_knows_nothing(family):
-    params = jax.jit(family.init)(KEY, batch(1))[0]
-    evaluation = jax.jit(family.evaluate)(Weights(params, (), FROZEN), batch(), KEY)
+def test_untrained_it_knows_nothing(evaluate, fresh):
+    evaluation = evaluate(Weights(fresh, (), FROZEN), batch(), KEY)
     np.testing.assert_allclose(evaluation["level_0_nats_per_code"], math.log(K), atol=0.2)
 
 
-def test_codes_may_come_with_the_batch_or_from_its_images(family, weights):
-    for player in family.players:
-        both = [loss_of(family, weights.params, examples, player.name) for examples in (batch(), coded(batch()))]
-        assert both[0] == both[1]
-    evaluate = jax.jit(family.evaluate)
+def test_codes_may_come_with_the_batch_or_from_its_images(evaluate, losses_of, weights):
+    for loss in losses_of:
+        assert loss(weights.params, batch()) == loss(weights.params, coded(batch()))
     live, cached = (evaluate(weights, examples, KEY)["nll_nats"] for examples in (batch(), coded(batch())))
     np.testing.assert_array_equal(live, cached)
 
 
-def test_evaluation_adds_up(family, weights):
-    values = jax.jit(family.evaluate)(weights, batch(), KEY)
+def test_evaluation_adds_up(evaluate, weights):
+    values = evaluate(weights, batch(), KEY)
     by_level = [values[f"level_{i}_nats_per_code"] * n for i, n in enumerate((4, 16))]
     np.testing.assert_allclose(values["nll_nats"], sum(by_level), rtol=1e-5)
     np.testing.assert_allclose(values["bits_per_dim"], values["nll_nats"] / 64 / math.log(2), rtol=1e-5)
@@ -126,18 +142,27 @@ def test_evaluation_adds_up(family, weights):
     np.testing.assert_allclose(values["bits_per_dim"], parts, rtol=1e-5)
 
 
-def test_the_levels_make_a_distribution():
-    """Chances of all grids of a tiny tokenizer, both levels, sum to one."""
+@pytest.fixture(scope="module")
+def two_codes():
+    """(a model of a tiny tokenizer, its weights, its evaluation of every pair of grids for label 1)."""
     tokenizer = TOKENIZER._replace(num_codes=2, grids=((1, 1), (2, 2)))
-    family = build(tokenizer=tokenizer)
-    params = jax.jit(family.init)(KEY, batch(1))[0]
+    model = code_prior.make_model(code_prior.Settings(**settings()), tokenizer, SPEC)
+    shapes, _ = jax.eval_shape(lambda key: model.init(key, batch(1)), KEY)
+    noise = np.random.default_rng(4)
+    params = jax.tree.map(lambda leaf: jnp.asarray(0.5 * noise.standard_normal(leaf.shape), leaf.dtype), shapes)
+    weights = Weights(params, (), FROZEN)
     every = np.stack(np.meshgrid(*[[0, 1]] * 5, indexing="ij"), -1).reshape(-1, 5)
     codes = {
         "codes_0": jnp.asarray(every[:, :1].reshape(-1, 1, 1)),
         "codes_1": jnp.asarray(every[:, 1:].reshape(-1, 2, 2)),
         "label": jnp.full(32, 1),
     }
-    nats = jax.jit(family.evaluate)(Weights(params, (), FROZEN), codes, KEY)["nll_nats"]
+    return model, weights, jax.jit(model.evaluate)(weights, codes, KEY)
+
+
+def test_the_levels_make_a_distribution(two_codes):
+    """Chances of all grids of a tiny tokenizer, both levels, sum to one."""
+    nats = two_codes[2]["nll_nats"]
     assert jnp.exp(-nats).sum() == pytest.approx(1, rel=1e-5)
     assert jnp.exp(-nats).std() > 1e-4
 
@@ -151,9 +176,8 @@ def test_only_the_level_s_own_parameters_and_no_frozen_ones_get_a_gradient(famil
     assert all((leaf == 0).all() for leaf in jax.tree.leaves((own["level_0"], frozen)))
 
 
-def test_coarse_codes_and_labels_matter(family, weights):
+def test_coarse_codes_and_labels_matter(evaluate, weights):
     codes = coded(batch())
-    evaluate = jax.jit(family.evaluate)
     before = evaluate(weights, codes, KEY)
     other = evaluate(weights, {**codes, "codes_0": (codes["codes_0"] + 1) % K}, KEY)
     assert jnp.abs(other["level_1_nats_per_code"] - before["level_1_nats_per_code"]).min() > 1e-4
@@ -162,49 +186,42 @@ def test_coarse_codes_and_labels_matter(family, weights):
         assert jnp.abs(other[f"level_{level}_nats_per_code"] - before[f"level_{level}_nats_per_code"]).min() > 1e-4
 
 
-def test_noise_is_in_what_is_shown_alone():
-    family, noisy = build(), build(code_noise=1.0)
-    params = jax.jit(family.init)(KEY, batch(1))[0]
+def test_noise_is_in_what_is_shown_alone(fresh, losses_of):
+    noisy = [compiled_loss(build(code_noise=1.0), level) for level in range(2)]
     codes = coded(batch())
     constant = {**codes, "codes_0": jnp.full_like(codes["codes_0"], 2), "codes_1": jnp.full_like(codes["codes_1"], 2)}
 
-    def fit(family, level):
+    def fit(level):
         """The loss after the last bias alone has learned the only code that there is to predict."""
         name = f"level_{level}"
-        head = params[name]["network"]["head"]
+        head = fresh[name]["network"]["head"]
         sure = {"kernel": 0 * head["kernel"], "bias": 50.0 * jax.nn.one_hot(2, K)}
-        own = {**params[name], "network": {**params[name]["network"], "head": sure}}
-        return loss_of(family, {**params, name: own}, constant, name)
+        own = {**fresh[name], "network": {**fresh[name]["network"], "head": sure}}
+        return noisy[level]({**fresh, name: own}, constant)
 
     for level in range(2):
-        assert fit(noisy, level) < 1e-6, "targets are not replaced"
-    values = [loss_of(which, params, codes, "level_1") for which in (family, noisy)]
-    assert abs(values[0] - values[1]) > 1e-5
+        assert fit(level) < 1e-6, "targets are not replaced"
+    assert abs(losses_of[1](fresh, codes) - noisy[1](fresh, codes)) > 1e-5
 
 
 def test_an_image_does_not_depend_on_the_batch(sample, weights):
     together = sample(weights, *conditions(6), KEY).images
     assert together.shape == (6, 8, 8, 1) and len(np.unique(np.asarray(together), axis=0)) == 6
-    np.testing.assert_array_equal(together[3:5], sample(weights, *conditions(2, start=3), KEY).images)
+    np.testing.assert_array_equal(together[3:], sample(weights, *conditions(6, start=3), KEY).images[:3])
 
 
-def test_codes_are_drawn_from_the_model():
+def test_codes_are_drawn_from_the_model(two_codes):
     """Shares of codes drawn against the chances that `evaluate` gives them."""
-    tokenizer = TOKENIZER._replace(num_codes=2, grids=((1, 1), (1, 2)))
-    model = code_prior.make_model(code_prior.Settings(**settings()), tokenizer, SPEC)
-    params, _ = jax.jit(lambda key: model.init(key, batch(1)))(jax.random.key(4))
-    weights = Weights(jax.tree.map(lambda leaf: 2.0 * leaf, params), (), FROZEN)
+    model, weights, values = two_codes
     count = 6_000
     requested = (Conditions(label=jnp.full(count, 1)), jnp.arange(count))
     codes = jax.jit(lambda key: model.sample_codes(weights, *requested, key))(KEY)
-    numbers = np.concatenate([np.asarray(level).reshape(count, -1) for level in codes], 1) @ [4, 2, 1]
-    every = np.stack(np.meshgrid(*[[0, 1]] * 3, indexing="ij"), -1).reshape(-1, 3)
-    coded = {"codes_0": every[:, :1, None], "codes_1": every[:, None, 1:], "label": np.full(8, 1)}
-    values = jax.jit(model.evaluate)(weights, jax.tree.map(jnp.asarray, coded), KEY)
-    np.testing.assert_allclose(np.bincount(numbers, minlength=8) / count, np.exp(-values["nll_nats"]), atol=0.03)
+    numbers = np.concatenate([np.asarray(level).reshape(count, -1) for level in codes], 1) @ [16, 8, 4, 2, 1]
+    shares = np.bincount(numbers, minlength=32) / count
+    np.testing.assert_allclose(shares, np.exp(-values["nll_nats"]), atol=0.01)
 
 
-def test_options_are_traced_and_change_the_draw(family, weights):
+def test_options_are_traced_and_change_the_draw(family, sample, weights):
     count = 0
 
     @jax.jit
@@ -215,10 +232,10 @@ def test_options_are_traced_and_change_the_draw(family, weights):
 
     neutral = family.interface.options
     assert neutral == {"guidance_scale": 1.0, "temperature": 1.0, "top_k": 0.0, "top_p": 1.0}
-    at_neutral = draw(conditions(8, **neutral))
-    np.testing.assert_array_equal(at_neutral, jax.jit(family.interface.sample)(weights, *conditions(8), KEY).images)
+    at_neutral = draw(conditions(6, **neutral))
+    np.testing.assert_array_equal(at_neutral, sample(weights, *conditions(6), KEY).images)
     for changed in ({"guidance_scale": 9.0}, {"temperature": 0.1}, {"top_k": 1.0}, {"top_p": 0.1}):
-        assert (draw(conditions(8, **{**neutral, **changed})) != at_neutral).any(), changed
+        assert (draw(conditions(6, **{**neutral, **changed})) != at_neutral).any(), changed
     assert count == 1
 
 

@@ -1,6 +1,7 @@
 """A family's loss as a function of parameters and a batch: the one place where tests know the form of the seam."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -52,21 +53,39 @@ def compute(
     return Loss(accumulate.total(outputs.terms), metrics, outputs.extra)
 
 
+class Same(NamedTuple):
+    """A family as a key: equal to nothing but itself."""
+
+    family: Family
+
+    def __hash__(self):
+        return id(self.family)
+
+    def __eq__(self, other):
+        return self.family is other.family
+
+
+@lru_cache(maxsize=8)
+def _compiled(same: Same, player: str | None) -> Callable[..., Loss]:
+    return jax.jit(
+        lambda params, batch, key, how: compute(same.family, params, batch, key, player=player, **how),
+    )
+
+
+@lru_cache(maxsize=8)
+def _compiled_gradient(same: Same, player: str) -> Callable[..., Any]:
+    def run(own, params, batch, key, how):
+        return compute(same.family, {**params, player: own}, batch, key, player=player, **how).value
+
+    return jax.jit(jax.grad(run))
+
+
 def jitted(family: Family, params: Mapping[str, Any], batch: Mapping[str, Any], key: Any, **how: Any) -> Loss:
-    """`compute`, compiled; the same arguments."""
-    player = how.pop("player", None)
-
-    def run(params, batch, key, how):
-        return compute(family, params, batch, key, player=player, **how)
-
-    return jax.jit(run)(params, batch, key, how)
+    """`compute`, compiled once for each of the last families; the same arguments."""
+    return _compiled(Same(family), how.pop("player", None))(params, batch, key, how)
 
 
 def gradient(family: Family, params: Mapping[str, Any], batch: Mapping[str, Any], key: Any, **how: Any) -> Any:
     """Gradient of the loss on the parameters of the player that it belongs to, compiled; the same arguments."""
     player = how.pop("player", None) or family.players[0].name
-
-    def run(own, params, batch, key, how):
-        return compute(family, {**params, player: own}, batch, key, player=player, **how).value
-
-    return jax.jit(jax.grad(run))(params[player], params, batch, key, how)
+    return _compiled_gradient(Same(family), player)(params[player], params, batch, key, how)
