@@ -35,7 +35,12 @@ class Recorder:
     """In place of the transformer: keeps what it is called with, and answers with a known function of all of it."""
 
     def __init__(self, dim, **fields):
-        self.fields, self.calls = {"dim": dim, **fields}, []
+        self.fields, self._calls = {"dim": dim, **fields}, []
+
+    @property
+    def calls(self):
+        jax.effects_barrier()
+        return self._calls
 
     def init(self, key, *inputs):
         self.started = inputs
@@ -43,7 +48,12 @@ class Recorder:
 
     def apply(self, variables, *inputs, train=False, rngs=None):
         call = Call(variables["params"]["gain"], *inputs)
-        self.calls.append((jax.tree.map(np.asarray, call), train, rngs))
+        keys = {name: jax.random.key_data(key) for name, key in (rngs or {}).items()}
+
+        def keep(call, keys):
+            self._calls.append((*jax.tree.map(np.asarray, (call,)), train, jax.tree.map(np.asarray, keys)))
+
+        jax.debug.callback(keep, call, keys, ordered=True)
         return answer(call)
 
 
@@ -95,7 +105,7 @@ def test_it_learns_the_scaled_embedding_under_noise_for_captions_of_which_a_shar
     examples = toy_clip.batch(2000)
     examples["tokens"] = examples["tokens"].at[3].set(0)
     extra = unmeasured(family)
-    found = losses.compute(family, PARAMS, examples, KEY, extra=extra, frozen=FROZEN)
+    found = losses.jitted(family, PARAMS, examples, KEY, extra=extra, frozen=FROZEN)
     call, train, rngs = network.calls[0]
     t = np.floor(uniform(stream(KEY, "time"), 2000) * STEPS).astype(int)
     np.testing.assert_array_equal(call.t, t)
@@ -121,7 +131,7 @@ def test_nothing_is_learned_while_embeddings_are_measured_and_all_are_whitened_a
         if step < 2:
             seen.append(embeddings(examples))
         before = extra
-        found = losses.compute(family, PARAMS, examples, KEY, extra=extra, frozen=FROZEN, step=step)
+        found = losses.jitted(family, PARAMS, examples, KEY, extra=extra, frozen=FROZEN, step=step)
         extra, call = found.extra, network.calls[-1][0]
         t = np.floor(uniform(stream(KEY, "time"), 16) * STEPS).astype(int)
         x0 = (embeddings(examples) - np.asarray(before.mean)) / np.asarray(before.std)
@@ -145,7 +155,8 @@ WEIGHTS = Weights({"model": {"gain": jnp.float32(0.6)}}, WHITENING, FROZEN)
 def test_evaluation_is_of_whole_captions_at_spread_times(build):
     family, network = build(text_dropout=1.0)
     examples = toy_clip.batch(8)
-    found = family.evaluate(WEIGHTS, examples, KEY)
+    evaluate = jax.jit(family.evaluate)
+    found = evaluate(WEIGHTS, examples, KEY)
     call, train, rngs = network.calls[0]
     first = float(jax.random.uniform(stream(KEY, "time"), ()))
     t = np.floor((first + np.arange(8) / 8) % 1.0 * STEPS).astype(int)
@@ -162,7 +173,7 @@ def test_evaluation_is_of_whole_captions_at_spread_times(build):
     np.testing.assert_allclose(found["loss"], np.square(guess - x0).mean(axis=1), rtol=1e-4)
     guess = guess * WHITENING.std + WHITENING.mean
     np.testing.assert_allclose(found["cosine"], (guess * z).sum(axis=1) / np.linalg.norm(guess, axis=1), rtol=1e-4)
-    family.evaluate(WEIGHTS, {**examples, "present": jnp.arange(8) < 5}, KEY)
+    evaluate(WEIGHTS, {**examples, "present": jnp.arange(8) < 5}, KEY)
     spread = np.floor((first + np.arange(5) / 5) % 1.0 * STEPS)
     np.testing.assert_array_equal(network.calls[1][0].t[:5], spread, "padding takes no part of the range")
 
@@ -173,7 +184,8 @@ def test_the_best_of_several_guided_thresholded_draws_is_given_at_length_1(build
     family, network = build({"sampler": {"name": "ddim", "eta": 0.6}})
     tokens, index = toy_clip.batch(5)["tokens"].at[4].set(0), jnp.array([7, 2, 0, 11, 4])
     options = {} if scale is None else {"guidance_scale": jnp.float32(scale)}
-    found = family.interface.sample_embeddings(WEIGHTS, Conditions(tokens=tokens, options=options), index, KEY)
+    requested = Conditions(tokens=tokens, options=options)
+    found = jax.jit(family.interface.sample_embeddings)(WEIGHTS, requested, index, KEY)
     told, nothing = caption(tokens, np.zeros(5, bool)), caption(tokens, np.ones(5, bool))
     for call, train, _ in network.calls:
         pairs = zip(call[3:], told, nothing, strict=True)

@@ -14,7 +14,7 @@ from genjax.configs.recipes import dalles, priors
 from genjax.families import code_prior, dalle, registry
 from genjax.families.interfaces import Conditions, Tokenizer, Weights
 from genjax.typing import DataSpec
-from tests.families import losses
+from tests.families import losses, perturbed
 from tests.families.draws import draws, repeated
 from tests.families.watch import Watch
 
@@ -246,10 +246,7 @@ def test_every_draw_has_a_key_of_its_own_and_evaluation_draws_nothing(make, play
 def test_guidance_of_0_draws_what_is_drawn_without_label_or_text(make):
     """l_u + 0 (l_c - l_u): the null class and the empty text are those that training drops to."""
     family = make()
-    params = jax.jit(family.init)(KEY, examples(1))[0]
-    noise = np.random.default_rng(0)
-    params = jax.tree.map(lambda leaf: leaf + 0.5 * noise.standard_normal(leaf.shape, np.float32), params)
-    weights, count = Weights(params, (), FROZEN), 24
+    weights, count = perturbed.noise(family, examples(1), scale=1.0, frozen=FROZEN), 24
     given, index = Conditions(label=jnp.arange(count) % CLASSES, tokens=examples(count)["tokens"]), jnp.arange(count)
     empty = Conditions(label=jnp.full(count, CLASSES), tokens=jnp.zeros((count, S), jnp.int32))
     draw = jax.jit(family.interface.sample)

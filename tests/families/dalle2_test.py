@@ -41,7 +41,7 @@ def shaken(source="own"):
     return family, perturbed.weights(family, toy_clip.batch(1), scale=0.2, frozen=FROZEN)
 
 
-@pytest.fixture(scope="module", params=["own", "clip"])
+@pytest.fixture(scope="module", params=["own", pytest.param("clip", marks=pytest.mark.slow)])
 def case(request):
     return shaken(request.param)
 
@@ -89,8 +89,8 @@ def test_tokens_of_an_embedding_vary_fastest():
     module = ClipConditioning(CaptionStates(8, 16), 16, num_tokens=2)
     caption = (jnp.ones((1, 3, 5)), jnp.ones((1, 3), bool), jnp.ones((1, DIM)))
     raw = ClipInputs(caption, jnp.ones((1, DIM)), jnp.ones(1, bool))
-    params = module.init(KEY, raw)["params"]
-    told = module.apply({"params": params}, raw)
+    params = jax.jit(module.init)(KEY, raw)["params"]
+    told = jax.jit(module.apply)({"params": params}, raw)
     flat = 2 * jnp.ones((1, DIM)) @ params["image_tokens"]["kernel"]  # DIM ** .5 = 2
     np.testing.assert_allclose(told.states[0, 0], flat[0, 0::2], rtol=1e-5)
     np.testing.assert_allclose(told.states[0, 1], flat[0, 1::2], rtol=1e-5)

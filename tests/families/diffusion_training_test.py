@@ -61,7 +61,7 @@ def errors(call, x0, t):
 
 def test_the_loss_is_the_weighted_error_of_the_estimate_at_the_times_and_noise_of_its_streams(nets):
     family, examples = build(conditional=True, label_dropout=0.4), batch(8)
-    found = losses.compute(family, PARAMS, examples, KEY)
+    found = losses.jitted(family, PARAMS, examples, KEY)
     call, x0, t = nets.call(), np.float64(examples["image"]), times(8)
     np.testing.assert_allclose(call.x, noisy(x0, t), atol=1e-5)
     np.testing.assert_allclose(call.c_noise, 3.0 * t, rtol=1e-6)
@@ -83,7 +83,8 @@ def test_at_most_three_frames_lie_between_the_loss_and_the_network(nets, monkeyp
         return jnp.zeros((*x.shape[:-1], self.fields["out_channels"]))
 
     monkeypatch.setattr(Recorder, "apply", apply)
-    losses.compute(build(conditional=True, **changes), PARAMS, batch(8), KEY)
+    family = build(conditional=True, **changes)
+    jax.eval_shape(lambda examples: losses.compute(family, PARAMS, examples, KEY).value, batch(8))
     ((*_, loss, objective, call, net),) = found
     assert (loss, call, net) == ("loss_fn", "apply_net", "net") and objective.endswith("_loss")
 
@@ -95,10 +96,10 @@ def test_labels_reach_the_network_or_the_null_class_in_their_place(nets):
         ({"conditional": True, "label_dropout": 1.0}, np.full(2000, CLASSES)),
         ({"conditional": False}, None),
     ):
-        losses.compute(build(**changes), PARAMS, examples, KEY)
+        losses.jitted(build(**changes), PARAMS, examples, KEY)
         np.testing.assert_array_equal(nets.call().label, wanted)
     family = build(conditional=True, label_dropout=0.3)
-    losses.compute(family, PARAMS, examples, KEY)
+    losses.jitted(family, PARAMS, examples, KEY)
     label = nets.call().label
     assert (label == CLASSES).mean() == pytest.approx(0.3, abs=0.04)
     kept = label != CLASSES
@@ -129,7 +130,7 @@ def test_it_starts_from_inputs_of_the_shapes_that_it_is_trained_on(nets):
     family = build(time_sampler={"name": "loss_aware", "history_per_step": 2}, **given)
     params, extra = family.init(KEY, batch(8))
     assert params == PARAMS and extra.losses.shape == (STEPS, 2)
-    losses.compute(family, PARAMS, batch(8), KEY, extra=extra)
+    losses.jitted(family, PARAMS, batch(8), KEY, extra=extra)
     call, (x, c_noise, label, aug_level, told) = nets.call(), nets.last.started[0]
     for one, other in ((x, call.x), (c_noise, call.c_noise), (label, call.label), (aug_level, call.aug_level)):
         assert one.shape[1:] == other.shape[1:] and one.dtype.kind == other.dtype.kind
@@ -145,7 +146,7 @@ def test_importance_weights_meet_the_loss_and_the_history_keeps_losses_without_t
     rms = np.linspace(0.5, 5.0, STEPS)
     seen = 7 + np.arange(STEPS) % 2
     warm = LossHistory(jnp.asarray(np.stack([rms, rms], axis=1), jnp.float32), jnp.asarray(seen, jnp.int32))
-    found = losses.compute(family, PARAMS, batch(8), KEY, extra=warm)
+    found = losses.jitted(family, PARAMS, batch(8), KEY, extra=warm)
     call = nets.call()
     probs = 0.9 * rms / rms.sum() + 0.1 / STEPS
     t = np.asarray(jax.random.categorical(stream(KEY, "time"), jnp.log(jnp.asarray(probs)), shape=(8,)))
@@ -171,7 +172,7 @@ def bound_terms(call, x0, t, variance=None):
 
 def test_a_learned_variance_adds_so_much_of_the_bound(nets):
     family, examples = build(learned_variance=True, vb_weight=0.25), batch(8)
-    found = losses.compute(family, PARAMS, examples, KEY)
+    found = losses.jitted(family, PARAMS, examples, KEY)
     call, x0, t = nets.call(), np.float64(examples["image"]), times(8)
     simple, vb = errors(call, x0, t).mean(), bound_terms(call, x0, t).mean()
     np.testing.assert_allclose(found.metrics["simple"], simple, rtol=1e-4)
@@ -185,7 +186,7 @@ def test_the_variational_objective_is_the_bounds_term_under_the_variance_of_samp
     learned = {"learned_variance": True} if variance is None else {}
     family = build(objective="variational", vb_weight=0.25, draw={"sampler": sampler}, **learned)
     examples = batch(8)
-    found = losses.compute(family, PARAMS, examples, KEY)
+    found = losses.jitted(family, PARAMS, examples, KEY)
     wanted = bound_terms(nets.call(), np.float64(examples["image"]), times(8), variance).mean()
     np.testing.assert_allclose(found.value, wanted, rtol=2e-3)
     assert found.metrics == {}
@@ -194,7 +195,7 @@ def test_the_variational_objective_is_the_bounds_term_under_the_variance_of_samp
 def test_evaluation_is_the_loss_of_each_example_at_spread_times_of_all_that_is_told(nets):
     family, examples = build(conditional=True, label_dropout=1.0, learned_variance=True, vb_weight=0.25), batch(8)
     moved = {"model": {"gain": jnp.float32(0.5)}}
-    found = family.evaluate(Weights(moved, (), {}), examples, KEY)
+    found = jax.jit(family.evaluate)(Weights(moved, (), {}), examples, KEY)
     call, x0 = nets.call(), np.float64(examples["image"])
     first = float(jax.random.uniform(stream(KEY, "time"), ()))
     t = np.floor((first + np.arange(8) / 8) % 1.0 * STEPS).astype(int)
@@ -222,7 +223,7 @@ LARGE = (20, 30, CHANNELS)
 def test_an_erased_image_is_shown_around_one_rectangle_of_the_sides_requested(nets):
     family = build(SPEC._replace(image_shape=LARGE), inpaint={"min_side": 0.3, "max_side": 0.6, "everything": 0.0})
     examples = batch(200, LARGE)
-    losses.compute(family, PARAMS, examples, KEY)
+    losses.jitted(family, PARAMS, examples, KEY)
     call = nets.call()
     shown, mask = call.x[..., CHANNELS:-1], call.x[..., -1]
     np.testing.assert_array_equal(np.unique(mask), [0, 1])
@@ -238,16 +239,16 @@ def test_an_erased_image_is_shown_around_one_rectangle_of_the_sides_requested(ne
     assert np.abs(np.corrcoef([*places.T, heights, widths]) - np.eye(4)).max() < 0.3
     # The network sees nothing of what is erased, but in x_t.
     erased = examples | {"image": examples["image"] * mask[..., None]}
-    losses.compute(family, PARAMS, erased, KEY)
+    losses.jitted(family, PARAMS, erased, KEY)
     np.testing.assert_array_equal(nets.call().x[..., CHANNELS:], call.x[..., CHANNELS:])
     # Evaluation erases likewise, by the stream of its own key.
-    family.evaluate(Weights(PARAMS, (), {}), examples, KEY)
+    jax.jit(family.evaluate)(Weights(PARAMS, (), {}), examples, KEY)
     np.testing.assert_array_equal(nets.call().x[..., CHANNELS:], call.x[..., CHANNELS:])
 
 
 def test_of_a_share_of_the_images_nothing_is_known_and_the_loss_is_of_the_whole_image(nets):
     family, examples = build(inpaint={"min_side": 0.2, "max_side": 0.3, "everything": 0.4}), batch(2000)
-    found = losses.compute(family, PARAMS, examples, KEY)
+    found = losses.jitted(family, PARAMS, examples, KEY)
     call, t = nets.call(), times(2000)
     nothing = (call.x[..., CHANNELS:] == 0).all(axis=(1, 2, 3))
     assert nothing.mean() == pytest.approx(0.4, abs=0.04)
@@ -261,7 +262,7 @@ def test_noise_on_a_low_resolution_image_is_of_the_level_that_is_told_with_it(ne
     shape = (32, 32, CHANNELS)
     family = build(SPEC._replace(image_shape=shape), low_res={"size": 32, "max_aug_level": 0.6})
     examples = batch(64, shape) | {"image": jnp.zeros((64, *shape))}
-    losses.compute(family, PARAMS, examples, KEY)
+    losses.jitted(family, PARAMS, examples, KEY)
     call = nets.call()
     level = 0.6 * uniform(stream(stream(KEY, "low_res"), "aug_level"), 64)
     np.testing.assert_allclose(call.aug_level, level, rtol=1e-5)
@@ -277,7 +278,7 @@ def test_noise_on_a_low_resolution_image_is_of_the_level_that_is_told_with_it(ne
 def test_a_model_that_upsamples_is_told_the_small_image_of_its_own_example(nets):
     examples = batch(8, (8, 8, CHANNELS))
     spec, settings = SPEC._replace(image_shape=(8, 8, CHANNELS)), {"size": 4, "crop_fraction": 0.5}
-    found = losses.compute(build(spec, low_res=settings), PARAMS, examples, KEY)
+    found = losses.jitted(build(spec, low_res=settings), PARAMS, examples, KEY)
     call, t = nets.call(), times(8)
     assert call.x.shape == (8, 4, 4, 2 * CHANNELS) and call.aug_level is None
     # x_t is of a crop, found by undoing its noise, whose mean over blocks of 2x2 is upsampled beside it.
@@ -300,13 +301,13 @@ def test_a_model_that_upsamples_is_told_the_small_image_of_its_own_example(nets)
 def test_small_images_are_left_out_with_their_labels(nets):
     family = build(conditional=True, label_dropout=0.3, low_res={"size": 2, "dropout": 0.3, "max_aug_level": 0.2})
     examples = batch(2000)
-    losses.compute(family, PARAMS, examples, KEY)
+    losses.jitted(family, PARAMS, examples, KEY)
     call = nets.call()
     grey = (call.x[..., CHANNELS:] == 0).all(axis=(1, 2, 3))
     assert grey.mean() == pytest.approx(0.3, abs=0.04)
     np.testing.assert_array_equal(grey, call.label == CLASSES)
     np.testing.assert_array_equal(grey, uniform(stream(KEY, "label"), 2000) < 0.3)
-    losses.compute(build(low_res={"size": 2}), PARAMS, examples, KEY)
+    losses.jitted(build(low_res={"size": 2}), PARAMS, examples, KEY)
     assert not (nets.call().x[..., CHANNELS:] == 0).all(axis=(1, 2, 3)).any()
 
 
@@ -314,7 +315,7 @@ def test_an_inpainting_model_of_crops_is_shown_the_crop(nets):
     family = build(
         inpaint={"min_side": 0.2, "max_side": 0.3, "everything": 0.0}, low_res={"size": 2, "crop_fraction": 0.5}
     )
-    losses.compute(family, PARAMS, batch(8), KEY)
+    losses.jitted(family, PARAMS, batch(8), KEY)
     call, t = nets.call(), times(8)
     assert call.x.shape == (8, 2, 2, CHANNELS + CHANNELS + 1 + CHANNELS), (
         "x_t, what is known and where, the small image"
@@ -330,7 +331,7 @@ def test_evaluation_of_a_model_that_upsamples_is_told_small_images_at_the_level_
     low_res = {"size": 2, "max_aug_level": 0.5, "dropout": 1.0, "blur": (1.0, 1.0)}
     family = build(conditional=True, label_dropout=1.0, low_res=low_res, draw={"aug_level": 0.3, "guidance_scale": 4.0})
     examples = batch(8)
-    family.evaluate(Weights(PARAMS, (), {}), examples, KEY)
+    jax.jit(family.evaluate)(Weights(PARAMS, (), {}), examples, KEY)
     call = nets.call()
     np.testing.assert_allclose(call.aug_level, 0.3, rtol=1e-6)
     np.testing.assert_array_equal(call.label, examples["label"])
@@ -345,6 +346,6 @@ def test_a_network_that_predicts_well_has_little_loss_and_gradients_reach_it(net
     family, examples = build(conditional=True), batch(8)
     gradient = losses.gradient(family, PARAMS, examples, KEY)["gain"]
     values = [
-        losses.compute(family, {"model": {"gain": jnp.float32(GAIN + by)}}, examples, KEY).value for by in (-0.05, 0.05)
+        losses.jitted(family, {"model": {"gain": jnp.float32(GAIN + by)}}, examples, KEY).value for by in (-0.05, 0.05)
     ]
     np.testing.assert_allclose(gradient, (values[1] - values[0]) / 0.1, rtol=1e-3)

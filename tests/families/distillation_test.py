@@ -105,8 +105,9 @@ def test_a_fresh_student_is_its_teacher():
     weights = fresh(student, teacher)
     assert tree_lib.param_paths(weights.params) == tree_lib.param_paths(teacher[1].params)
     assert not any(jnp.any(leaf) for leaf in jax.tree.leaves(weights.params))
-    np.testing.assert_allclose(draw(student, weights), draw(*teacher), atol=1e-4)
-    assert jnp.abs(draw(student, moved(weights)) - draw(*teacher)).max() > 1e-2
+    shown, sample = draw(*teacher), jax.jit(student.interface.sample)
+    np.testing.assert_allclose(sample(weights, *conditions(6), KEY).images, shown, atol=1e-4)
+    assert jnp.abs(sample(moved(weights), *conditions(6), KEY).images - shown).max() > 1e-2
 
 
 @pytest.mark.parametrize("name", STUDENTS)
@@ -129,9 +130,10 @@ def test_training_changes_all_that_the_output_depends_on(name):
 def test_an_image_depends_on_its_index_alone(teacher):
     student = make_student(teacher, "consistency")
     weights = moved(fresh(student, teacher))
-    one = jax.jit(student.interface.sample)(weights, Conditions(label=jnp.array([4])), jnp.array([4]), KEY).images
-    many = draw(student, weights)
-    np.testing.assert_allclose(one[0], many[4], atol=1e-4)
+    sample, index = jax.jit(student.interface.sample), jnp.array([4, 11, 7, 23, 9, 30])
+    many = sample(weights, *conditions(6), KEY).images
+    others = sample(weights, Conditions(label=index % 10), index, KEY).images
+    np.testing.assert_allclose(others[0], many[4], atol=1e-4)
     assert jnp.abs(many[0] - many[1]).max() > 1e-2
 
 

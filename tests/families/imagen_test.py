@@ -33,6 +33,8 @@ READER = TextEncoder(encode, LENGTH, VOCAB, DIM, DIM)
 
 def build(stage=imagen_shapes_pipeline.base, spec=SPEC, parents=None, sampling=(), **model):
     config = stage("tiny")
+    if stage is imagen_shapes_pipeline.base:
+        config.model.network.update(channel_mult=(1,), attention_resolutions=())  # the middle has attention too
     config.model.update(model)
     model, sampling = config.model.to_dict(), config.sampling.to_dict() | {"num_steps": "2", **dict(sampling)}
     return registry.build(config.family, model, sampling, spec, {"text": READER} if parents is None else parents)
@@ -41,7 +43,7 @@ def build(stage=imagen_shapes_pipeline.base, spec=SPEC, parents=None, sampling=(
 def upsampler(variant):
     config = imagen_shapes_pipeline.upsampler(32, variant)
     config.data.image_size = 8
-    config.model.network.attention_resolutions = (2,)
+    config.model.network.update(channel_mult=(1,), num_res_blocks=(1,), attention_resolutions=(4,))
     config.model.low_res.size = 4
     return config
 

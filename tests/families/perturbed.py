@@ -40,3 +40,13 @@ def weights(
     shapes, _ = jax.eval_shape(init, KEY, batch)
     vectors, extra = jax.jit(small)(KEY, batch)
     return Weights(jax.tree.map(fill, shapes, vectors), extra, dict(frozen))
+
+
+def noise(
+    family: Family, batch: Mapping[str, Any], scale: float = 0.5, frozen: Mapping[str, Weights] = MappingProxyType({})
+) -> Weights:
+    """Parameters that are noise alone, and state as it starts: no kernel is drawn; the same arguments."""
+    draw, extra = np.random.default_rng(0), jax.jit(lambda key, batch: family.init(key, batch)[1])(KEY, batch)
+    shapes = jax.eval_shape(family.init, KEY, batch)[0]
+    params = jax.tree.map(lambda x: jnp.asarray(scale * draw.standard_normal(x.shape, np.float32), x.dtype), shapes)
+    return Weights(params, extra, dict(frozen))

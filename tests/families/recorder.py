@@ -53,11 +53,19 @@ class Recorder:
         return {"params": dict(PARAMS["model"])}
 
     def apply(self, variables, x, c_noise, label=None, aug_level=None, context=None, *, train=False, rngs=None):
-        """`answer`, with the call kept."""
+        """`answer`, with the call kept; of a compiled function once it has run."""
         call = Call(variables["params"]["gain"], x, c_noise, label, aug_level, context, train, rngs)
-        if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(call[:-1])):
-            kept = jax.tree.map(np.asarray, call._replace(train=None, rngs=None))
-            self.calls.append(kept._replace(train=train, rngs=rngs))
+        keys = {name: jax.random.key_data(key) for name, key in (rngs or {}).items()}
+
+        def keep(call, keys):
+            kept = jax.tree.map(np.asarray, call)
+            self.calls.append(kept._replace(train=train, rngs=jax.tree.map(np.asarray, keys)))
+
+        values = call._replace(train=None, rngs=None)
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((values, keys))):
+            jax.debug.callback(keep, values, keys, ordered=True)
+        else:
+            keep(values, keys)
         return answer(call, self.fields["out_channels"])
 
 
@@ -94,12 +102,12 @@ class Nets:
 
     def call(self) -> Call:
         """The one call since the last question."""
-        (call,) = self.last.calls
-        self.last.calls = []
+        (call,) = self.taken()
         return call
 
     def taken(self) -> list[Call]:
         """All calls since the last question."""
+        jax.effects_barrier()
         calls, self.last.calls = self.last.calls, []
         return calls
 
@@ -180,8 +188,9 @@ def normal(key, like):
 
 
 def keys_equal(one, other) -> bool:
-    """Whether two keys are the same."""
-    return bool((jax.random.key_data(one) == jax.random.key_data(other)).all())
+    """Whether two keys are the same; they may be given by their data."""
+    one, other = (x if isinstance(x, np.ndarray) else np.asarray(jax.random.key_data(x)) for x in (one, other))
+    return bool((one == other).all())
 
 
 def v_estimate(x_t, output, t):

@@ -17,8 +17,15 @@ SPEC = DataSpec((8, 8, 1), num_classes=10)
 KEY = jax.random.key(0)
 
 
-def build(low_res=(), sampling=(), spec=SPEC, **model):
+def tiny():
+    """The config of a network of one level without attention."""
     config = cascade_digits.upsampler(16, "tiny")
+    config.model.network.update(channel_mult=(1,), middle_attention=False)
+    return config
+
+
+def build(low_res=(), sampling=(), spec=SPEC, **model):
+    config = tiny()
     config.model.update(model)
     config.model.low_res.update({"size": 4, "crop_fraction": 1.0, **dict(low_res)})
     config.sampling.update({"aug_level": 0.0, "num_steps": "2", **dict(sampling)})
@@ -45,8 +52,11 @@ def conditions(count=3, **others):
     return conditions_of(low_res=low_res, **others), jnp.arange(count)
 
 
-def sampler(family):
-    return jax.jit(family.interface.sample)
+@pytest.fixture(scope="module")
+def plain():
+    """(a family, its weights, its sampling compiled)."""
+    family = build()
+    return family, weights(family), jax.jit(family.interface.sample)
 
 
 def test_the_interface_says_what_is_upsampled():
@@ -61,7 +71,7 @@ def test_parameters_are_those_of_the_plain_network_but_for_the_first_convolution
         return jax.tree.map(jnp.shape, jax.eval_shape(family.init, KEY, batch(1))[0]["model"])
 
     level, none = shapes(build()), shapes(build({"max_aug_level": 0.0}))
-    plain = cascade_digits.upsampler(16, "tiny")
+    plain = tiny()
     plain.sampling.aug_level = 0.0
     plain.model.low_res = {}
     plain = shapes(registry.build("diffusion", plain.model.to_dict(), plain.sampling.to_dict(), SPEC))
@@ -72,35 +82,34 @@ def test_parameters_are_those_of_the_plain_network_but_for_the_first_convolution
     assert level == none == plain
 
 
-def test_samples_depend_on_the_small_image_on_the_level_and_on_the_index_alone():
-    family = build()
-    parts, sample = weights(family), sampler(build())
+def test_samples_depend_on_the_small_image_on_the_level_and_on_the_index_alone(plain):
+    _, parts, sample = plain
     given = conditions()
     many = sample(parts, *given, KEY).images
     other = sample(parts, changed(given[0], low_res=given[0].low_res.at[1].add(0.5)), given[1], KEY).images
     np.testing.assert_array_equal(other[::2], many[::2])
     assert float(jnp.abs(other[1] - many[1]).max()) > 1e-3
-    last, index = jax.tree.map(lambda x: x[2:], given)
-    one = sample(parts, last, index, KEY).images
+    elsewhere, index = given[0]._replace(low_res=given[0].low_res[::-1].at[1:].add(0.5)), jnp.array([2, 9, 7])
+    one = sample(parts, elsewhere, index, KEY).images
     np.testing.assert_allclose(one[0], many[2], atol=1e-4)
     levels = [sample(parts, *conditions(aug_level=jnp.float32(x)), KEY).images for x in (0.0, 0.3)]
     np.testing.assert_array_equal(levels[0], many)
     assert float(jnp.abs(levels[1] - many).max()) > 1e-3
-    alone = sample(parts, changed(last, aug_level=jnp.float32(0.3)), index, KEY).images
-    np.testing.assert_allclose(alone[0], levels[1][2], atol=1e-4)
+    one = sample(parts, changed(elsewhere, aug_level=jnp.float32(0.3)), index, KEY).images
+    np.testing.assert_allclose(one[0], levels[1][2], atol=1e-4)
 
 
-def test_levels_and_small_images_do_not_recompile():
+def test_levels_and_small_images_do_not_recompile(plain):
     family = build({"dropout": 0.2})
-    parts = weights(family)
+    _, parts, unguided = plain
     chex.clear_trace_counter()
     sample = jax.jit(chex.assert_max_traces(lambda *inputs: family.interface.sample(*inputs), n=1))
     found = []
     for level, scale in ((0.1, 2.0), (0.4, 1.0)):
         scalars = {"aug_level": jnp.float32(level), "guidance_scale": jnp.float32(scale)}
         found.append(sample(parts, *conditions(**scalars), KEY).images)
-    unguided = sampler(family)(parts, *conditions(aug_level=jnp.float32(0.4)), KEY).images
-    np.testing.assert_allclose(found[1], unguided, atol=1e-4)
+    expected = unguided(parts, *conditions(aug_level=jnp.float32(0.4)), KEY).images
+    np.testing.assert_allclose(found[1], expected, atol=1e-4)
 
 
 @pytest.mark.slow
@@ -112,13 +121,13 @@ def test_training_on_crops_gives_gradients_to_everything():
     assert all(float(jnp.abs(leaf).max()) > 0 for leaf in jax.tree.leaves(gradient["aug_level_embed"]))
 
 
-def test_reconstruction_is_the_small_image_upsampled():
-    family = build()
-    parts, images = weights(family), batch()["image"]
-    small = images.reshape(4, 4, 2, 4, 2, 1).mean((2, 4))
-    expected = sampler(family)(parts, Conditions(low_res=small), jnp.arange(4), KEY).images
+def test_reconstruction_is_the_small_image_upsampled(plain):
+    family, parts, sample = plain
+    images = batch(3)["image"]
+    small = images.reshape(3, 4, 2, 4, 2, 1).mean((2, 4))
+    expected = sample(parts, Conditions(low_res=small), jnp.arange(3), KEY).images
     np.testing.assert_allclose(jax.jit(family.reconstruct)(parts, images, KEY), expected, atol=1e-5)
-    assert set(jax.jit(family.evaluate)(parts, batch(), KEY)) == {"loss"}
+    assert set(jax.eval_shape(family.evaluate, parts, batch(), KEY)) == {"loss"}
 
 
 def test_what_cannot_be_upsampled_is_told():
