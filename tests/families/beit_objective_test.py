@@ -14,7 +14,7 @@ from genjax.configs import beit_base, beit_finetune_imagenet
 from genjax.families import beit, image_classifier, registry
 from genjax.families.interfaces import Tokenizer, Weights
 from genjax.typing import DataSpec
-from tests.families import losses
+from tests.families import losses, perturbed
 from tests.families.draws import draws, repeated
 from tests.families.watch import Watch
 
@@ -135,8 +135,8 @@ def test_the_tokenizer_sees_the_whole_image_at_its_own_size(stub):
 
 def test_the_network_does_not_see_what_it_is_to_predict():
     """No pixel of a hidden patch moves the loss, and every pixel of the others does."""
-    family = build(network={"drop_path": 0.0, "layer_scale": 1.0})
-    params = made(family)
+    family = build(network={"drop_path": 0.0, "layer_scale": 1.0, "depth": 1}, feature_depth=1)
+    params = perturbed.noise(family, make_images(1), scale=0.3).params
 
     def loss(images):
         found = losses.compute(family, params, {"image": images}, KEY, frozen=FROZEN)

@@ -1,5 +1,6 @@
 """BigGAN's losses, truncation and evaluation in closed form: a generator of greys, a critic that checks the label."""
 
+from functools import cache
 from typing import Any
 
 import flax.linen as nn
@@ -82,9 +83,14 @@ def build(sampling=(), **model):
 STRENGTH, OFFSET = 3.0, 0.2
 
 
+@cache
+def start():
+    return jax.jit(build().init)(KEY, batch(1))
+
+
 def state(slope=0.0, level=0.0, bonus=(0.0, 0.0, 0.0)):
     """(parameters, extra) with nothing at a neutral value."""
-    params, extra = jax.jit(build().init)(KEY, batch(1))
+    params, extra = jax.tree.map(lambda leaf: leaf, start())
     params["generator"] |= {"slope": jnp.float32(slope), "level": jnp.float32(level)}
     params["discriminator"] |= {"strength": jnp.float32(STRENGTH), "bonus": jnp.asarray(bonus, jnp.float32)}
     extra["discriminator"][spectral_norm.COLLECTION]["offset"] = jnp.float32(OFFSET)

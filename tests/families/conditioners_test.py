@@ -139,7 +139,7 @@ def replace_dropped(family, key, count, dropout):
 @families
 def test_training_leaves_shares_out_for_each_example_by_itself(nets, reading, family, source):
     dropout, examples = (0.4, 0.25), captions(2000)
-    losses.jitted(build(family, dropout, source), PARAMS, examples, KEY, frozen=FROZEN)
+    losses.compute(build(family, dropout, source), PARAMS, examples, KEY, frozen=FROZEN)
     no_text, no_image = replace_dropped(family, KEY, 2000, dropout)
     assert len(no_text) / 2000 == pytest.approx(0.4, abs=0.04) and len(no_image) / 2000 == pytest.approx(0.25, abs=0.04)
     both = len(set(no_text) & set(no_image)) / 2000
@@ -152,13 +152,13 @@ def test_training_leaves_shares_out_for_each_example_by_itself(nets, reading, fa
 def test_all_is_told_without_dropout_and_in_evaluation_and_none_with_a_share_of_one(nets, reading, family, source):
     examples = captions(8)
     whole = told(family, examples, source=source)
-    losses.jitted(build(family, (0.0, 0.0), source), PARAMS, examples, KEY, frozen=FROZEN)
+    losses.compute(build(family, (0.0, 0.0), source), PARAMS, examples, KEY, frozen=FROZEN)
     np.testing.assert_allclose(nets.call().context.vector, whole, atol=1e-5)
     always = build(family, (1.0, 1.0), source)
     always.evaluate(WEIGHTS, examples, KEY)
     np.testing.assert_allclose(nets.call().context.vector, whole, atol=1e-5)
     none = told(family, examples, range(8), range(8), source)
-    losses.jitted(always, PARAMS, examples, KEY, frozen=FROZEN)
+    losses.compute(always, PARAMS, examples, KEY, frozen=FROZEN)
     np.testing.assert_allclose(nets.call().context.vector, none, atol=1e-5)
 
 
@@ -231,11 +231,11 @@ def test_students_of_a_model_of_texts_are_told_them_and_models_of_upstream_stage
 def test_states_and_embeddings_that_were_kept_take_the_place_of_live_ones(nets, reading):
     examples = captions(8)
     kept = {"text_states": jax.random.normal(KEY, (8, LENGTH, toy_clip.DIM))}
-    losses.jitted(build("imagen"), PARAMS, examples | kept, KEY, frozen={})
+    losses.compute(build("imagen"), PARAMS, examples | kept, KEY, frozen={})
     states = SCALE * np.asarray(kept["text_states"]).reshape(8, -1)
     mask = SCALE * (np.asarray(examples["tokens"]) != 0)
     np.testing.assert_allclose(nets.call().context.vector, np.concatenate([states, mask], axis=1), rtol=1e-6)
     embed = {"image_embed": jax.random.normal(KEY, (8, CHANNELS))}
-    losses.jitted(build("dalle2"), PARAMS, examples | embed, KEY, frozen=FROZEN)
+    losses.compute(build("dalle2"), PARAMS, examples | embed, KEY, frozen=FROZEN)
     found = nets.call().context.vector[:, LENGTH : LENGTH + CHANNELS]
     np.testing.assert_allclose(found, SCALE * np.asarray(embed["image_embed"]), rtol=1e-6)

@@ -39,7 +39,7 @@ FROZEN = {"tokenizer": Weights({"shift": jnp.float32(0.0)}, (), {})}
 
 def settings(**changes):
     config = dalles.dalle()
-    config.model.network.update(width=16, depth=2, num_heads=2, kernel_size=3)
+    config.model.network.update(width=16, depth=1, num_heads=2, kernel_size=3)
     config.model.network.update(changes.pop("network", {}))
     config.model.update(changes)
     return config.model.to_dict()
@@ -116,7 +116,7 @@ def test_an_image_depends_on_its_text_and_not_on_the_batch(sample, weights):
     requested, index = conditions(6)
     together = sample(weights, requested, index, KEY).images
     assert together.shape == (6, 8, 8, 1) and len(np.unique(np.asarray(together), axis=0)) == 6
-    np.testing.assert_array_equal(together[3:5], sample(weights, *conditions(2, start=3), KEY).images)
+    np.testing.assert_array_equal(together[3:], sample(weights, *conditions(6, start=3), KEY).images[:3])
     other = sample(weights, Conditions(tokens=1 + requested.tokens % (V - 1)), index, KEY).images
     assert (other != together).any()
 

@@ -70,7 +70,7 @@ def distilled():
 
 
 CHEAP = {
-    "dalle": lambda: (dalle_test.build(network={"depth": 1}), dalle_test.batch(), dalle_test.FROZEN),
+    "dalle": lambda: (dalle_test.build(), dalle_test.batch(), dalle_test.FROZEN),
     "diffusion": lambda: (build(ddpm_digits), images(), {}),
     "gan": lambda: (build(gan_digits), images(), {}),
     "vae": lambda: (build(vae_digits), images(), {}),

@@ -37,6 +37,7 @@ def by_reverse_derivatives(denoise, levels, x0, key):
     path = levels.at(slice(None, -1)).at(slice(None, None, -1))
     angles = jnp.arctan2(path.sigma, path.alpha)
 
+    @jax.jit
     def velocity(u, place):
         level, angle = path.at(place), angles[place]
 
@@ -64,12 +65,9 @@ def test_the_digits_unet_with_norms_and_attention():
     found = jax.jit(family.interface.likelihoods["ode"])(weights, BATCH, KEY)["bits_per_dim"]
     model = family.interface.likelihoods["ode"].args[0]
 
-    def expected(weights):
-        plain = diffusion_sampling.without_threshold(model)
-        cond = diffusion_model.conditioning_from(model, {}, Conditions.of_batch(BATCH), KEY)
-        denoise = diffusion_sampling.make_denoiser(plain, weights.params["model"], cond)
-        x0 = dequantize(BATCH["image"], rng.stream(KEY, "dequantize"))
-        return by_reverse_derivatives(denoise, model.levels(), x0, KEY)
-
-    expected = jax.jit(expected)(weights)
+    plain = diffusion_sampling.without_threshold(model)
+    cond = diffusion_model.conditioning_from(model, {}, Conditions.of_batch(BATCH), KEY)
+    denoise = diffusion_sampling.make_denoiser(plain, weights.params["model"], cond)
+    x0 = dequantize(BATCH["image"], rng.stream(KEY, "dequantize"))
+    expected = by_reverse_derivatives(denoise, model.levels(), x0, KEY)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
