@@ -1,5 +1,6 @@
 """The autoregressive prior's loss in float64, and what it is told: a network of one table that notes its input."""
 
+from functools import cache
 from typing import Any
 
 import flax.linen as nn
@@ -12,7 +13,7 @@ import scipy.special
 from genjax.families import clip_ar_prior, registry
 from genjax.families.interfaces import Conditions, Weights
 from genjax.nn.embedding_code_transformer import EmbeddingCodeTransformer
-from tests.families import losses, toy_clip
+from tests.families import losses, perturbed, toy_clip
 from tests.families.draws import draws, repeated
 from tests.families.toy_clip import CLIP, FROZEN, SPEC
 from tests.families.watch import Watch
@@ -41,6 +42,7 @@ class Network(nn.Module):
 @pytest.fixture
 def stub(monkeypatch):
     monkeypatch.setattr(clip_ar_prior, "EmbeddingCodeTransformer", Network)
+    WATCH.calls()
 
 
 def build(sampling=(), network=(), **model):
@@ -53,6 +55,13 @@ def state(family):
     params, extra = jax.jit(family.init)(KEY, toy_clip.batch(1))
     WATCH.calls()  # of `init`
     return params, extra
+
+
+@cache
+def stubbed():
+    """(a family of the stub, its parameters, its state); for tests that use the fixture."""
+    family = build()
+    return family, *state(family)
 
 
 def embeddings(batch):
@@ -73,8 +82,8 @@ def cost(table, codes):
 
 
 def test_the_loss_is_the_formula_and_captions_are_dropped_with_their_dot_product(stub):
-    family, count = build(), 2_000
-    (params, extra), batch = state(family), toy_clip.batch(count)
+    (family, params, extra), count = stubbed(), 2_000
+    batch = toy_clip.batch(count)
     found = losses.jitted(family, params, batch, KEY, extra=extra, frozen=FROZEN, step=FIT)
     z_i, z_t = embeddings(batch)
     codes = codes_of(z_i)
@@ -100,8 +109,7 @@ def test_the_loss_is_the_formula_and_captions_are_dropped_with_their_dot_product
 
 @pytest.mark.parametrize(("step", "learns", "measures", "fits"), [(0, 0, 1, 0), (FIT - 1, 0, 1, 1), (FIT, 1, 0, 0)])
 def test_it_measures_first_fits_once_and_then_learns(stub, step, learns, measures, fits):
-    family = build()
-    (params, extra), batch = state(family), toy_clip.batch(50)
+    (family, params, extra), batch = stubbed(), toy_clip.batch(50)
     found = losses.jitted(family, params, batch, KEY, extra=extra, frozen=FROZEN, step=step)
     assert (found.value > 0) == bool(learns)
     z_i, _ = embeddings(batch)
@@ -115,9 +123,8 @@ def test_it_measures_first_fits_once_and_then_learns(stub, step, learns, measure
 
 
 def test_evaluation_is_told_of_every_caption(stub):
-    family = build(text_dropout=1.0)
-    (params, extra), batch = state(family), toy_clip.batch(30)
-    values = jax.jit(family.evaluate)(Weights(params, extra, FROZEN), batch, KEY)
+    (_, params, extra), batch = stubbed(), toy_clip.batch(30)
+    values = jax.jit(build(text_dropout=1.0).evaluate)(Weights(params, extra, FROZEN), batch, KEY)
     z_i, z_t = embeddings(batch)
     codes = codes_of(z_i)
     np.testing.assert_allclose(values["nats_per_code"], cost(params["model"]["table"], codes).mean(1), rtol=1e-4)
@@ -134,27 +141,26 @@ REAL = {"width": 8, "depth": 1, "num_heads": 2, "dropout": 0.5}
 
 
 def noisy(family):
-    params, extra = state(family)
-    noise = np.random.default_rng(0)
-    return jax.tree.map(lambda leaf: leaf + 0.5 * noise.standard_normal(leaf.shape, np.float32), params), extra
+    return perturbed.noise(family, toy_clip.batch(1), frozen=FROZEN)
 
 
 def test_every_draw_has_a_key_of_its_own():
     """Dropped captions, and dropout after both branches of the block; none of it in evaluation."""
     family, batch = build(network=REAL), toy_clip.batch(5)
-    params, extra = state(family)
+    shapes = jax.eval_shape(family.init, KEY, batch)
 
-    def loss(key):
+    def loss(params, extra, key):
         return losses.compute(family, params, batch, key, extra=extra, frozen=FROZEN, step=9).value
 
-    found = draws(loss, KEY)
+    found = draws(loss, *shapes, KEY)
     assert len(found) == 3 and not repeated(found)
-    assert draws(lambda key: family.evaluate(Weights(params, extra, FROZEN), batch, key), KEY) == []
+    held_out = draws(lambda p, extra, key: family.evaluate(Weights(p, extra, FROZEN), batch, key), *shapes, KEY)
+    assert held_out == []
 
 
 def test_no_frozen_weight_of_clip_gets_a_gradient():
     family = build(network=REAL)
-    params, extra = state(family)
+    params, extra, *_ = noisy(family)
 
     def loss(frozen):
         return losses.compute(family, params, toy_clip.batch(5), KEY, extra=extra, frozen=frozen, step=9).value
@@ -165,7 +171,7 @@ def test_no_frozen_weight_of_clip_gets_a_gradient():
 
 def test_guidance_of_0_draws_what_is_drawn_for_no_caption():
     family = build(network=REAL)
-    weights = Weights(*noisy(family), FROZEN)
+    weights = noisy(family)
     given, index = Conditions(tokens=toy_clip.batch(40)["tokens"]), jnp.arange(40)
     draw = jax.jit(family.interface.sample_embeddings)
     nothing = draw(weights, Conditions(tokens=jnp.zeros_like(given.tokens)), index, KEY)
@@ -180,7 +186,7 @@ def test_of_more_candidates_the_nearest_to_the_caption_is_kept():
     near = []
     for candidates in (1, 6):
         family = build({"candidates": candidates}, network=REAL)
-        found = jax.jit(family.interface.sample_embeddings)(Weights(*noisy(family), FROZEN), *given, KEY)
+        found = jax.jit(family.interface.sample_embeddings)(noisy(family), *given, KEY)
         near.append((np.asarray(found) * z_t).sum(1))
     assert (near[1] >= near[0] - 1e-6).all() and near[1].mean() > near[0].mean() + 0.1
 
@@ -197,11 +203,12 @@ def test_samples_are_requested_with_a_dot_product_of_the_upper_half(monkeypatch)
     """Half of those seen were in bucket 1, half in 6; without a caption, and in the half for guidance, none is told."""
     monkeypatch.setattr(clip_ar_prior, "EmbeddingCodeTransformer", Watched)
     family = build(network=REAL)
-    params, extra = noisy(family)
+    weights = noisy(family)
+    extra = weights.extra
     seen = extra._replace(dots=extra.dots._replace(counts=jnp.zeros(DOTS).at[jnp.array([1, 6])].set(10.0)))
     tokens = toy_clip.batch(4)["tokens"].at[3].set(0)
     given = (Conditions(tokens=tokens, options={"guidance_scale": jnp.float32(2.0)}), jnp.arange(4))
-    jax.jit(family.interface.sample_embeddings)(Weights(params, seen, FROZEN), *given, KEY)
+    jax.jit(family.interface.sample_embeddings)(weights._replace(extra=seen), *given, KEY)
     (call,) = WATCH.calls()
     np.testing.assert_array_equal(call["dot"], [6, 6, 6, DOTS] + [DOTS] * 4)
     np.testing.assert_array_equal(call["mask"].any(1), [True] * 3 + [False] * 5)

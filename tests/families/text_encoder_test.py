@@ -100,7 +100,7 @@ def test_a_workdir_without_players_is_a_stage_like_any_other(drawn_folder, tmp_p
     assert again.checksum == stage.checksum != 0
     stages.train(quick(text_minilm.get_config("tiny"), drawn_folder), tmp_path)  # finished: nothing happens
     assert stages.load(tmp_path).record == stage.record
-    found = stage.family.interface.encode(stage.weights, TOKENS[:, :5])
+    found = jax.jit(stage.family.interface.encode)(stage.weights, TOKENS[:, :5])
     assert np.isfinite(found.states).all()
 
 
