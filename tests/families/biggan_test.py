@@ -15,7 +15,7 @@ from genjax.training.state import make_init
 from genjax.training.step import Ema, make_train_step
 from genjax.typing import DataSpec
 
-SPEC = DataSpec((8, 8, 1), num_classes=10)
+SPEC = DataSpec((8, 8, 3), num_classes=10)
 KEY = jax.random.key(0)
 CONFIG = biggan_digits.get_config("tiny")
 
@@ -29,7 +29,7 @@ def build(spec=SPEC, sampling=(), **model):
 
 
 def batch(count=8):
-    image = jax.random.uniform(jax.random.key(5), (count, 8, 8, 1), minval=-1, maxval=1)
+    image = jax.random.uniform(jax.random.key(5), (count, 8, 8, 3), minval=-1, maxval=1)
     return {"image": image, "label": jnp.arange(count) % 10}
 
 
@@ -70,9 +70,7 @@ def trained(family, count, players=slice(None)):
 @pytest.fixture(scope="module")
 def steps():
     """Three steps of two players, one of which rests at every second; both penalties, and a loss without margins."""
-    two_stages = CONFIG.model.discriminator.to_dict()
-    settings = {"discriminator_steps": 2, "orthogonal": 0.5, "r1": 3.0, "loss": "wasserstein"}
-    return trained(build(discriminator=two_stages, **settings), 3)
+    return trained(build(discriminator_steps=2, orthogonal=0.5, r1=3.0, loss="wasserstein"), 3)
 
 
 def test_each_player_moves_its_own_parameters_and_both_states(steps):
@@ -118,7 +116,7 @@ def test_images_depend_on_index_label_and_truncation_alone(fresh, sample):
         return sample(weights, Conditions(label=label, options={"truncation": jnp.float32(truncation)}), index, KEY)
 
     images = draw(index, label)
-    assert images.shape == (4, 8, 8, 1) and float(jnp.abs(images).max()) <= 1
+    assert images.shape == (4, 8, 8, 3) and float(jnp.abs(images).max()) <= 1
     among_others = draw(jnp.array([900, 12, 5, 31]), jnp.array([3, 0, 1, 9]))
     np.testing.assert_allclose(images[2:3], among_others[:1], atol=1e-5)
     for other in (draw(index + 1, label), draw(index, label + 1), draw(index, label, 1.0)):
@@ -165,8 +163,8 @@ def test_interface_and_published_configs(family):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"spec": DataSpec((8, 8, 1))}, "needs data with class labels"),
-        ({"spec": DataSpec((16, 16, 1), 10)}, "draws images of 8x8: .* the data's are 16x16"),
+        ({"spec": DataSpec((8, 8, 3))}, "needs data with class labels"),
+        ({"spec": DataSpec((16, 16, 3), 10)}, "draws images of 8x8: .* the data's are 16x16"),
         ({"discriminator_steps": 0}, "discriminator_steps=0 must be at least 1"),
         ({"loss": "perceptron"}, "unknown adversarial loss 'perceptron'"),
         ({"colour": "red"}, r"biggan family: unknown \['colour'\]"),

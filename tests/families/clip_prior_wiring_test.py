@@ -179,7 +179,7 @@ def test_evaluation_is_of_whole_captions_at_spread_times(build):
 
 
 @pytest.mark.usefixtures("unrolled")
-@pytest.mark.parametrize("scale", [None, 2.5])
+@pytest.mark.parametrize("scale", [pytest.param(None, marks=pytest.mark.slow), 2.5])
 def test_the_best_of_several_guided_thresholded_draws_is_given_at_length_1(build, scale):
     family, network = build({"sampler": {"name": "ddim", "eta": 0.6}})
     tokens, index = toy_clip.batch(5)["tokens"].at[4].set(0), jnp.array([7, 2, 0, 11, 4])

@@ -128,7 +128,9 @@ def test_an_image_depends_on_its_index_alone(plain):
     check_that_an_image_depends_on_its_index_alone(*plain[1:])
 
 
-@pytest.mark.parametrize("sampler", [{"name": "ancestral"}, {"name": "heun", "churn": 4.0}])
+@pytest.mark.parametrize(
+    "sampler", [{"name": "ancestral"}, pytest.param({"name": "heun", "churn": 4.0}, marks=pytest.mark.slow)]
+)
 def test_noise_that_a_sampler_adds_depends_on_the_index_alone(plain, sampler):
     family = build(sampling={"sampler": sampler})
     check_that_an_image_depends_on_its_index_alone(plain[1], jax.jit(family.interface.sample))

@@ -9,9 +9,10 @@ from genjax import generate
 from genjax.configs import dvae_dalle, dvae_digits
 from genjax.core.tree import count_params
 from genjax.families import dvae, registry
-from genjax.families.interfaces import Tokenizer, Weights
+from genjax.families.interfaces import Tokenizer
 from genjax.families.terms import code_shares, summarize_shares
 from genjax.typing import DataSpec
+from tests.families import perturbed
 
 SPEC = DataSpec((8, 8, 1), num_classes=10)
 KEY = jax.random.key(0)
@@ -31,7 +32,7 @@ def family():
 
 @pytest.fixture(scope="module")
 def weights(family):
-    return Weights(jax.jit(family.init)(KEY, {"image": IMAGES})[0], (), {})
+    return perturbed.weights(family, {"image": IMAGES})
 
 
 def test_published_size():

@@ -78,6 +78,7 @@ def filler():
     return case_of(build(inpaint={"everything": 0.25}))
 
 
+@pytest.mark.slow
 def test_the_transformer_is_trained_with_the_network(base):
     grads = jax.tree.leaves(gradient_of(base.family, base.weights))
     assert all(np.abs(leaf).max() > 0 for leaf in grads), "all of it, embeddings of words included"
@@ -101,7 +102,8 @@ def test_captions_decide_and_guidance_goes_from_the_empty_one(base):
 
 
 def test_inpainting_is_trained_and_keeps_what_is_known(filler):
-    assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient_of(filler.family, filler.weights)))
+    grads = jax.tree.leaves(gradient_of(filler.family, filler.weights))
+    assert all(np.abs(leaf).max() > 0 for leaf in grads), "the transformer and embeddings of words included"
     known, mask = batch()["image"], jnp.ones((2, 8, 8, 1)).at[:, 2:6, 3:].set(0)
     drawn = filler.draw(tokens=TOKENS, known=known, mask=mask)
     np.testing.assert_allclose(drawn * mask, known * mask, atol=1e-6)

@@ -60,6 +60,12 @@ def dalle():
     return registry.build("dalle", config.model.to_dict(), {}, spec, {"tokenizer": tokenizer((4, 4))})
 
 
+def real_nvp():
+    config = real_nvp_digits.get_config("tiny")
+    config.model.network.update(num_couplings=1, num_res_blocks=0)
+    return registry.build(config.family, config.model.to_dict(), config.sampling.to_dict(), SPEC, {})
+
+
 def clip_ar_prior():
     network = {"width": 8, "depth": 1, "num_heads": 2}
     model = {"network": network, "num_axes": 3, "num_codes": 6, "num_dots": 8}
@@ -78,7 +84,7 @@ FAMILIES = {
     "dvae": partial(tiny, dvae_digits),
     "gan": partial(tiny, gan_digits),
     "image_classifier": partial(tiny, beit_finetune_imagenet),
-    "real_nvp": partial(tiny, real_nvp_digits),
+    "real_nvp": real_nvp,
     "vae": partial(tiny, vae_digits),
     "vqvae": partial(tiny, vqvae_digits),
     "vqvae2": partial(tiny, vqvae2_digits, codebook={"learning": "loss", "restart_threshold": 0.0}),

@@ -73,7 +73,6 @@ CHEAP = {
     "dalle": lambda: (dalle_test.build(), dalle_test.batch(), dalle_test.FROZEN),
     "diffusion": lambda: (build(ddpm_digits), images(), {}),
     "gan": lambda: (build(gan_digits), images(), {}),
-    "vae": lambda: (build(vae_digits), images(), {}),
     "vqvae": lambda: (build(vqvae_digits, **BY_LOSS), images(), {}),
 }
 DEAR = {
@@ -89,6 +88,7 @@ DEAR = {
     "noisy_classifier": lambda: (build(adm_classifier_imagenet64), images(), {}),
     "pixelcnnpp": lambda: (build(pixelcnnpp_digits), images(), {}),
     "real_nvp": lambda: (build(real_nvp_digits), images(), {}),
+    "vae": lambda: (build(vae_digits), images(), {}),
     "vqvae2": lambda: (build(vqvae2_digits, **BY_LOSS), images(), {}),
 }
 

@@ -125,14 +125,17 @@ def test_the_optimum_is_stationary():
 
 
 @pytest.mark.parametrize("name", vae.LIKELIHOODS)
-def test_the_bounds_are_in_order_for_every_likelihood(name):
+def test_the_bounds_are_in_order_for_every_likelihood(name, weights):
     family = build(likelihood=likelihood(name))
-    params, extra = jax.jit(family.init)(KEY, {"image": IMAGES})
-    values = jax.jit(family.evaluate)(Weights(params, extra, {}), {"image": IMAGES}, KEY)
+    scale = jax.jit(lambda key: family.init(key, {"image": IMAGES})[0]["model"].get("log_scale"))(KEY)
+    own = {part: weights.params["model"][part] for part in ("encoder", "decoder")}
+    params = {"model": own if scale is None else own | {"log_scale": scale}}
+    assert jax.tree.structure(params) == jax.tree.structure(jax.eval_shape(family.init, KEY, {"image": IMAGES})[0])
+    values = jax.jit(family.evaluate)(Weights(params, (), {}), {"image": IMAGES}, KEY)
     assert set(values) == {"elbo_nats", "iwae_nats", "bits_per_dim", "kl", "psnr"}
     assert all(value.shape == (8,) for value in values.values())
     assert (values["elbo_nats"] <= values["iwae_nats"]).all() and (values["kl"] > 0).all()
-    assert params["model"].get("log_scale") == (None if name == "bernoulli" else -1.5)
+    assert scale == (None if name == "bernoulli" else -1.5)
 
 
 def test_pixels_as_the_likelihoods_see_them():

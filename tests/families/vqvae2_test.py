@@ -13,7 +13,7 @@ from genjax.families import registry
 from genjax.families.interfaces import Tokenizer, Weights
 from genjax.nn import hierarchy
 from genjax.typing import DataSpec
-from tests.families import losses, one_layer
+from tests.families import losses, one_layer, perturbed
 from tests.families.draws import draws, repeated
 
 KEY = jax.random.key(0)
@@ -36,8 +36,7 @@ def batch(count=6):
 )
 def parts(request):
     family = build(downs=request.param, num_res_blocks=0)
-    params, extra = jax.jit(family.init)(KEY, batch(1))
-    return family, Weights(params, extra, {})
+    return family, perturbed.noise(family, batch(1), scale=0.3)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +90,7 @@ def test_the_loss_is_the_formula_and_every_part_of_the_network_learns_from_the_r
     monkeypatch.setattr(hierarchy, "Decoder", one_layer.Decoder)
     codebook = {"learning": learning, "restart_threshold": 0.0, "decay": 0.8}
     family = build(downs=(1, 1, 1), codebook=codebook, commitment_cost=0.7, data_variance=0.3)
-    params, extra = jax.jit(family.init)(KEY, batch(1))
+    params, extra, *_ = perturbed.noise(family, batch(1), scale=0.3)
     network = hierarchy.Hierarchy(1, (1, 1, 1), 4, width=8, num_res_blocks=1, res_width=4)
     vectors = tuple(params["model"]["codebook"] if learning == "loss" else (level.vectors for level in extra))
     x, x_hat, levels = by_hand(network, params["model"]["network"], vectors)
