@@ -8,6 +8,7 @@ import pytest
 
 from genjax.autoregressive import sample
 from genjax.nn.dalle import DalleTransformer
+from tests.nn import code_network_cases as cases
 
 S, N, V, K = 4, 9, 6, 7
 """Tokens of a text, codes of a grid, and their vocabularies."""
@@ -28,10 +29,7 @@ def inputs():
 
 @pytest.fixture(scope="module")
 def params(inputs):
-    """Fresh parameters with noise, so that nothing is zero."""
-    fresh = jax.jit(lambda key: network().init(key, *inputs)["params"])(jax.random.key(0))
-    rng = np.random.default_rng(1)
-    return jax.tree.map(lambda p: p + 0.3 * rng.standard_normal(p.shape, np.float32) / p.shape[0] ** 0.5, fresh)
+    return cases.random_params(network(), inputs)
 
 
 def dependence(params, tokens, codes, **changes):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from genjax.nn.embedding_code_transformer import EmbeddingCodeTransformer
+from tests.nn import code_network_cases as cases
 
 
 @pytest.fixture(scope="module")
@@ -15,9 +16,7 @@ def case():
     states, text = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((2, 3, 7), (2, 9)))
     mask, dot = jnp.array([[True, True, False], [True, True, True]]), jnp.array([4, 1])
     caption = (states, mask, text, dot)
-    variables = jax.jit(network.init)(jax.random.key(0), codes, *caption)
-    variables = jax.tree.map(lambda x: x + 0.3 * jax.random.normal(jax.random.key(1), x.shape), variables)
-    return network, variables, codes, caption
+    return network, {"params": cases.random_params(network, (codes, *caption))}, codes, caption
 
 
 def test_steps_equal_the_whole_pass(case):
