@@ -30,7 +30,7 @@ import numpy as np
 
 from genjax.core.arguments import ArgumentError, arg
 from genjax.nn.dit import patchify
-from genjax.nn.layers.attention import split_heads
+from genjax.nn.layers.attention import attend, split_heads
 from genjax.nn.layers.module import Module
 from genjax.nn.transformer import ACTIVATIONS
 from genjax.typing import Array, Bool, Float, Image, Int, Params
@@ -122,7 +122,7 @@ class BeitBlock(Module):
             bias = RelativeBias(self.grid, self.num_heads, self.param_dtype, name="position_bias")()
 
         q, k, v = split_heads(self._qkv(_norm(self, "norm_attention")(x)), self.num_heads, new_order=True)
-        h = jax.nn.dot_product_attention(q, k, v, bias=bias[None].astype(q.dtype)).reshape(x.shape)
+        h = attend(q, k, v, bias=bias[None]).reshape(x.shape)
         x = x + self._branch(_dense(self, width, "proj_out", std)(h), "gamma_1", train)
 
         h = _dense(self, int(self.mlp_ratio * width), "mlp_in", self.init_std)(_norm(self, "norm_mlp")(x))

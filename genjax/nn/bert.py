@@ -15,9 +15,8 @@ equals BertModel of `transformers` (`tests/parity`).
 """
 
 import flax.linen as nn
-import jax
 
-from genjax.nn.layers.attention import split_heads
+from genjax.nn.layers.attention import attend, split_heads
 from genjax.nn.layers.module import Module
 from genjax.nn.transformer import ACTIVATIONS
 from genjax.typing import Array, Bool, Float, Tokens
@@ -59,7 +58,7 @@ class BertBlock(Module):
             return nn.LayerNorm(self.eps, use_fast_variance=False, name=name, **self.dtypes)
 
         q, k, v = split_heads(dense(3 * width, "qkv")(x), self.num_heads, new_order=True)
-        h = jax.nn.dot_product_attention(q, k, v, mask=mask).reshape(x.shape)
+        h = attend(q, k, v, mask).reshape(x.shape)
         x = norm("norm_attention")(x + dense(width, "proj_out")(h))
         h = dense(width, "mlp_out")(ACTIVATIONS["gelu"](dense(self.mlp_width, "mlp_in")(x)))
         return norm("norm_mlp")(x + h)

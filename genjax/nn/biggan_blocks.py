@@ -24,6 +24,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genjax.nn.layers.attention import attend
 from genjax.nn.layers.blocks import downsample, upsample
 from genjax.nn.layers.conditional_norm import ConditionalBatchNorm
 from genjax.nn.layers.module import Module
@@ -174,7 +175,7 @@ class SelfAttention(Module):
         q = dense(x, channels // 8, "dense_query").reshape(batch, -1, channels // 8)
         k = pooled(dense(x, channels // 8, "dense_key"))
         v = pooled(dense(x, channels // 2, "dense_value"))
-        weights = jax.nn.softmax(jnp.einsum("bqd,bkd->bqk", q, k, preferred_element_type=jnp.float32), axis=-1)
-        gathered = jnp.einsum("bqk,bkd->bqd", weights.astype(v.dtype), v).reshape(batch, height, width, -1)
+        q, k, v = (part[:, :, None] for part in (q, k, v))  # one head
+        gathered = attend(q, k, v, scale=1.0).reshape(batch, height, width, -1)
         gamma = self.param("gamma", nn.initializers.zeros_init(), (), self.param_dtype)
         return x + gamma.astype(x.dtype) * dense(gathered, channels, "dense_out").astype(x.dtype)

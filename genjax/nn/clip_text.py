@@ -15,7 +15,6 @@ Deviation: the blocks start as GPT-2's, CLIP's from normal numbers of width^(-1/
 import flax.linen as nn
 import jax.numpy as jnp
 
-from genjax.autoregressive import masking
 from genjax.nn import transformer
 from genjax.nn.layers.module import Module
 from genjax.nn.transformer import Transformer
@@ -80,10 +79,11 @@ class TextTower(Module):
             self.activation,
             self.eps,
             remat=self.remat,
+            causal=True,
             name="trunk",
             **self.dtypes,
         )
-        states = trunk(x + places[: tokens.shape[1]].astype(x.dtype), masking.causal(tokens.shape[1]), train)
+        states = trunk(x + places[: tokens.shape[1]].astype(x.dtype), train=train)
         pooled = jnp.take_along_axis(states, last_token(tokens)[:, None, None], axis=1)[:, 0]
         spread = nn.initializers.normal(self.width**-0.5)
         return states, nn.Dense(self.out_channels, use_bias=False, kernel_init=spread, name="proj", **self.dtypes)(

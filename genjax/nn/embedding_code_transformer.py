@@ -20,7 +20,6 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax.numpy as jnp
 
-from genjax.autoregressive import masking
 from genjax.nn import transformer
 from genjax.nn.layers.module import Module
 from genjax.nn.transformer import KeyValues, Sequence, Transformer
@@ -74,7 +73,7 @@ class EmbeddingCodeTransformer(Module):
         self.dot_embed = nn.Embed(self.num_dots + 1, self.width, embedding_init=small, **self.dtypes)
         self.embed = nn.Embed(self.num_codes, self.width, embedding_init=small, **self.dtypes)
         self.trunk = Transformer(
-            self.depth, self.width, self.num_heads, dropout=self.dropout, remat=self.remat, **self.dtypes
+            self.depth, self.width, self.num_heads, dropout=self.dropout, remat=self.remat, causal=True, **self.dtypes
         )
         self.head = nn.Dense(self.num_codes, kernel_init=small, **self.dtypes)
 
@@ -101,7 +100,7 @@ class EmbeddingCodeTransformer(Module):
         codes_in = self.embed(codes[:, :-1])
         x = jnp.concatenate([caption, self.dot_embed(dot)[:, None], codes_in], axis=1)
         x = x + self.positions.astype(x.dtype)
-        x = self.trunk(x, masking.causal(x.shape[1]), train)
+        x = self.trunk(x, train=train)
         return self.head(x[:, self.text_length + 1 :]).astype(jnp.float32)
 
     def _caption(self, states, mask, text_embed) -> Sequence:

@@ -34,6 +34,7 @@ import jax.numpy as jnp
 from genjax.autoregressive import masking
 from genjax.nn import pixelcnnpp
 from genjax.nn.code_networks import CodeNetwork
+from genjax.nn.layers.attention import attend
 from genjax.nn.layers.embeddings import LabelEmbedding
 from genjax.nn.layers.shifted_conv import At, Features, FirstConv, Pointwise, empty_cache
 from genjax.nn.pixelcnnpp import GatedResNet
@@ -53,11 +54,8 @@ def attend_before(
     v: Float[Array, "b k heads e"],
     mask: Bool[Array, "q k"],
 ) -> Float[Array, "b q heads e"]:
-    """Attention to the positions that the mask allows; 0 where it allows none. The softmax is in float32 at least."""
-    wide = jnp.promote_types(q.dtype, jnp.float32)
-    logits = jnp.einsum("bqhd,bkhd->bhqk", q, k, preferred_element_type=wide) / q.shape[-1] ** 0.5
-    weights = jax.nn.softmax(jnp.where(mask, logits, -1e9), axis=-1) * mask
-    return jnp.einsum("bhqk,bkhd->bqhd", weights.astype(v.dtype), v)
+    """Attention to the positions that the mask allows; 0 where it allows none."""
+    return attend(q, k, v, mask[None, None]) * jnp.any(mask, axis=1)[:, None, None]
 
 
 class CausalAttention(nn.Module):

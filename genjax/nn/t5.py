@@ -18,11 +18,10 @@ equals T5EncoderModel of `transformers` (`tests/parity`).
 """
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genjax.nn.layers.attention import split_heads
+from genjax.nn.layers.attention import attend, split_heads
 from genjax.nn.layers.module import Module
 from genjax.nn.transformer import ACTIVATIONS
 from genjax.typing import Array, Bool, Float, Int, Tokens
@@ -84,7 +83,7 @@ class T5Block(Module):
         # As in the release, queries start smaller by sqrt(head_dim); the joint matrix takes this for all three.
         qkv = dense(3 * inner, "qkv", 1 / (width * self.head_dim**0.5))(h)
         q, k, v = split_heads(qkv, self.num_heads, new_order=True)
-        h = jax.nn.dot_product_attention(q, k, v, bias=bias.astype(q.dtype), mask=mask, scale=1.0)
+        h = attend(q, k, v, mask, bias, scale=1.0)
         x = x + dense(width, "proj_out", 1 / inner)(h.reshape(*x.shape[:2], inner))
 
         h = nn.RMSNorm(self.eps, name="norm_mlp", **self.dtypes)(x)

@@ -83,4 +83,4 @@ class ReadStates(Module):
         seen = jnp.concatenate([jnp.ones((batch, 1), bool), mask], axis=1)
         k, v = split_heads(nn.Dense(2 * self.width, name="pool_kv", **dtypes)(states), self.num_heads, True, parts=2)
         q = jnp.broadcast_to(query.astype(k.dtype).reshape(1, 1, self.num_heads, -1), (batch, 1, *k.shape[2:]))
-        return attend(q, k, v, seen).reshape(batch, self.width)
+        return attend(q, k, v, seen[:, None, None]).reshape(batch, self.width)

@@ -6,8 +6,7 @@ The block has its norms before its branches (pre-LN; GPT-2, and as in arXiv:1904
     x = x + mlp_out(act(mlp_in(norm_mlp(x))))
 
 The joint projection has queries, keys and values first, each cut into heads ("new order" of
-`genjax.nn.layers.attention`). Softmax is taken in float32. With random weights the stack equals GPT-2 of
-`transformers` (`tests/parity`).
+`genjax.nn.layers.attention`). With random weights the stack equals GPT-2 of `transformers` (`tests/parity`).
 
 **Cache.** `extend` is the causal forward pass of positions p, p + 1, .. when keys and values of all positions before
 are remembered: with one position it is a step of sampling, whose work in the network doesn't grow with the position
@@ -26,11 +25,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genjax.autoregressive import masking
 from genjax.nn.code_networks import CodeNetwork
-from genjax.nn.layers.attention import split_heads
+from genjax.nn.layers.attention import Pattern, attend, split_heads
 from genjax.nn.layers.module import Module
-from genjax.nn.layers.sparse_attention import Pattern
 from genjax.typing import Array, Bool, Float, Int, Labels
 
 Sequence = Float[Array, "b s d"]
@@ -72,6 +69,8 @@ class Block(Module):
         activation: a name of `ACTIVATIONS`.
         eps: of the norms.
         out_init: initializer of the two projections that are added to x.
+        causal: a position sees itself and those before it only.
+        pattern: which positions see which; None: as `causal` and the caller's mask say.
     """
 
     width: int
@@ -81,6 +80,8 @@ class Block(Module):
     activation: str = "gelu"
     eps: float = 1e-5
     out_init: Any = nn.initializers.normal(0.02)
+    causal: bool = False
+    pattern: Pattern | None = None
 
     def setup(self):
         """The modules."""
@@ -103,11 +104,11 @@ class Block(Module):
 
         Args:
             x: features of each position.
-            mask: [q, k], [b, 1, q, k] or what broadcasts to [b, heads, q, k]: true where a query sees a key.
+            mask: what broadcasts to [b, heads, q, k]: true where a query sees a key; None for a block with a pattern.
             train: dropout is on.
         """
         q, k, v = self._project(x)
-        return self._finish(x, jax.nn.dot_product_attention(q, k, v, mask=_four_axes(mask)), train)
+        return self._finish(x, attend(q, k, v, self.pattern or mask, causal=self.causal), train)
 
     def extend(
         self,
@@ -130,7 +131,7 @@ class Block(Module):
         values = jax.lax.dynamic_update_slice(cache.values, v.astype(cache.values.dtype), at)
         if mask is None:
             mask = jnp.arange(keys.shape[1]) <= position + jnp.arange(x.shape[1])[:, None]
-        y = jax.nn.dot_product_attention(q, keys.astype(q.dtype), values.astype(q.dtype), mask=_four_axes(mask))
+        y = attend(q, keys.astype(q.dtype), values.astype(q.dtype), mask[None, None])
         return self._finish(x, y, train=False), KeyValues(keys, values)
 
     def _project(self, x):
@@ -143,10 +144,6 @@ class Block(Module):
         return x + self.drop(h, deterministic=not train)
 
 
-def _four_axes(mask: Bool[Array, "..."] | None) -> Bool[Array, "_ _ _ _"] | None:
-    return mask if mask is None else mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
-
-
 class Transformer(Module):
     """A stack of blocks and a last norm: x [b, s, width] to features of the same shape. It embeds nothing.
 
@@ -154,7 +151,8 @@ class Transformer(Module):
         depth: number of blocks.
         width, num_heads, mlp_ratio, dropout, activation, eps, dtype, param_dtype: of the blocks.
         remat: recompute each block in the backward pass, instead of keeping its inner features.
-        patterns: which positions see which, of each block; empty: as the caller's mask says, and causal in `extend`.
+        causal: a position sees itself and those before it only; so it is in `extend` in any case.
+        patterns: which positions see which, of each block; empty: as `causal` and the caller's mask say.
     """
 
     depth: int
@@ -165,6 +163,7 @@ class Transformer(Module):
     activation: str = "gelu"
     eps: float = 1e-5
     remat: bool = False
+    causal: bool = False
     patterns: tuple[Pattern, ...] = ()
 
     def setup(self):
@@ -178,28 +177,24 @@ class Transformer(Module):
             "eps": self.eps,
             # As in GPT-2: the sum of all branches has the same variance at every depth.
             "out_init": nn.initializers.normal(0.02 / (2 * self.depth) ** 0.5),
+            "causal": self.causal,
             "dtype": self.dtype,
             "param_dtype": self.param_dtype,
         }
-        self.blocks = [block(self.width, **settings, name=f"block_{i}") for i in range(self.depth)]
+        patterns = self.patterns or (None,) * self.depth
+        self.blocks = [
+            block(self.width, **settings, pattern=pattern, name=f"block_{i}") for i, pattern in enumerate(patterns)
+        ]
         norm = {"use_fast_variance": False, **self.dtypes}
         self.norm_out = nn.LayerNorm(self.eps, **norm)
 
     def __call__(self, x: Sequence, mask: Bool[Array, "..."] | None = None, train: bool = False) -> Sequence:
-        """Features of each position; `mask` as in `Block`, `genjax.autoregressive.masking.causal` for a decoder."""
-        positions = jnp.arange(x.shape[1])
-        for block, seen in zip(self.blocks, self._masks(positions, positions, mask), strict=True):
-            x = block(x, seen, train)
-        return self.norm_out(x)
-
-    def _masks(self, queries, keys, mask):
-        """The mask of each block: its pattern's, or the one for all."""
-        if not self.patterns:
-            return [mask] * self.depth
-        if mask is not None:
+        """Features of each position; `mask` as in `Block`."""
+        if self.patterns and mask is not None:
             raise ValueError("a transformer with patterns takes no mask")
-        masks = {pattern: pattern(queries, keys) for pattern in set(self.patterns)}
-        return [masks[pattern] for pattern in self.patterns]
+        for block in self.blocks:
+            x = block(x, mask, train)
+        return self.norm_out(x)
 
     def init_cache(self, batch: int, length: int) -> tuple[KeyValues, ...]:
         """Room for the keys and values of `length` positions in every block."""
@@ -212,9 +207,10 @@ class Transformer(Module):
     ) -> tuple[Sequence, tuple[KeyValues, ...]]:
         """The causal pass of positions from `position` on; equal to those of `__call__` with a causal mask."""
         queries, keys = position + jnp.arange(x.shape[1]), jnp.arange(cache[0].keys.shape[1])
+        masks = {None: None} | {pattern: pattern(queries, keys) for pattern in set(self.patterns)}
         grown = []
-        for block, past, seen in zip(self.blocks, cache, self._masks(queries, keys, None), strict=True):
-            x, past = block.extend(x, past, position, seen)
+        for block, past in zip(self.blocks, cache, strict=True):
+            x, past = block.extend(x, past, position, masks[block.pattern])
             grown.append(past)
         return self.norm_out(x), tuple(grown)
 
@@ -260,6 +256,7 @@ class CodeTransformer(CodeNetwork):
             self.dropout,
             self.activation,
             remat=self.remat,
+            causal=True,
             **self.dtypes,
         )
         self.head = nn.Dense(self.num_codes, kernel_init=small, **self.dtypes)
@@ -277,7 +274,7 @@ class CodeTransformer(CodeNetwork):
         before = self.embed(codes.reshape(batch, length)[:, :-1])
         first = jnp.broadcast_to(self.first, (batch, 1, self.width)).astype(before.dtype)
         x = jnp.concatenate([first, before], axis=1) + self._added(batch, label, context)
-        x = self.trunk(self.drop(x, deterministic=not train), masking.causal(length), train)
+        x = self.trunk(self.drop(x, deterministic=not train), train=train)
         return self.head(x).astype(jnp.float32).reshape(*codes.shape, self.num_codes)
 
     def _added(self, batch, label, context) -> Sequence:

@@ -1,9 +1,8 @@
-"""Attention over the pixels of a feature map, as in the U-Nets of DDPM, Improved DDPM and ADM.
+"""The attention of all networks, and its blocks over the pixels of a feature map, as in the U-Nets of DDPM and ADM.
 
     q, k, v = Dense(norm(x));   weights = softmax(<q, k> / sqrt(d));   x + Dense(weights v)
 
-Queries and keys are each scaled by d^(-1/4), which keeps their products in range in low precision, and the
-softmax is taken in float32.
+`attend` is the middle of it, for every network of `genjax.nn`.
 
 **Order of the channels of the joint q, k, v projection.** It can't be seen in the shapes and differs between
 releases. *Legacy* (Improved DDPM, ADM 128-512): cut into heads first, each head into [q, k, v]. *New*
@@ -14,6 +13,7 @@ pixel looks at all pixels and all tokens. `[k, v] = Dense(context)` is a project
 order of channels.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -22,7 +22,10 @@ import jax.numpy as jnp
 
 from genjax.nn.layers.module import Module
 from genjax.nn.layers.norm import GroupNorm
-from genjax.typing import Array, Bool, Float
+from genjax.typing import Array, Bool, Float, Int
+
+Pattern = Callable[[Int[Array, " q"], Int[Array, " k"]], Bool[Array, "q k"]]
+"""(positions of queries, positions of keys) -> whether each query sees each key; of jax or NumPy arrays. Hashable."""
 
 HeadFeatures = Float[Array, "parts b s heads d"]
 
@@ -37,20 +40,40 @@ LOGICAL_AXES = [
 def attend(
     q: Float[Array, "b q heads d"],
     k: Float[Array, "b k heads d"],
-    v: Float[Array, "b k heads d"],
-    mask: Bool[Array, "b k"] | None = None,
-) -> Float[Array, "b q heads d"]:
-    """`softmax(<q, k> / sqrt(d)) v` by head; softmax in float32 at least, products in the dtype of q.
+    v: Float[Array, "b k heads e"],
+    mask: Bool[Array, "..."] | Pattern | None = None,
+    bias: Float[Array, "..."] | None = None,
+    causal: bool = False,
+    scale: float | None = None,
+) -> Float[Array, "b q heads e"]:
+    """`softmax(scale <q, k> + bias) v` by head; logits and softmax in float32 at least, products in the dtype of q.
 
-    The mask is true at keys that are seen; None = all. At least one key of each example has to be.
+    Args:
+        q, k, v: queries, keys and values.
+        mask: true where a query sees a key: an array that broadcasts to [b, heads, q, k], as [b, 1, 1, k] of padding,
+            or a function of positions. A query that sees no key gets the mean of all values.
+        bias: added to the logits; broadcasts to [b, heads, q, k].
+        causal: a query sees the keys up to its own position only.
+        scale: of the products; None = d^(-1/2).
     """
-    scale = q.shape[-1] ** -0.25
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
     wide = jnp.promote_types(q.dtype, jnp.float32)
-    logits = jnp.einsum("bqhd,bkhd->bhqk", q * scale, k * scale, preferred_element_type=wide)
-    if mask is not None:
-        logits = jnp.where(mask[:, None, None], logits, jnp.finfo(wide).min)
+    logits = jnp.einsum("bqhd,bkhd->bhqk", q, k, preferred_element_type=wide) * scale
+    if bias is not None:
+        logits = logits + bias.astype(wide)
+    for seen in _seen(mask, causal, q.shape[1], k.shape[1]):
+        logits = jnp.where(seen, logits, jnp.finfo(wide).min)
     weights = jax.nn.softmax(logits, axis=-1).astype(v.dtype)
     return jnp.einsum("bhqk,bkhd->bqhd", weights, v)
+
+
+def _seen(mask, causal, queries, keys) -> list[Bool[Array, "..."]]:
+    """What has to hold for a query to see a key, each of what broadcasts to [b, heads, q, k]."""
+    queries, keys = jnp.arange(queries), jnp.arange(keys)
+    seen = [keys <= queries[:, None]] if causal else []
+    if mask is not None:
+        seen.append(mask(queries, keys) if callable(mask) else mask)
+    return seen
 
 
 def split_heads(joint: Float[Array, "b s c"], num_heads: int, new_order: bool, parts: int = 3) -> HeadFeatures:
@@ -121,7 +144,7 @@ class AttentionBlock(_Attention):
             of_text = split_heads(joint, self.num_heads, self.new_order, parts=2)
             k, v = jnp.concatenate([of_text.astype(k.dtype), jnp.stack([k, v])], axis=2)
         if context_mask is not None:
-            mask = jnp.concatenate([context_mask, jnp.ones((batch, height * width), bool)], axis=1)
+            mask = jnp.concatenate([context_mask, jnp.ones((batch, height * width), bool)], axis=1)[:, None, None]
         h = attend(q, k, v, mask).reshape(batch, height, width, channels)
         return x + nn.Dense(channels, kernel_init=nn.initializers.zeros_init(), name="proj_out", **self.dtypes)(h)
 
@@ -152,7 +175,7 @@ class CrossAttentionBlock(_Attention):
         k, v = split_heads(jnp.concatenate([nothing, joint], axis=1), self.num_heads, self.new_order, parts=2)
         mask = None
         if context_mask is not None:
-            mask = jnp.concatenate([jnp.ones((batch, 1), bool), context_mask], axis=1)
+            mask = jnp.concatenate([jnp.ones((batch, 1), bool), context_mask], axis=1)[:, None, None]
         h = attend(q, k, v, mask).reshape(batch, height, width, channels)
         return x + nn.Dense(channels, kernel_init=nn.initializers.zeros_init(), name="proj_out", **self.dtypes)(h)
 

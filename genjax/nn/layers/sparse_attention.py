@@ -20,65 +20,74 @@ Deviation: the paper's kernels transpose the image for column attention and skip
 pairs are computed and masked.
 """
 
-from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 
 import jax.numpy as jnp
+import numpy as np
 
 from genjax.typing import Array, Bool, Int
-
-Pattern = Callable[[Int[Array, " q"], Int[Array, " k"]], Bool[Array, "q k"]]
-"""(positions of queries, positions of keys) -> whether each query sees each key."""
 
 KINDS = ("row", "column", "conv", "dense")
 
 
-def sees(
-    kind: str, prefix: int, width: int, kernel_size: int, queries: Int[Array, " q"], keys: Int[Array, " k"]
-) -> Bool[Array, "q k"]:
-    """Whether the positions `queries` see the positions `keys`; a `Pattern` once the first four are given.
+@dataclass(frozen=True)
+class Sees:
+    """Which positions of a stream see which: a `Pattern` of `genjax.nn.layers.attention`; see the module.
 
-    Args:
+    Attributes:
         kind: one of `KINDS`.
         prefix: positions of text.
         width: codes in a row of the grid.
         kernel_size: rows and columns of "conv"; odd.
-        queries, keys: positions in the stream; may be traced.
 
     Raises:
         ValueError: for another kind, or an even kernel.
     """
-    if kind not in KINDS:
-        raise ValueError(f"unknown kind of attention {kind!r}; it is one of {KINDS}")
-    if kernel_size < 1 or kernel_size % 2 == 0:
-        raise ValueError(f"kernel_size={kernel_size} of convolutional attention has to be odd")
-    queries, keys = queries[:, None], keys[None, :]
-    back = queries - keys
-    if kind == "dense":
-        near = back >= 0
-    elif kind == "row":
-        near = back <= width
-    elif kind == "column":
-        near = back % width == 0
-    else:
-        reach = kernel_size // 2
-        rows = jnp.clip((2 * back + width) // (2 * width), 0, reach)  # those after which the fewest columns are left
-        near = jnp.abs(back - width * rows) <= reach
-    return (back >= 0) & (near | (keys < prefix))
+
+    kind: str
+    prefix: int
+    width: int
+    kernel_size: int
+
+    def __post_init__(self):
+        if self.kind not in KINDS:
+            raise ValueError(f"unknown kind of attention {self.kind!r}; it is one of {KINDS}")
+        if self.kernel_size < 1 or self.kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size={self.kernel_size} of convolutional attention has to be odd")
+
+    def __call__(
+        self, queries: Int[Array | np.ndarray, " q"], keys: Int[Array | np.ndarray, " k"]
+    ) -> Bool[Array | np.ndarray, "q k"]:
+        """Whether the positions `queries` see the positions `keys`, which may be traced or NumPy's."""
+        lib = np if isinstance(queries, np.ndarray) and isinstance(keys, np.ndarray) else jnp
+        queries, keys = queries[:, None], keys[None, :]
+        back, width = queries - keys, self.width
+        if self.kind == "dense":
+            near = back >= 0
+        elif self.kind == "row":
+            near = back <= width
+        elif self.kind == "column":
+            near = back % width == 0
+        else:
+            reach = self.kernel_size // 2
+            # The row after which the fewest columns are left.
+            rows = lib.clip((2 * back + width) // (2 * width), 0, reach)
+            near = lib.abs(back - width * rows) <= reach
+        return (back >= 0) & (near | (keys < self.prefix))
 
 
-def patterns(attention: str, depth: int, prefix: int, width: int, kernel_size: int = 11) -> tuple[Pattern, ...]:
+def patterns(attention: str, depth: int, prefix: int, width: int, kernel_size: int = 11) -> tuple[Sees, ...]:
     """The pattern of each block of a transformer.
 
     Args:
         attention: "sparse", in DALL-E's order, or "dense".
         depth: number of blocks.
-        prefix, width, kernel_size: see `sees`.
+        prefix, width, kernel_size: see `Sees`.
 
     Raises:
         ValueError: for another kind of attention, or an even kernel.
     """
-    masks = {kind: partial(sees, kind, prefix, width, kernel_size) for kind in KINDS}
+    masks = {kind: Sees(kind, prefix, width, kernel_size) for kind in KINDS}
     if attention == "dense":
         return (masks["dense"],) * depth
     if attention != "sparse":

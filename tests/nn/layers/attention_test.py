@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from genjax.nn.layers.attention import AttentionBlock, AttentionPool, CrossAttentionBlock, attend, split_heads
+from genjax.nn.layers.sparse_attention import Sees
 
 
 def test_attend_is_softmax_attention_by_head():
@@ -18,6 +19,46 @@ def test_attend_is_softmax_attention_by_head():
         expected[b, :, head] = weights / weights.sum(1, keepdims=True) @ v[b, :, head]
     actual = attend(*(jnp.asarray(value, jnp.float32) for value in (q, k, v)))
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
+
+
+def by_hand(q, k, v, seen, bias, scale):
+    """Attention by loops in float64, over the keys that are seen."""
+    result = np.zeros((*q.shape[:3], v.shape[3]))
+    for b, head, i in np.ndindex(q.shape[0], q.shape[2], q.shape[1]):
+        at = seen[b, head, i]
+        weights = np.exp(scale * k[b, at, head] @ q[b, i, head] + bias[b, head, i, at])
+        result[b, i, head] = weights / weights.sum() @ v[b, at, head]
+    return result
+
+
+SEEN = np.array([[True, False, True, True, False], [True, True, False, False, True]])
+BIAS = np.random.default_rng(1).normal(size=(1, 3, 5, 5))
+
+
+@pytest.mark.parametrize(
+    ("changes", "seen", "bias", "scale"),
+    [
+        ({}, True, 0.0, 0.5),
+        ({"scale": 1.0}, True, 0.0, 1.0),
+        ({"causal": True}, np.tri(5, dtype=bool), 0.0, 0.5),
+        ({"mask": SEEN[:, None, None]}, SEEN[:, None, None], 0.0, 0.5),
+        ({"mask": SEEN[:, None, None], "causal": True}, SEEN[:, None, None] & np.tri(5, dtype=bool), 0.0, 0.5),
+        ({"mask": Sees("column", 1, 2, 3)}, Sees("column", 1, 2, 3)(np.arange(5), np.arange(5)), 0.0, 0.5),
+        ({"mask": SEEN[:, None, None], "bias": BIAS, "scale": 1.0}, SEEN[:, None, None], BIAS, 1.0),
+    ],
+    ids=["plain", "scale", "causal", "padding", "causal_padding", "pattern", "bias"],
+)
+def test_attend_heeds_masks_bias_and_scale(changes, seen, bias, scale):
+    """By loops, with values of another size than keys."""
+    q, k, v = (np.random.default_rng(size).normal(size=(2, 5, 3, size)) for size in (4, 4, 6))
+    seen, bias = np.broadcast_to(seen, (2, 3, 5, 5)), np.broadcast_to(bias, (2, 3, 5, 5))
+    changes = {name: jnp.asarray(given) if isinstance(given, np.ndarray) else given for name, given in changes.items()}
+    np.testing.assert_allclose(
+        attend(*(jnp.asarray(value, jnp.float32) for value in (q, k, v)), **changes),
+        by_hand(q, k, v, seen, bias, scale),
+        rtol=1e-5,
+        atol=1e-6,
+    )
 
 
 def test_softmax_is_float32_under_bfloat16():

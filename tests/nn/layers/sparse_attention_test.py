@@ -33,8 +33,11 @@ def brute_force(kind, query, key, prefix, width, kernel_size):
 @pytest.mark.parametrize("kind", sparse_attention.KINDS)
 @pytest.mark.parametrize(("height", "width", "kernel_size"), [(4, 4, 3), (3, 5, 5), (6, 4, 11)])
 def test_patterns_are_the_paper_s(kind, height, width, kernel_size):
-    positions = jnp.arange(PREFIX + height * width)
-    mask = np.asarray(sparse_attention.sees(kind, PREFIX, width, kernel_size, positions, positions))
+    positions = np.arange(PREFIX + height * width)
+    pattern = sparse_attention.Sees(kind, PREFIX, width, kernel_size)
+    mask = pattern(positions, positions)
+    assert isinstance(mask, np.ndarray)
+    np.testing.assert_array_equal(pattern(jnp.asarray(positions), jnp.asarray(positions)), mask)
     for query in range(len(positions)):
         expected = [brute_force(kind, query, key, PREFIX, width, kernel_size) for key in range(len(positions))]
         np.testing.assert_array_equal(mask[query], expected, err_msg=f"{kind}, query {query}")
@@ -42,7 +45,7 @@ def test_patterns_are_the_paper_s(kind, height, width, kernel_size):
 
 def test_a_row_of_figure_11_sees_five_codes():
     positions = jnp.arange(LENGTH)
-    mask = sparse_attention.sees("row", PREFIX, WIDTH, 3, positions, positions)
+    mask = sparse_attention.Sees("row", PREFIX, WIDTH, 3)(positions, positions)
     assert int(mask[PREFIX + 9, PREFIX:].sum()) == 5
     assert mask[PREFIX + 9, :PREFIX].all()
 
@@ -50,10 +53,10 @@ def test_a_row_of_figure_11_sees_five_codes():
 def test_the_order_of_layers_is_the_paper_s():
     """ "The first four self-attention layers respectively use row, column, row, row attention.\""""
     patterns = sparse_attention.patterns("sparse", 64, 257, 32)
-    kinds = [pattern.args[0] for pattern in patterns]
+    kinds = [pattern.kind for pattern in patterns]
     assert kinds[:8] == ["row", "column", "row", "row", "row", "column", "row", "row"]
     assert kinds[-1] == "conv" and kinds.count("conv") == 1 and kinds.count("column") == 16
-    assert {pattern.args[0] for pattern in sparse_attention.patterns("dense", 5, 257, 32)} == {"dense"}
+    assert {pattern.kind for pattern in sparse_attention.patterns("dense", 5, 257, 32)} == {"dense"}
 
 
 def test_blocks_of_a_transformer_have_their_own_patterns():
@@ -97,8 +100,8 @@ def test_cached_passes_are_the_whole_pass():
     ("make", "words"),
     [
         (lambda: sparse_attention.patterns("diagonal", 2, 3, 4), "'diagonal'"),
-        (lambda: sparse_attention.sees("rows", 3, 4, 3, jnp.arange(3), jnp.arange(3)), "'rows'"),
-        (lambda: sparse_attention.sees("conv", 3, 4, 4, jnp.arange(3), jnp.arange(3)), "kernel_size=4"),
+        (lambda: sparse_attention.Sees("rows", 3, 4, 3), "'rows'"),
+        (lambda: sparse_attention.Sees("conv", 3, 4, 4), "kernel_size=4"),
         (
             lambda: Transformer(1, 8, 2, patterns=sparse_attention.patterns("sparse", 1, 3, 4)).init(
                 jax.random.key(0), jnp.zeros((1, 5, 8)), jnp.ones((5, 5), bool)
