@@ -124,14 +124,16 @@ def test_codes_are_relaxed_at_the_scheduled_temperature():
     """In the middle of its schedule the loss is that of the middle temperature, and of no other one."""
     params, batch = params_of(*matrices()), as_batch(make_images(8))
 
-    def loss(temperature):
-        return losses.jitted(build(temperature=temperature, kl=(0.0, 1)), params, batch, KEY, step=3)
+    def loss(family, step):
+        return losses.jitted(family, params, batch, KEY, step=step)
 
-    scheduled, middle = loss((2.0, 0.5, 6)), loss((1.25, 1.25, 1))
+    falling = build(temperature=(2.0, 0.5, 6), kl=(0.0, 1))
+    scheduled, middle = loss(falling, 3), loss(build(temperature=(1.25, 1.25, 1), kl=(0.0, 1)), 3)
     np.testing.assert_allclose(scheduled.value, middle.value, rtol=1e-5)
     np.testing.assert_allclose(scheduled.metrics["temperature"], 1.25, rtol=1e-5)
-    others = [loss((fixed, fixed, 1)).value for fixed in (2.0, 1.0, 0.5)]
-    assert min(abs(middle.value - other) for other in others) > 1e-3
+    others = [loss(falling, step) for step in (0, 4, 6)]
+    np.testing.assert_allclose([other.metrics["temperature"] for other in others], [2.0, 0.875, 0.5], rtol=1e-5)
+    assert min(abs(middle.value - other.value) for other in others) > 1e-3
 
 
 def test_evaluation_is_the_bound_of_drawn_codes():
