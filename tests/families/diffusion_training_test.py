@@ -38,6 +38,7 @@ from tests.families.recorder import (
 from tests.families.recorder import nets as nets
 
 KEY = jax.random.key(8)
+LARGE = (20, 30, CHANNELS)
 
 
 def build(spec=SPEC, draw=(), **changes):
@@ -215,9 +216,6 @@ def rectangle(mask):
     assert (np.diff(rows) == 1).all() and (np.diff(columns) == 1).all(), "no gaps"
     assert (mask[np.ix_(rows, columns)] == 0).all() and (mask == 0).sum() == len(rows) * len(columns)
     return len(rows), len(columns)
-
-
-LARGE = (20, 30, CHANNELS)
 
 
 def test_an_erased_image_is_shown_around_one_rectangle_of_the_sides_requested(nets):
