@@ -40,8 +40,8 @@ def run(workdir):
 
 @pytest.fixture(scope="module")
 def tokenizer(data_dir, tmp_path_factory):
-    """A VQ-VAE of the digits, trained for two steps."""
-    short = {name: value for name, value in TINY.items() if not name.startswith("sampling")}
+    """A VQ-VAE of the digits as it is before any step."""
+    short = {name: value for name, value in TINY.items() if not name.startswith("sampling")} | {"training.num_steps": 0}
     config = genjax.config("vqvae_digits:tiny", **short, **{"data.data_dir": data_dir})
     return genjax.train(config, tmp_path_factory.mktemp("api") / "vqvae")
 

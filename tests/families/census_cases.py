@@ -174,8 +174,9 @@ CASES = {
         "model.width": 4, "model.res_width": 2, "model.downs": (1, 1)}),
     "dvae": lambda: _case("dvae_digits", PLAIN, changes={"model.network.width": 4, "model.network.input_width": 4}),
     "pixelcnnpp": lambda: _case("pixelcnnpp_digits", LABELLED, changes={
-        "model.network.width": 4, "model.network.num_res_blocks": 1, "model.network.num_levels": 2}),
-    "real_nvp": lambda: _case("real_nvp_digits", PLAIN),
+        "model.network.width": 4, "model.network.num_res_blocks": 1, "model.network.num_levels": 1}),
+    "real_nvp": lambda: _case("real_nvp_digits", PLAIN, changes={
+        "model.network.num_scales": 1, "model.network.num_couplings": 1}),
     "gated_pixelcnn": lambda: code_prior("gated_pixelcnn"),
     "code_transformer": lambda: code_prior("transformer"),
     "pixelsnail": lambda: code_prior("pixelsnail"),

@@ -40,8 +40,8 @@ CODERS = [
     Rows(real_nvp.RealNVP, "real_nvp", "model.network", {
         "width": to(8, "init"),
         "num_res_blocks": to(2, "init"),
-        "num_scales": to(1, "init loss sample"),
-        "num_couplings": to(1, "init loss sample"),
+        "num_scales": to(2, "init loss sample"),
+        "num_couplings": to(2, "init loss sample"),
         "num_groups": to(2, "init"),
         "alpha": to(0.1, "loss evaluate sample"),
         "param_dtype": to("bfloat16", "init"),

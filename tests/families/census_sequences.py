@@ -49,7 +49,7 @@ DECODING = {
 
 AUTOREGRESSIVE = [
     Rows(pixelcnnpp_family.Settings, "pixelcnnpp", "model", {
-        "network": to({"width": 8, "num_res_blocks": 1, "num_levels": 1}, "loss evaluate", of=pixelcnnpp.PixelCNNpp),
+        "network": to({"width": 8, "num_res_blocks": 1, "num_levels": 2}, "loss evaluate", of=pixelcnnpp.PixelCNNpp),
         "num_components": to(5, "loss evaluate sample"),
         "conditional": to(False, "loss evaluate sample"),
         "dtype": to("bfloat16", "loss evaluate sample"),
@@ -58,7 +58,7 @@ AUTOREGRESSIVE = [
     Rows(pixelcnnpp.PixelCNNpp, "pixelcnnpp", "model.network", {
         "width": to(8, "init"),
         "num_res_blocks": to(2, "init"),
-        "num_levels": to(1, "init"),
+        "num_levels": to(2, "init"),
         "dropout": to(0.3, "loss"),
         "param_dtype": to("bfloat16", "init"),
         "remat": to(True, "init"),

@@ -62,7 +62,7 @@ def test_a_chain_leaves_a_workdir_a_stage_and_images(whole):
 @pytest.mark.parametrize(
     "killed",
     [
-        "in the prior",
+        pytest.param("in the prior", marks=pytest.mark.slow),
         pytest.param("before the prior", marks=pytest.mark.slow),
         "while encoding",
         pytest.param("in the tokenizer", marks=pytest.mark.slow),

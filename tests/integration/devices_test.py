@@ -1,4 +1,4 @@
-"""One device, eight fake ones, two processes: the same loss curve; checkpoints move between them."""
+"""One device, eight fake ones, those of two processes: the same loss curve; checkpoints move between them."""
 
 import json
 import signal
@@ -12,6 +12,7 @@ from tests.integration.resume_test import wait_for
 
 FLAGS = (*SHORT, "--config.training.num_steps=14", "--config.checkpoint.every=12")
 UNTIL_12 = "--config.training.num_steps=12"
+EIGHT = ("--config.mesh.data=4", "--config.mesh.fsdp=2")
 
 
 def curve(workdir):
@@ -29,13 +30,13 @@ def one_device(programs, tmp_path_factory):
 
 def check_eight_devices(programs, folder, expected, *flags, **how):
     """Eight devices take 12 steps and one takes two more; together they give the curve of one alone."""
-    many = ("--config.mesh.data=4", "--config.mesh.fsdp=2")
-    programs.train(folder, *FLAGS, *flags, *many, UNTIL_12, devices=8, **how)
+    programs.train(folder, *FLAGS, *flags, *EIGHT, UNTIL_12, devices=8, **how)
     np.testing.assert_allclose(curve(folder), expected[:12], rtol=1e-4)
     assert "resuming at step 12" in programs.train(folder, *FLAGS, *flags, **how)
     np.testing.assert_allclose(curve(folder), expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_eight_devices_give_the_same_curve_and_their_checkpoint_restores_on_one(programs, one_device, tmp_path):
     check_eight_devices(programs, tmp_path / "w", one_device)
 
@@ -49,20 +50,23 @@ def test_eight_devices_give_the_same_curve_of_a_unet(programs, tmp_path):
     check_eight_devices(programs, tmp_path / "w", curve(tmp_path / "one"), wide, **unet)
 
 
-def start_two(programs, *flags):
-    """Two processes of one run."""
+def start_two(programs, *flags, devices=1):
+    """Two processes of one run, each with so many devices."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     together = ("--multihost", f"--coordinator={address}", "--num_processes=2")
     return [
-        programs.start("train", f"--config={CONFIG}", *FLAGS, *flags, *together, f"--process_id={index}")
+        programs.start(
+            "train", f"--config={CONFIG}", *FLAGS, *flags, *together, f"--process_id={index}", devices=devices
+        )
         for index in range(2)
     ]
 
 
-def test_two_processes_give_the_same_curve(programs, one_device, tmp_path):
-    processes = start_two(programs, f"--workdir={tmp_path / 'w'}", UNTIL_12)
+def test_two_processes_of_four_devices_give_the_same_curve(programs, one_device, tmp_path):
+    """The batch cut over processes and devices, the parameters over devices of both; then one device goes on."""
+    processes = start_two(programs, f"--workdir={tmp_path / 'w'}", *EIGHT, UNTIL_12, devices=4)
     outputs = [process.communicate(timeout=300)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
     np.testing.assert_allclose(curve(tmp_path / "w"), one_device[:12], rtol=1e-4)

@@ -48,10 +48,11 @@ def wait_for(process, path, seconds=200):
     "mark",
     [
         "checkpoints/8.orbax-checkpoint-tmp",
-        pytest.param("checkpoints/4", marks=pytest.mark.slow),
-        pytest.param("config.json", marks=pytest.mark.slow),
+        "checkpoints/4",
+        "config.json",
     ],
 )
+@pytest.mark.slow
 def test_kill_9_at_any_time_then_resume(programs, trained, tmp_path, mark):
     flags = (f"--config={CONFIG}", f"--workdir={tmp_path / 'w'}", *SHORT)
     process = programs.start("train", *flags)

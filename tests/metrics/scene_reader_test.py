@@ -32,7 +32,7 @@ def share_read(view, split, count):
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_scenes_are_read_back(view):
-    assert share_read(view, "test", 40) == 1
+    assert share_read(view, "test", 16) == 1
 
 
 @pytest.mark.slow
