@@ -9,7 +9,8 @@ from genjax import stages
 from genjax.training.checkpoint import Checkpoints
 
 
-@pytest.mark.parametrize("name", [pytest.param("biggan_digits", marks=pytest.mark.slow), "vqvae_digits"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["biggan_digits", "vqvae_digits"])
 def test_resumed_is_undisturbed(name, data_dir, tmp_path):
     """Both optimizers, batch statistics and spectral vectors; the averages of a codebook."""
     config = importlib.import_module(f"configs.{name}").get_config("tiny")

@@ -71,7 +71,7 @@ ALONE = ("ancestral", "dpmpp_2m")
 @pytest.mark.parametrize(
     ("sampler", "alone"),
     [
-        *(pytest.param(name, False, marks=pytest.mark.slow if name == "euler" else []) for name in SAMPLERS),
+        *(pytest.param(name, False, marks=pytest.mark.slow if name in ("euler", "ddim") else []) for name in SAMPLERS),
         *(pytest.param(name, True, marks=[] if name in ALONE else pytest.mark.slow) for name in SAMPLERS),
     ],
 )
