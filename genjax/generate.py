@@ -16,6 +16,7 @@ from genjax import sharding
 from genjax.core import images as images_lib
 from genjax.families import options as options_lib
 from genjax.families.interfaces import Conditions, ImageSampler, Interface, Weights
+from genjax.nn.layers import kernels
 from genjax.typing import Image, Key, PyTree
 
 Progress = Callable[[int], None]
@@ -105,11 +106,12 @@ def check_conditions(interface: ImageSampler, conditions: Conditions) -> None:
             raise ValueError(f"this model takes no condition {name!r}; it takes {sorted(known) or 'none'}")
 
 
-def make_generate(interface: Interface, mesh: Mesh) -> Callable[..., Drawn]:
+def make_generate(interface: Interface, mesh: Mesh, attention: str = "auto") -> Callable[..., Drawn]:
     """The function (weights, count, conditions, key, batch_size, progress) -> Drawn.
 
     `progress` is called with the number of images of each finished batch. It compiles once for a batch size, whatever
-    the seed, labels or guidance scale. ValueError is raised as of `check_conditions`.
+    the seed, labels or guidance scale. `attention` is as in `make_batched`. ValueError is raised as of
+    `check_conditions`.
     """
 
     def sample(weights, requested, key):
@@ -117,7 +119,7 @@ def make_generate(interface: Interface, mesh: Mesh) -> Callable[..., Drawn]:
         by_image = None if trajectory is None else jnp.swapaxes(images_lib.to_uint8(trajectory), 0, 1)
         return images_lib.to_uint8(images), by_image
 
-    run = make_batched(sample, mesh)
+    run = make_batched(sample, mesh, attention)
 
     def generate(
         weights: Weights, count: int, conditions: Conditions, key: Key, batch_size: int, progress: Progress = _silent
@@ -130,16 +132,20 @@ def make_generate(interface: Interface, mesh: Mesh) -> Callable[..., Drawn]:
     return generate
 
 
-def make_reconstruct(reconstruct: Callable[[Weights, Image, Key], Image], mesh: Mesh) -> Callable[..., np.ndarray]:
+def make_reconstruct(
+    reconstruct: Callable[[Weights, Image, Key], Image], mesh: Mesh, attention: str = "auto"
+) -> Callable[..., np.ndarray]:
     """The function (weights, uint8 images [n, h, w, c], key, batch_size) -> what `reconstruct` makes of them, uint8."""
 
     def of_pixels(weights, images, key):
         return images_lib.to_uint8(reconstruct(weights, images_lib.from_uint8(images), key))
 
-    return make_batched(of_pixels, mesh)
+    return make_batched(of_pixels, mesh, attention)
 
 
-def make_batched(function: Callable[[Weights, PyTree, Key], PyTree], mesh: Mesh) -> Callable[..., PyTree]:
+def make_batched(
+    function: Callable[[Weights, PyTree, Key], PyTree], mesh: Mesh, attention: str = "auto"
+) -> Callable[..., PyTree]:
     """The function (weights, arrays [n, ...], key, batch_size) -> what `function` makes of them, [n, ...] on the host.
 
     The last batch is filled up with the last example and cut, so that there is one compilation for a batch size.
@@ -148,8 +154,9 @@ def make_batched(function: Callable[[Weights, PyTree, Key], PyTree], mesh: Mesh)
     Args:
         function: (weights, a batch of the arrays, key) -> arrays with an entry for each example.
         mesh: devices.
+        attention: the kernel that attention may be computed by (`genjax.nn.layers.kernels`).
     """
-    jitted = jax.jit(function, out_shardings=sharding.replicated(mesh))
+    jitted = jax.jit(kernels.kernel(attention, mesh)(function), out_shardings=sharding.replicated(mesh))
     place = sharding.batch_sharding(mesh)
 
     def run(weights: Weights, arrays: PyTree, key: Key, batch_size: int, progress: Progress = _silent) -> PyTree:

@@ -184,7 +184,7 @@ def programs(monkeypatch):
     """The functions that are compiled, in turn; each program gives the place of its own."""
     made = []
 
-    def make(function, mesh):
+    def make(function, mesh, attention="auto"):
         place = len(made)
         made.append(function)
         return lambda *_: {"bits_per_dim": place}

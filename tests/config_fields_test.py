@@ -49,6 +49,7 @@ BASE = {
     "training.on_nonfinite": "tests/training/runs_test.py::"
     "test_a_run_that_ends_badly_names_the_way_out_and_it_works",
     "training.max_nonfinite": "tests/training/runs_test.py::test_updates_are_left_out_up_to_a_number_in_a_row",
+    "training.attention": "tests/training/kernels_test.py::test_the_field_attention_says_what_a_run_may_use",
     "training.ema.decay": EVALUATION,
     "training.ema.warmup": f"{STEP}::test_ema_warms_up",
     "mesh.data": "tests/integration/devices_test.py::"

@@ -95,6 +95,7 @@ def base() -> ConfigDict:
     training.microbatches = 1  # gradient accumulation: the batch is cut into so many pieces
     training.on_nonfinite = "stop"  # a loss or gradient that is NaN: end the run, or "skip" the update and say so
     training.max_nonfinite = 100  # updates in a row that "skip" skips before it ends the run too
+    training.attention = "auto"  # its kernel: cuDNN's on GPUs, splash on TPUs where they fit; xla, cudnn, splash
     training.ema = ConfigDict({"decay": 0.9999, "warmup": True})  # warm-up: min(decay, (1 + step) / (10 + step))
 
     config.mesh = ConfigDict({"data": -1, "fsdp": 1, "tensor": 1})  # devices along each axis; -1 = all the rest

@@ -34,6 +34,7 @@ from genjax.families.interfaces import (
     Weights,
 )
 from genjax.families.shared import clip_images
+from genjax.nn.layers import kernels
 from genjax.stages import Stage
 from genjax.training import evaluators
 from genjax.typing import Array, Batch, PyTree
@@ -65,7 +66,7 @@ def encode(stage: Stage, folder: Path, splits: Sequence[str] = ()) -> encoded.Ma
         return encoded.read_manifest(folder)
     mesh, here, processes = sharding.make_mesh(), jax.process_index(), jax.process_count()
     size = generate.fit_batch_size(settings["batch_size"], settings["batch_size"], mesh)
-    run = jax.jit(function, out_shardings=sharding.batch_sharding(mesh))
+    run = jax.jit(kernels.kernel("auto", mesh)(function), out_shardings=sharding.batch_sharding(mesh))
     data, counts, what = loader.Data(settings), {}, encoded.Manifest({}, {}, {}, {})
     for split in splits:
         batches = _encoded(run, stage, data, split, size, mesh)

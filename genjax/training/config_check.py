@@ -13,8 +13,10 @@ import jax
 from ml_collections import ConfigDict
 
 from genjax.core import paths
+from genjax.core.arguments import named
 from genjax.core.ranges import AT_LEAST_0, COUNT, COUNT_OR_0, POSITIVE, SEED, SHARE, Range
 from genjax.families.options import OPTIONS
+from genjax.nn.layers import kernels
 from genjax.pretrained import registry as pretrained
 
 BELOW_1 = Range(0, 1, below=True)
@@ -146,6 +148,8 @@ def _check_value(name: str, value: Any) -> None:
     """A number in its range; a field that is one in every config may be nothing else."""
     if re.fullmatch(r"model\.(.+\.)?(param_)?dtype", name):
         _check_dtype(name, value)
+    if name == "training.attention":
+        named("config.training.")(kernels.check)(value)
     if TEXTS.fullmatch(name) and not isinstance(value, str):
         raise ValueError(f"config.{name}={value!r} must be a text")
     if name == INTERVAL and value != () and not _is_interval(value):

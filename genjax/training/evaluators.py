@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from genjax import sharding
 from genjax.core import rng
 from genjax.families.interfaces import EvaluateFn, Weights
+from genjax.nn.layers import kernels
 from genjax.typing import Batch, Key
 
 
@@ -23,14 +24,18 @@ def to_device(batch: Batch, mesh: Mesh) -> Batch:
     }
 
 
-def make_evaluate(function: EvaluateFn, mesh: Mesh) -> Callable[[Weights, Iterable[Batch], Key], dict[str, float]]:
+def make_evaluate(
+    function: EvaluateFn, mesh: Mesh, attention: str = "auto"
+) -> Callable[[Weights, Iterable[Batch], Key], dict[str, float]]:
     """The function (weights, batches, key) -> metric name -> mean over all examples of the batches.
 
     Batches carry `mask` [b], 0 for the examples that fill up the last one; `function` sees it as "present". The random
-    numbers of a batch depend on its place alone, so that two evaluations of the same weights agree exactly.
+    numbers of a batch depend on its place alone, so that two evaluations of the same weights agree exactly. `attention`
+    is the kernel that attention may be computed by (`genjax.nn.layers.kernels`).
     """
 
     @jax.jit
+    @kernels.kernel(attention, mesh)
     def totals(weights, batch, key):
         mask = batch["mask"]
         examples = {name: value for name, value in batch.items() if name != "mask"}

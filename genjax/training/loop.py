@@ -26,9 +26,11 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from genjax import generate, sharding
+from genjax.core.arguments import named
 from genjax.data import loader
 from genjax.families.base import Family
 from genjax.families.interfaces import Conditions, Weights, generates
+from genjax.nn.layers import kernels
 from genjax.training import evaluators, initial, pins, workdir
 from genjax.training import state as state_lib
 from genjax.training.checkpoint import Checkpoints
@@ -57,14 +59,19 @@ class Run:
         self.checkpoints = Checkpoints(folder / "checkpoints", keep, pinned=lambda: pins.steps(folder))
         self.example = self._example()
         self.making = making = initial.making(config, family, mesh, self.example)
+        attention = config.training.attention
+        train_step = make_train_step(family, making.optimizers, making.ema, config.training.microbatches)
         self.train_step = jax.jit(
-            make_train_step(family, making.optimizers, making.ema, config.training.microbatches),
+            named("", attention="config.training.")(kernels.kernel(attention, mesh)(train_step)),
             donate_argnums=0,
             out_shardings=(making.shardings, sharding.replicated(self.mesh)),
         )
-        self.evaluate = evaluators.make_evaluate(family.evaluate, self.mesh)
-        self.generate = generate.make_generate(family.interface, self.mesh)
-        self.reconstruct = generate.make_reconstruct(family.reconstruct, self.mesh) if family.reconstruct else None
+        beside = "xla" if attention == "xla" else "auto"  # a kernel that is set by name need not fit sampling
+        self.evaluate = evaluators.make_evaluate(family.evaluate, self.mesh, beside)
+        self.generate = generate.make_generate(family.interface, self.mesh, beside)
+        self.reconstruct = None
+        if family.reconstruct:
+            self.reconstruct = generate.make_reconstruct(family.reconstruct, self.mesh, beside)
         if config.log.sample_every > 0 and not family.reconstruct:
             generate.require_sampler(family.interface, "with config.log.sample_every=0 it trains, but this family")
 

@@ -25,6 +25,7 @@ CHANGEABLE = (
     "training.num_steps",
     "training.on_nonfinite",
     "training.max_nonfinite",
+    "training.attention",
     "optimizer.*.learning_rate",
     "optimizer.*.clip_norm",
     "optimizer.*.decay_steps",

@@ -114,7 +114,7 @@ MAY_CHANGE = {
     "init_from",
     *(f"data.{name}" for name in ("data_dir", "eval_split", "max_broken", "encoded", "num_workers", "read_threads")),
     "data.tokenizer.file",
-    *(f"training.{name}" for name in ("num_steps", "on_nonfinite", "max_nonfinite")),
+    *(f"training.{name}" for name in ("num_steps", "on_nonfinite", "max_nonfinite", "attention")),
     *(f"optimizer.model.{name}" for name in ("learning_rate", "clip_norm", "decay_steps")),
     *(f"mesh.{name}" for name in ("data", "fsdp", "tensor")),
     *(f"checkpoint.{name}" for name in ("every", "keep")),

@@ -24,6 +24,7 @@ from genjax.diffusion.schedules import NoiseLevel
 from genjax.families.interfaces import Conditions, GuideFn, Index, SampleFn, Samples, Weights
 from genjax.families.shared import diffusion_model
 from genjax.families.shared.diffusion_model import Model
+from genjax.nn.layers import kernels
 from genjax.typing import Array, Batch, Float, Image, Key, Params, PerExample, PyTree
 
 
@@ -180,8 +181,12 @@ def bound(model: Model, weights: Weights, batch: Batch, key: Key) -> dict[str, P
 
 
 def ode_likelihood(model: Model, weights: Weights, batch: Batch, key: Key) -> dict[str, PerExample]:
-    """Bits a dimension of each example under the probability flow, along the steps of `config.sampling.num_steps`."""
+    """Bits a dimension of each example under the probability flow, along the steps of `config.sampling.num_steps`.
+
+    It takes forward derivatives of the network, which kernels of attention don't have.
+    """
     cond = diffusion_model.conditioning_from(model, weights.frozen, conditions_of(model, batch), key)
     denoise = make_denoiser(without_threshold(model), weights.params["model"], cond)
     x0 = dequantize(batch["image"], rng.stream(key, "dequantize"))
-    return {"bits_per_dim": likelihood.ode_bits_per_dim(denoise, model.levels(), x0, key)}
+    with kernels.kernel("xla"):
+        return {"bits_per_dim": likelihood.ode_bits_per_dim(denoise, model.levels(), x0, key)}

@@ -2,7 +2,7 @@
 
     q, k, v = Dense(norm(x));   weights = softmax(<q, k> / sqrt(d));   x + Dense(weights v)
 
-`attend` is the middle of it, for every network of `genjax.nn`.
+`attend` is the middle of it, for every network of `genjax.nn`; `genjax.nn.layers.kernels` are what else may compute it.
 
 **Order of the channels of the joint q, k, v projection.** It can't be seen in the shapes and differs between
 releases. *Legacy* (Improved DDPM, ADM 128-512): cut into heads first, each head into [q, k, v]. *New*
@@ -20,6 +20,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genjax.nn.layers import kernels
 from genjax.nn.layers.module import Module
 from genjax.nn.layers.norm import GroupNorm
 from genjax.typing import Array, Bool, Float, Int
@@ -51,12 +52,15 @@ def attend(
     Args:
         q, k, v: queries, keys and values.
         mask: true where a query sees a key: an array that broadcasts to [b, heads, q, k], as [b, 1, 1, k] of padding,
-            or a function of positions. A query that sees no key gets the mean of all values.
+            or a function of positions. A query has to see a key: by the formula, it gets the mean of all values else.
         bias: added to the logits; broadcasts to [b, heads, q, k].
         causal: a query sees the keys up to its own position only.
         scale: of the products; None = d^(-1/2).
     """
     scale = q.shape[-1] ** -0.5 if scale is None else scale
+    by_kernel = kernels.choose(q, k, v, mask, bias)
+    if by_kernel:
+        return by_kernel(q, k, v, mask, causal, scale)
     wide = jnp.promote_types(q.dtype, jnp.float32)
     logits = jnp.einsum("bqhd,bkhd->bhqk", q, k, preferred_element_type=wide) * scale
     if bias is not None:

@@ -16,8 +16,8 @@ block of attention in four which carries what is far above; the text is near in 
 Patterns are computed from positions wherever they are needed, and never stored: in the pass over a whole stream, and at
 a position of it that is known only when the program runs.
 
-Deviation: the paper's kernels transpose the image for column attention and skip what isn't seen. Here the scores of all
-pairs are computed and masked.
+Deviation: the paper's kernels transpose the image for column attention and skip what isn't seen. Here XLA computes the
+scores of all pairs and masks them; on TPUs splash attention skips blocks of pairs in which nothing is seen.
 """
 
 from dataclasses import dataclass
