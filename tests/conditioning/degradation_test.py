@@ -46,6 +46,18 @@ def test_jpeg_is_that_of_a_library(images, quality):
     assert error.mean() < 2
 
 
+def test_luma_and_halved_chroma_are_rounded_to_steps_of_their_own():
+    """Of a horizontal wave of size 30, at quality 50, by the steps of ITU T.81's tables K.1 and K.2: 16 and 47."""
+    to_ycc = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
+    wave = np.tile(np.cos(3 * np.pi * (2 * np.arange(8) + 1) / 16), (8, 1)) * np.sqrt(2) / 8
+    parts = np.zeros((3, 16, 16, 3))
+    parts[0, ..., 0] = 30 * np.tile(wave, (2, 2))
+    parts[1, ..., 1] = parts[2, ..., 2] = 30 * wave.repeat(2, axis=0).repeat(2, axis=1)
+    given = jnp.asarray((parts @ np.linalg.inv(to_ycc).T + 0.5) / 127.5, jnp.float32)
+    coded = (np.float64(jax.jit(degradation.jpeg)(given, jnp.full(3, 50.0))) * 127.5 - 0.5) @ to_ycc.T
+    np.testing.assert_allclose(coded, parts * np.array([32, 47, 47])[:, None, None, None] / 30, atol=0.01)
+
+
 def test_blur_is_round_or_along_an_angle():
     spot = jnp.zeros((2, 15, 15, 1)).at[:, 7, 7].set(1.0)
     blurred = jax.jit(degradation.blur)(spot, jnp.array([1.0, 1.0]), jnp.array([1.0, 1e-4]), jnp.array([0.3, 0.0]))

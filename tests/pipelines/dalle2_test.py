@@ -74,24 +74,45 @@ def test_the_decoder_is_told_what_the_prior_draws(whole, decoder):
     assert np.abs(turned.images.astype(int) - drawn.images).max() > 0
 
 
-def test_the_prior_s_noise_is_not_the_decoder_s(decoder):
-    keys = {}
+def told(decoder, requested, seed=0):
+    """(conditions, key) that the prior and the decoder are given, by role."""
+    seen = {}
 
-    def seen(name, one, found, field="sample"):
+    def noting(name, one, found, field="sample"):
         def sample(weights, conditions, index, key):
-            keys[name] = jax.random.key_data(key).tolist()
+            seen[name] = (conditions, key)
             return found
 
         interface = one.family.interface._replace(**{field: sample})
         return one._replace(family=one.family._replace(interface=interface))
 
-    parts = (
-        seen("prior", prior(), jnp.zeros((1, DIM)), "sample_embeddings"),
-        seen("decoder", decoder, Samples(jnp.zeros((1, 8, 8, 3)))),
+    both = dalle2.join(
+        noting("prior", prior(), jnp.zeros((1, DIM)), "sample_embeddings"),
+        noting("decoder", decoder, Samples(jnp.zeros((1, 8, 8, 3)))),
     )
-    both = dalle2.join(*parts)
-    both.interface.sample(both.weights, Conditions(tokens=jnp.zeros((1, 3), int)), jnp.arange(1), jax.random.key(4))
+    both.interface.sample(both.weights, requested, jnp.arange(1), jax.random.key(seed))
+    return seen
+
+
+def test_the_prior_s_noise_is_not_the_decoder_s(decoder):
+    seen = told(decoder, Conditions(tokens=jnp.zeros((1, 3), int)), seed=4)
+    keys = {name: jax.random.key_data(key).tolist() for name, (_, key) in seen.items()}
     assert keys["decoder"] == jax.random.key_data(jax.random.key(4)).tolist() != keys["prior"]
+
+
+def test_the_prior_and_the_decoder_are_guided_by_scales_of_their_own(decoder):
+    scales = {"guidance_scale": jnp.float32(2.0), "prior_guidance_scale": jnp.float32(5.0)}
+    for names, wanted in (
+        (list(scales), {"prior": {"guidance_scale": 5.0}, "decoder": {"guidance_scale": 2.0}}),
+        (["guidance_scale"], {"prior": {}, "decoder": {"guidance_scale": 2.0}}),
+        (["prior_guidance_scale"], {"prior": {"guidance_scale": 5.0}, "decoder": {}}),
+    ):
+        requested = Conditions(tokens=jnp.zeros((1, 3), int), options={name: scales[name] for name in names})
+        assert {name: given.options for name, (given, _) in told(decoder, requested).items()} == wanted
+    given = Conditions(tokens=jnp.zeros((1, 3), int), image_embed=jnp.ones((1, DIM)), options=scales)
+    assert {name: given.options for name, (given, _) in told(decoder, given).items()} == {
+        "decoder": {"guidance_scale": 2.0}
+    }
 
 
 def test_options_and_names(whole):

@@ -102,6 +102,18 @@ def test_a_class_an_edit_and_a_program_reach_what_draws(drawn, monkeypatch):
     assert (name, given, settings) == ("draw", (3,), {**SHARED, "label": 1, "prompts": None, "program": print})
 
 
+def test_images_between_two_are_of_one_class_or_one_text(drawn):
+    """Other edits may show several."""
+    between = SampleRequest(edit=("interpolate", "a.png:b.png"), **SHARED)
+    with pytest.raises(ValueError, match="needs one class for all images; set the label"):
+        drawn(between, num_classes=4)
+    for prompts_ in (None, ("x", "y")):
+        with pytest.raises(ValueError, match="needs one prompt for all images; set one"):
+            drawn(between._replace(prompts=prompts_), text_length=8)
+    for name, text in (("inpaint", "a:b"), ("outpaint", "a:1,2"), ("sdedit", "a:0.5")):
+        assert not editing.make(name, text).one_label
+
+
 def test_whoever_chooses_among_samples_is_given_the_whole_request(drawn):
     taught, chosen = drawn(SampleRequest(count=6, label="2", keep=0.5, **SHARED), num_classes=4)
     assert taught == ("train_classifier", (), {})

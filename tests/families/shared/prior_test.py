@@ -25,6 +25,14 @@ def test_larger_images_are_brought_to_the_size_that_clip_reads():
     np.testing.assert_array_equal(prior_lib.read_image(CLIP, FROZEN, cached), 2.0 * found)
 
 
+def test_every_pixel_of_a_larger_image_counts():
+    """Not only those next to the places of the smaller one's: half of the columns, of four times as many."""
+    images = jnp.asarray(np.random.default_rng(1).normal(size=(3, 16, 16, toy_clip.DIM)), jnp.float32)
+    smaller = jax.image.resize(images, (3, *toy_clip.SHAPE), "bilinear")
+    found = prior_lib.embed_images(CLIP, FROZEN, images)
+    np.testing.assert_allclose(found, toy_clip.encode_image(None, smaller, None), atol=1e-5)
+
+
 def test_empty_captions_say_nothing_and_frozen_weights_get_no_gradient():
     tokens = jnp.array([[1, 3, 0], [0, 0, 0]])
     caption = prior_lib.read_caption(CLIP, FROZEN, tokens)
