@@ -9,10 +9,11 @@ import pytest
 
 from genjax import stages
 from genjax.core.images import from_uint8
+from genjax.data import loader
 from genjax.metrics import feature_net, report
 from genjax.pipelines import evaluation
 from genjax.pipelines import sampling as sampling_lib
-from genjax.training import checkpoint, lock, loop
+from genjax.training import checkpoint, lock, loop, workdir
 from genjax.training.checkpoint import Checkpoints
 
 
@@ -103,13 +104,10 @@ def test_a_run_that_is_read_while_it_writes_a_checkpoint(data_dir, tmp_path, mon
         assert file["arr_0"].shape == (5, 8, 8, 1)
 
 
-def test_a_run_without_a_checkpoint_says_when_there_is_one(data_dir, tmp_path, monkeypatch):
+def test_a_run_without_a_checkpoint_says_when_there_is_one(data_dir, tmp_path):
+    """Of what a run leaves before the first: its config, and what it is."""
     config = make(data_dir)
-
-    def show(run, state, logger, step, now):
-        with pytest.raises(ValueError, match="run holds no checkpoint yet, the first is that of step 2: train"):
-            stages.load(tmp_path / "run")
-
-    monkeypatch.setattr(loop, "show", show)
-    monkeypatch.setattr(Checkpoints, "save", lambda *_: None)
-    stages.train(config, tmp_path / "run")
+    spec = loader.Data(config.data.to_dict()).spec
+    workdir.claim(tmp_path / "run", config, stages.build(config, spec, {}).interface, spec=spec)
+    with pytest.raises(ValueError, match="run holds no checkpoint yet, the first is that of step 2: train"):
+        stages.load(tmp_path / "run")
