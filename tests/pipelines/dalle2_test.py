@@ -168,6 +168,17 @@ def test_edits_start_and_end_where_they_should(whole, images):
     np.testing.assert_allclose(np.arccos(along[2]), 0.5 * np.arccos(seen[0] @ change), rtol=1e-3)
 
 
+def test_an_image_is_described_at_the_size_of_clip_and_of_the_decoder(decoder, monkeypatch):
+    """Every pixel counts in the source that is inverted, where it is made smaller."""
+    image = np.random.default_rng(2).uniform(-1, 1, (16, 16, DIM)).astype(np.float32)
+    monkeypatch.setattr(dalle2_editing, "read_as", lambda path, shape: image if shape == image.shape else None)
+    interface = decoder.interface._replace(invert=lambda weights, requested, index, key: requested.source)
+    family, clip = decoder.family._replace(interface=interface), CLIP._replace(image_shape=image.shape)
+    z, source = dalle2_editing.describe(decoder._replace(family=family, parents={"clip": clip}), "a.png")
+    np.testing.assert_allclose(z, toy_clip.encode_image(None, image[None], None), rtol=1e-5)
+    np.testing.assert_allclose(source, jax.image.resize(image[None], (1, *toy_clip.SHAPE), "bilinear"), atol=1e-6)
+
+
 def test_edits_of_the_command_line_are_read():
     assert dalle2_editing.make("variations", "C:/a.png:0.5").sampling == {"sampler": {"name": "ddim", "eta": 0.5}}
     for name, text in (("variations", "a.png"), ("variations", "a.png:x"), ("blend", ":b"), ("text_diff", "a.png:x")):
