@@ -6,7 +6,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from genjax import stages
-from genjax.configs import text_minilm
+from genjax.configs import ddpm_digits, text_minilm
 from genjax.data import sources
 from genjax.families import registry as families
 from genjax.pretrained import registry
@@ -73,3 +73,20 @@ def test_a_checkpoint_of_another_network_claims_no_workdir(config, tmp_path):
     with pytest.raises(ValueError, match="there is no checkpoint"):
         stages.convert(config, tmp_path / "w")
     assert not (tmp_path / "w" / "config.json").exists()
+
+
+@pytest.mark.parametrize(("label_dropout", "classes"), [(0.0, 4), (0.1, 3)])
+def test_of_a_model_for_guidance_the_last_row_of_labels_is_no_class(tmp_path, monkeypatch, label_dropout, classes):
+    class Known(Exception):
+        """Ends the conversion where the classes are known."""
+
+    def build(config, spec, interfaces):
+        raise Known(spec.num_classes)
+
+    found = registry.Checkpoint("guided_diffusion:x", {"label_emb.weight": np.zeros((4, 8), np.float32)})
+    monkeypatch.setattr(registry, "read", lambda source: found)
+    monkeypatch.setattr(stages, "build", build)
+    config = ddpm_digits.get_config()
+    config.model.label_dropout, config.init_from = label_dropout, found.source
+    with pytest.raises(Known, match=f"^{classes}$"):
+        stages.convert(config, tmp_path / "w")

@@ -164,6 +164,18 @@ def test_evaluation_draws_codes_by_their_chances():
     assert set(np.unique(np.round((16 * np.log(2) - log_p) / 12).astype(int))) == {0, 1, 2, 3, 4}
 
 
+def test_pixels_carry_noise_of_an_8_bit_bin_among_the_mapped_ones(monkeypatch):
+    """In place of log p, how far the farthest pixel of a grey image is from 1/2: less than half of .8 / 255."""
+    far = lambda x, *_: jnp.abs(x - 0.5).max((1, 2, 3))  # noqa: E731
+    monkeypatch.setattr(dvae.elbo, "logit_laplace_log_likelihood", far)
+    params, batch, half = params_of(*matrices()), {"image": jnp.zeros((400, 4, 4, 1))}, 0.4 / 255
+    values = jax.jit(build().evaluate)(Weights(params, (), {}), batch, KEY)
+    found = values["elbo_nats"] + values["kl"]
+    assert 0.98 * half < found.max() < 1.001 * half
+    trained = losses.jitted(build(), params, batch, KEY).metrics
+    np.testing.assert_allclose(trained["relaxed_elbo_nats"] + trained["kl"], half * 16 / 17, rtol=0.02)
+
+
 def test_every_draw_has_a_key_of_its_own():
     params, batch = params_of(*matrices()), {"image": jnp.zeros((3, 4, 4, 1))}
     found = draws(lambda key: losses.compute(build(), params, batch, key).value, KEY)

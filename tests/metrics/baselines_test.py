@@ -19,6 +19,20 @@ def test_recovers_the_moments_of_a_gaussian():
     np.testing.assert_allclose(np.cov(samples, rowvar=False), expected, atol=0.12 * expected.max())
 
 
+def test_classes_whose_axes_are_not_those_of_all_images_keep_their_covariances():
+    """Two classes of opposite correlation: together they have none, so that each factor is a full triangle."""
+    rng, covariance = np.random.default_rng(0), np.array([[400.0, 160.0], [160.0, 100.0]])
+    labels = np.repeat([0, 1], 3000)
+    pixels = 128.0 + rng.standard_normal((6000, 2)) @ np.linalg.cholesky(covariance).T
+    pixels[labels == 1, 1] = 256.0 - pixels[labels == 1, 1]
+    images = np.clip(np.round(pixels), 0, 255).astype(np.uint8).reshape(-1, 1, 2, 1)
+    mixtures = fit_gaussian_mixtures(images, labels, num_components=1)
+    samples = sample_gaussian_mixtures(mixtures, labels, seed=1).reshape(-1, 2).astype(float)
+    for label, sign in ((0, 1), (1, -1)):
+        found = np.cov(samples[labels == label], rowvar=False)
+        np.testing.assert_allclose(found, covariance * [[1, sign], [sign, 1]], atol=20)
+
+
 def test_each_label_gets_its_class():
     labels = np.repeat([0, 4, 4], 20)
     noise = np.random.default_rng(0).integers(0, 9, (60, 3, 3, 2))

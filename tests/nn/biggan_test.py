@@ -6,10 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
+import scipy.stats
 
 from genjax.configs.recipes import biggans
 from genjax.core.tree import count_params, map_with_path, param_paths
 from genjax.nn.biggan import LOGICAL_AXES, Discriminator, Generator
+from genjax.nn.biggan_blocks import SelfAttention
 
 GENERATOR = {"num_classes": 3, "width": 8, "channel_mult": (2, 2, 1), "attention_resolutions": (4,), "z_dim": 6}
 GENERATOR |= {"shared_dim": 5, "bottom_size": 2, "out_channels": 1}
@@ -71,6 +74,27 @@ def test_tables_give_the_sizes(size):
     assert halvings <= len(biggans.DISCRIMINATOR_MULT[size]) and size >> halvings in (4, 8)
 
 
+def test_attention_is_that_of_the_module():
+    """Scores unscaled, keys and values the largest of 2x2 pixels; the kernels are orthogonal, of norm 1 as they are."""
+    x, draw = np.random.default_rng(0).normal(size=(2, 4, 4, 16)), np.random.default_rng(1)
+    shapes = {"query": (16, 2), "key": (16, 2), "value": (16, 8), "out": (8, 16)}
+    kernels = {name: scipy.stats.ortho_group.rvs(16, random_state=draw)[: shape[0], : shape[1]]
+               for name, shape in shapes.items()}  # fmt: skip
+    params = {f"dense_{name}": {"kernel": jnp.asarray(kernel, jnp.float32)} for name, kernel in kernels.items()}
+    layer = SelfAttention()
+    state = jax.eval_shape(lambda: layer.init(jax.random.key(0), jnp.asarray(x), False))["spectral"]
+    variables = {"params": params | {"gamma": jnp.float32(0.7)}, "spectral": jax.tree.map(jnp.ones_like, state)}
+    found = jax.jit(layer.apply, static_argnums=2)(variables, jnp.asarray(x, jnp.float32), False)
+
+    def pooled(y):
+        return y.reshape(2, 2, 2, 2, 2, -1).max((2, 4)).reshape(2, 4, -1)
+
+    q, k, v = (x @ kernels[name] for name in ("query", "key", "value"))
+    weights = scipy.special.softmax(q.reshape(2, 16, 2) @ pooled(k).swapaxes(1, 2), axis=-1)
+    expected = x + 0.7 * (weights @ pooled(v)).reshape(2, 4, 4, 8) @ kernels["out"]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
 def arbitrary(network, x):
     """Variables of which no parameter is zero, so that every input matters; faster than orthogonal ones."""
     noise = np.random.default_rng(0)
@@ -94,6 +118,19 @@ def generator():
 def discriminator():
     network = Discriminator(**DISCRIMINATOR)
     return network, arbitrary(network, X)
+
+
+def test_the_discriminator_sums_what_is_positive_over_pixels():
+    """Of images of 0 the features are the last biases everywhere: four times the pixels give four times the logit."""
+    fields = {"channel_mult": (1,), "attention_resolutions": (), "num_downsamples": 1}
+    network, none = Discriminator(**DISCRIMINATOR | fields), ("conv_in/bias", "dense_out/bias")
+    variables = map_with_path(lambda path, leaf: leaf * (not path.endswith(none)), arbitrary(network, X))
+    apply = jax.jit(network.apply)
+    small, large = (apply(variables, jnp.zeros((3, size, size, 1)), jnp.arange(3)) for size in (4, 8))
+    assert jnp.abs(small).min() > 1e-3
+    np.testing.assert_allclose(large, 4 * small, rtol=1e-4)
+    negative = map_with_path(lambda path, leaf: -jnp.abs(leaf) if path.endswith("/bias") else leaf, variables)
+    np.testing.assert_array_equal(apply(negative, jnp.zeros((3, 4, 4, 1)), jnp.arange(3)), 0.0)
 
 
 def test_every_chunk_of_the_latent_and_the_label_matter(generator):

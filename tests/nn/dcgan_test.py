@@ -95,6 +95,14 @@ def test_generator_is_within_range_and_starts_as_published():
     assert count_params(variables["batch_stats"]) == 2 * (128 + 64)
 
 
+def test_a_fifth_of_what_is_negative_passes_the_discriminator():
+    """One convolution that gives -1 and 2 at each of 4x4 places, and a logit that sums them."""
+    down = {"kernel": jnp.zeros((4, 4, 1, 2)), "bias": jnp.array([-1.0, 2.0])}
+    params = {"down_0": down, "logit": {"kernel": jnp.ones((32, 1)), "bias": jnp.zeros(1)}}
+    logits = jax.jit(dcgan.Discriminator(width=2, norm="none").apply)({"params": params}, jnp.zeros((1, 8, 8, 1)))
+    np.testing.assert_allclose(logits, 16 * (2.0 - 0.2), rtol=1e-5)
+
+
 def test_refusals():
     with pytest.raises(ValueError, match="10 pixels aren't base=4 doubled"):
         dcgan.resolutions(10, 4)

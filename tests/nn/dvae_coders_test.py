@@ -19,6 +19,21 @@ def test_published_counts():
     assert count_params(decoder) == 43_829_766
 
 
+def test_residuals_are_multiplied_by_the_inverse_square_of_the_blocks_in_the_coder(monkeypatch):
+    gains, block = [], dvae_coders.DVAEBlock
+
+    def make(features, kernels, gain, **fields):
+        gains.append(gain)
+        return block(features, kernels, gain, **fields)
+
+    monkeypatch.setattr(dvae_coders, "DVAEBlock", make)
+    sizes = {"width": 4, "channel_mult": (1, 2), "num_blocks": 3}
+    coders = (DVAEEncoder(num_codes=5, **sizes), (1, 4, 4, 1)), (DVAEDecoder(2, 3, **sizes), (1, 2, 2, 5))
+    for coder, x in coders:
+        jax.eval_shape(coder.init, jax.random.key(0), jnp.zeros(x))
+    assert gains == [1 / 36] * 12
+
+
 def test_max_pool():
     x = jnp.arange(16.0).reshape(1, 4, 4, 1)
     np.testing.assert_array_equal(dvae_coders.max_pool(x)[0, :, :, 0], [[5, 7], [13, 15]])

@@ -61,6 +61,13 @@ def trunk():
     return trunk, variables, x, jax.jit(trunk.apply)(variables, x, masking.causal(9))
 
 
+def test_what_is_added_starts_smaller_the_more_blocks_there_are(trunk):
+    """.02 of all kernels, and .02 / sqrt(2 depth) of the two that are added in each of two blocks."""
+    for block in (trunk[1]["params"][f"block_{i}"] for i in range(2)):
+        found = [block[name]["kernel"].std() for name in ("qkv", "mlp_in", "proj_out", "mlp_out")]
+        np.testing.assert_allclose(found, [0.02, 0.02, 0.01, 0.01], rtol=0.2)
+
+
 def test_a_prefix_may_be_taken_in_at_once(trunk):
     trunk, variables, x, whole = trunk
 
