@@ -123,6 +123,27 @@ def test_what_the_cutouts_are_of():
     np.testing.assert_allclose(both[1], alone[0], atol=1e-5)
 
 
+def test_the_energy_is_half_the_squared_angle_roughness_of_what_is_seen_and_excess_of_the_estimate(monkeypatch):
+    monkeypatch.setattr(energies, "make_noisy", lambda energy, arrays, scale, stage: registry.Guide(energy, arrays))
+    monkeypatch.setattr(clip, "random_looks", lambda key, x, size: jnp.stack([x, key - x / 2], axis=1))
+    monkeypatch.setattr(registry, "expect_guidable", lambda stage: stage)
+    guide = clip.from_stage(encoder(), "light", 1.0, encoder())
+    x0, x_t = 2 * np.random.default_rng(0).normal(size=(2, 3, 8, 8, 1)).astype(np.float32)
+
+    @jax.jit
+    def run(inputs, x0, x_t, shift):
+        level = SCHEDULE(500.0)
+        return guide.function(inputs, x0, x_t, level, shift), clip.blend(x0, x_t, level)
+
+    found, x_in = jax.tree.map(np.float64, run(guide.inputs, x0, x_t, jnp.float32(0.3)))
+    seen = np.stack([x_in, 0.3 - x_in / 2], axis=1).mean(axis=(2, 3, 4))
+    angles = np.arccos(seen / np.sqrt(seen**2 + 1))
+    rough = sum(np.square(np.diff(x_in, axis=axis)).sum(axis=(1, 2, 3)) for axis in (1, 2)) / 64
+    excess = np.square(np.maximum(np.abs(x0) - 1, 0)).mean(axis=(1, 2, 3))
+    wanted = (angles**2 / 2).mean(axis=1) + 0.15 * rough + 0.05 * excess
+    np.testing.assert_allclose(found, wanted, rtol=1e-4)
+
+
 def test_texts_scales_and_weights_compile_once_and_guides_add_up():
     stage, seer = model(num_steps=20), encoder()
     reference = jnp.zeros((1, 2, 2, 1))
