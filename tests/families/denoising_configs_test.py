@@ -33,7 +33,7 @@ def shapes(name, variant, num_classes):
     return config, params, jax.eval_shape(loss, params, extra, batch).shape
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
+@pytest.mark.parametrize("name", [pytest.param("edm_cifar10", marks=pytest.mark.slow), "dit_imagenet64"])
 def test_paper_sizes(name):
     _, params, loss = shapes(name, "", 10 if name == "edm_cifar10" else 1000)
     assert count_params(params) == PARAMETERS[name] and loss == ()

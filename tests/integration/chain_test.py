@@ -62,9 +62,9 @@ def test_a_chain_leaves_a_workdir_a_stage_and_images(whole):
 @pytest.mark.parametrize(
     "killed",
     [
-        pytest.param("in the prior", marks=pytest.mark.slow),
+        "in the prior",
         pytest.param("before the prior", marks=pytest.mark.slow),
-        "while encoding",
+        pytest.param("while encoding", marks=pytest.mark.slow),
         pytest.param("in the tokenizer", marks=pytest.mark.slow),
     ],
 )

@@ -10,7 +10,6 @@ from genjax import stages
 from genjax.pipelines import requests
 from genjax.pipelines import sampling as sampling_lib
 from tests.integration.conftest import SHORT
-from tests.integration.errors_test import error_of
 
 
 @pytest.fixture(scope="module")
@@ -32,17 +31,16 @@ def test_a_classifier_guides_a_run(programs, classifier, trained, tmp_path):
         np.testing.assert_array_equal(np.bincount(file["arr_1"]), [2] * 10)
 
 
-def test_guides_of_flags_and_of_the_config_are_refused_in_one_line(programs, trained, tmp_path):
+def test_guides_of_flags_and_of_the_config_are_refused_in_one_line(trained, tmp_path):
     guide = f"classifier:{trained}:1.0"
     configured = tmp_path / "configured"
     shutil.copytree(trained, configured)
     config = json.loads((configured / "config.json").read_text())
     config["sampling"]["guides"] = [guide]
     (configured / "config.json").write_text(json.dumps(config))
-    line = error_of(programs.run("sample", f"--workdir={trained}", f"--guide={guide}", code=1))
-    assert "needs the workdir of a noisy_classifier" in line
-    with pytest.raises(ValueError, match="^[^\n]*needs the workdir of a noisy_classifier[^\n]*$"):
-        requests.prepare(stages.load(configured), requests.make(count=1))
+    for folder, guides in ((trained, (guide,)), (configured, ())):
+        with pytest.raises(ValueError, match="^[^\n]*needs the workdir of a noisy_classifier[^\n]*$"):
+            requests.prepare(stages.load(folder), requests.make(guides=guides))
 
 
 @pytest.mark.slow

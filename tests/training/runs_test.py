@@ -60,8 +60,15 @@ class Killed(BaseException):
     """The end of a process that had no time to do anything."""
 
 
-@pytest.mark.parametrize("when", ["evaluate_held_out", "draw_grid"])
-@pytest.mark.parametrize("step", [2, 4])
+@pytest.mark.parametrize(
+    ("step", "when"),
+    [
+        (2, "evaluate_held_out"),
+        (4, "draw_grid"),
+        pytest.param(2, "draw_grid", marks=pytest.mark.slow),
+        pytest.param(4, "evaluate_held_out", marks=pytest.mark.slow),
+    ],
+)
 def test_what_was_due_at_a_kill_is_made_when_resumed(config, whole, tmp_path, monkeypatch, when, step):
     def killed(run, state):
         if int(state.step) == step:
