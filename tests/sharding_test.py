@@ -42,6 +42,8 @@ def test_coverage_raises_and_names_the_culprit():
     bad = {"a": jnp.zeros((64, 64)), "odd": jnp.zeros((101, 103))}
     with pytest.raises(ValueError, match=r"28% .*odd \(10,403\)"):
         sharding.check_coverage(bad, sharding.infer(bad, mesh, ()))
+    with pytest.raises(ValueError, match="28% "):
+        sharding.check_coverage(bad, sharding.infer(bad, sharding.make_mesh(data=4, tensor=2), ()))
     alone = sharding.make_mesh(devices=jax.devices()[:1])
     assert sharding.check_coverage(bad, sharding.infer(bad, alone, ())) == 1.0
 

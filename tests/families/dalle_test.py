@@ -1,7 +1,9 @@
 """DALL-E: the weighted loss, where codes come from, drawing and its options, completion, shards, and bad input."""
 
 import math
+from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -149,6 +151,40 @@ def test_guidance_draws_nothing_that_is_unlikely_for_the_text():
         guided = autoregressive.guide(both, scale)
         assert guided[0].argmax() == 0 and (jax.nn.softmax(guided)[0, 2:] == 0).all()
     assert jnp.isfinite(autoregressive.guide(both, 0.0)).all()
+
+
+class Answers(nn.Module):
+    """The same logits of every code: of texts those of `TEXT`, of no text those of `NOTHING`."""
+
+    vocab_size: int
+    text_length: int
+    num_codes: int
+    grid: tuple[int, int]
+    dtype: Any = None
+
+    def start(self, tokens):
+        return (tokens != 0).any(1)
+
+    def step(self, cache, code, position):
+        return jnp.where(cache[:, None], TEXT, NOTHING), cache
+
+
+TEXT = jnp.log(jnp.array([0.5, 0.4, 0.06, 0.03, 0.005, 0.005]))
+NOTHING = jnp.log(jnp.array([0.4, 0.59, 0.001, 0.001, 0.004, 0.004]))
+
+
+@pytest.mark.parametrize("given", [{"top_p": 0.85}, {"top_k": 2.0}])
+def test_with_guidance_the_filters_are_of_what_the_text_alone_makes_likely(monkeypatch, given):
+    """Where guidance makes of unlikely codes the likeliest ones."""
+    monkeypatch.setattr(dalle.dalle, "DalleTransformer", Answers)
+    family = registry.build("dalle", {"network": {}, "text_dropout": 0.1}, {}, SPEC, {"tokenizer": TOKENIZER})
+    weights, index = Weights({"model": {}}, (), FROZEN), jnp.arange(4)
+    draw, codes = jax.jit(family.interface.sample), []
+    for options in ({}, given):
+        options = {name: jnp.float32(value) for name, value in ({"guidance_scale": 3.0} | options).items()}
+        requested = Conditions(tokens=jnp.ones((4, S), jnp.int32), options=options)
+        codes.append(encode(FROZEN["tokenizer"], draw(weights, requested, index, KEY).images)[0])
+    assert jnp.mean(codes[0] >= 2) > 0.9 and codes[1].max() <= 1
 
 
 def test_given_codes_stay(family, weights):

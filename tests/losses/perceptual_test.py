@@ -92,3 +92,14 @@ def test_cutouts_are_squares_of_the_image():
         assert 0.3 * side / 4 * 0.8 < steps[0].mean() < side / 4 * 1.05
         assert cut.min() >= 0 and cut.max() <= side
     assert len({round(float(cut[0, 0, 0, 0]), 3) for cut in cuts}) == 5
+
+
+def test_cutouts_are_anywhere_within_the_image_and_not_beyond():
+    """The middle of a cutout of share s is 8 + (u - 1/2) (1 - s) 16, with u and 1 - s uniform in [0, 1] and [0, .7]."""
+    places = jnp.arange(16.0) + 0.5
+    image = jnp.stack(jnp.meshgrid(places, places, indexing="ij"), axis=-1)[None]
+    cuts = perceptual.cutouts(KEY, image, 400, 4)[:, 0]
+    assert cuts.min() > 0.4 and cuts.max() < 15.6
+    middles = cuts.mean((1, 2))
+    np.testing.assert_allclose(middles.mean(0), 8.0, atol=0.4)
+    np.testing.assert_allclose(middles.std(0), 16 * (0.7**2 / 36) ** 0.5, atol=0.25)

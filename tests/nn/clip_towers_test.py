@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genjax.nn.clip_resnet import ClipResNet
+from genjax.nn.clip_resnet import Bottleneck, ClipResNet
 from genjax.nn.clip_text import TextTower, last_token
 
 KEY = jax.random.key(0)
@@ -56,3 +56,29 @@ def test_residual_blocks_start_at_their_skips_and_keep_averages():
     np.testing.assert_allclose(mean, 0.1 * stem.mean((0, 1, 2)), rtol=1e-4, atol=1e-6)
     with pytest.raises(ValueError, match="6x8 can't be halved 2 times"):
         jax.eval_shape(network.init, KEY, images[:, :6])
+
+
+@pytest.mark.parametrize(("stride", "channels"), [(1, 12), (1, 5), (2, 12)])
+def test_a_residual_block_is_the_formula(stride, channels):
+    """By the stored averages; the ReLU at the end is of the sum, and the skip is a layer where the shape changes."""
+    block, draw = Bottleneck(3, stride), np.random.default_rng(0)
+    x = jnp.asarray(draw.normal(size=(2, 4, 4, channels)), jnp.float32)
+    shapes = jax.eval_shape(block.init, KEY, x)
+    own = jax.tree.map(lambda leaf: draw.normal(size=leaf.shape) ** (1 if leaf.ndim > 1 else 2) + 0.01, shapes)
+    found = jax.jit(block.apply)(jax.tree.map(jnp.float32, own), x)
+    params, stats = own["params"], own["batch_stats"]
+
+    def layer(name, norm, h):
+        kernel = jnp.asarray(params[name]["kernel"], jnp.float32)
+        h = jax.lax.conv_general_dilated(h, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        h = (h - stats[norm]["mean"]) / np.sqrt(stats[norm]["var"] + 1e-5)
+        return jnp.asarray(h * params[norm]["scale"] + params[norm]["bias"], jnp.float32)
+
+    def shrink(h):
+        return h.reshape(2, 2, 2, 2, 2, -1).mean((2, 4)) if stride == 2 else h
+
+    h = jax.nn.relu(layer("conv_in", "norm_in", x))
+    h = layer("conv_out", "norm_out", shrink(jax.nn.relu(layer("conv_middle", "norm_middle", h))))
+    skip = layer("skip", "norm_skip", shrink(x)) if "skip" in params else x
+    assert ("skip" in params) == ((stride, channels) != (1, 12)) and (h + skip).min() < -0.1
+    np.testing.assert_allclose(found, np.maximum(h + skip, 0), rtol=1e-3, atol=1e-3)

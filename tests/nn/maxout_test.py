@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from genjax.core.tree import count_params
 from genjax.nn import maxout
@@ -55,13 +56,14 @@ def test_dropout_is_of_training_only_and_keeps_the_mean():
     np.testing.assert_allclose(logits.mean(), network.apply(params, images)[0], atol=4 * logits.std() / 20_000**0.5)
 
 
-def test_pixels_and_each_layers_units_are_dropped_at_their_own_rates():
+@pytest.mark.parametrize("depth", [1, 2])
+def test_pixels_and_each_layers_units_are_dropped_at_their_own_rates(depth):
     """With pixels, the last layer's units or the first one's left out altogether, nothing of an image is left."""
     images = jax.random.uniform(KEY, (3, 4, 4, 1))
     rates = {"pixels": (1.0, 0.0), "units": (0.0, 1.0), "none": (0.0, 0.0)}
     logits = {}
     for name, (dropout_input, dropout) in rates.items():
-        network = maxout.Discriminator(width=8, pieces=2, dropout_input=dropout_input, dropout=dropout)
+        network = maxout.Discriminator(width=8, pieces=2, depth=depth, dropout_input=dropout_input, dropout=dropout)
         params = params_of(network, images)
         logits[name] = network.apply({"params": params}, images, train=True, rngs={"dropout": KEY})
     assert np.ptp(logits["none"]) > 1e-2 and np.ptp(logits["pixels"]) == np.ptp(logits["units"]) == 0.0

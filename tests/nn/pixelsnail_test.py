@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from genjax.core.tree import param_paths
 from genjax.nn import pixelsnail
 from genjax.nn.pixelsnail import PixelSNAIL
 from tests.nn import code_network_cases as cases
@@ -83,6 +84,13 @@ def test_conditions_and_dropout(params, inputs):
     assert moved[:, -1, -1].max() > 1e-3, "the context of a position"
     rngs = {"dropout": jax.random.key(1)}
     assert jnp.abs(apply({"params": params}, codes, label, context, train=True, rngs=rngs) - base).max() > 1e-3
+
+
+def test_class_and_context_are_added_in_every_gated_residual(params):
+    """One with a kernel, and of attention the one of keys and values, the one of queries and the one that merges."""
+    found = sorted(path for path in param_paths(params) if path.endswith("condition/kernel"))
+    places = ("0", "attention/content", "attention/requested", "merge")
+    assert found == [f"trunk/block_{block}_{place}/condition/kernel" for block in (0, 1) for place in places]
 
 
 def test_heads_that_do_not_divide_are_refused(inputs):
