@@ -79,6 +79,8 @@ def test_options_are_as_requested_else_the_configs_and_neutral_ones_are_left_out
     assert generate.options(interface, {}, {}) == {}
     with pytest.raises(ValueError, match="no option 'eta'; it has .'guidance_scale'."):
         generate.options(interface, {}, {"eta": 1.0})
+    with pytest.raises(ValueError, match="guidance_scale=inf must be"):
+        generate.options(interface, {}, {"guidance_scale": np.inf})
 
 
 def test_reconstructions_keep_their_order():

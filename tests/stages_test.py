@@ -1,5 +1,7 @@
 """Runs that build on runs, with families of one number each: what reaches a loss, and what a stage is loaded with."""
 
+from types import SimpleNamespace
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -121,6 +123,21 @@ def test_parents_that_are_missing_or_others_are_named(data_dir, tmp_path):
     (tmp_path / "two").rename(tmp_path / "one")
     with pytest.raises(ValueError, match="has other weights than those that .*child was trained on"):
         stages.load(tmp_path / "child")
+
+
+def test_codes_are_of_one_of_the_parents_by_its_step_and_its_weights():
+    parents = {"tokenizer": stages.Stage(None, None, None, None, step=4, checksum=77)}
+
+    def check(record):
+        data = stages.loader.Data(settings("", 0.0).data.to_dict() | {"encoded": "runs/codes"})
+        data.__dict__["manifest"] = SimpleNamespace(stage=record) if record else None
+        stages._check_parents(data, parents)
+
+    check({"step": 4, "checksum": 77})
+    check(None)
+    for other in ({"step": 4, "checksum": 78}, {"step": 5, "checksum": 77}):
+        with pytest.raises(ValueError, match="runs/codes was written by another stage .*those in config.stages"):
+            check(other)
 
 
 @pytest.mark.parametrize(("due", "looked"), [({}, 0), ({"eval_every": 9}, 1), ({"sample_every": 9}, 1)])

@@ -182,6 +182,20 @@ def test_guidance_is_told_everything_and_nothing_and_reads_it_once(nets, reading
     assert made.interface.text_length == LENGTH
 
 
+def test_classes_and_small_images_are_left_out_with_the_texts_in_the_half_for_guidance(nets, reading):
+    left_out = {"label_dropout": 0.1, "low_res": {"size": 2, "dropout": 0.2}}
+    settings = model(**text("glide", (0.1, 0.0)), conditional=True, **left_out)
+    family = registry.build("glide", settings, sampling(num_steps="2"), SPEC._replace(num_classes=3), {})
+    examples, label = captions(8), np.arange(8) % 3
+    given = {"tokens": examples["tokens"], "low_res": examples["image"][:, :2, :2], "label": jnp.asarray(label)}
+    requested = Conditions(options={"guidance_scale": jnp.float32(2.0)}, **given)
+    jax.jit(family.interface.sample)(WEIGHTS, requested, jnp.arange(8), KEY)
+    call = nets.taken()[0]
+    np.testing.assert_array_equal(call.label, [*label, *[3] * 8])
+    beside = np.abs(call.x[..., CHANNELS:]).max(axis=(1, 2, 3))
+    np.testing.assert_array_equal(beside > 0, [True] * 8 + [False] * 8)
+
+
 @families
 def test_guidance_needs_a_share_left_out(nets, reading, family, source):
     conditions = (Conditions(tokens=captions(8)["tokens"], options={"guidance_scale": jnp.float32(2.0)}), jnp.arange(8))

@@ -144,7 +144,7 @@ def test_the_way_there_is_of_the_last_stage_alone_and_options_go_to_those_that_h
 
     def with_sampling(stage, sampling):
         given[stage.config.name] = sampling
-        return stage
+        return stage._replace(step=1)
 
     def join(*parts):
         members = parts[0] if whole is cascade else {dalle2.PRIOR: parts[0], dalle2.DECODER: parts[1], **parts[2]}
@@ -155,7 +155,8 @@ def test_the_way_there_is_of_the_last_stage_alone_and_options_go_to_those_that_h
     monkeypatch.setattr(whole, "join", join)
     folders = ["runs/prior"] * (whole is dalle2) + ["runs/base", "runs/large"]
     for requested in (True, False):
-        whole.load(folders, sampling={"trajectory": requested, "eta": 0.5, "aug_level": 0.1})
+        found = whole.load(folders, sampling={"trajectory": requested, "eta": 0.5, "aug_level": 0.1})
+        assert all(member.step == (role != dalle2.PRIOR) for role, member in found.members.items()), "as sampled so"
         assert given["base"] == {"eta": 0.5, "trajectory": False}
         assert given["large"] == {"trajectory": requested, "aug_level": 0.1}
     assert not given.get("prior")

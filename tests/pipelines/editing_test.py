@@ -106,7 +106,8 @@ def test_a_weak_edit_stays_close_to_its_source(files):
 
 
 def test_interpolation_begins_and_ends_with_the_images(files):
-    """With a network of zeros latents are images at another scale."""
+    """With a network of zeros latents are images at another scale; the steps of almost no signal are skipped."""
+    assert editing.make("interpolate", "a:b").sampling == {"sampler": {"name": "ddim"}, "strength": 0.95}
     found = edited("interpolate", f"{files['image']}:{files['other']}", count=5, scale=0.0, num_steps="20")
     for drawn, image in ((found[0], IMAGE), (found[-1], OTHER)):
         assert np.abs(drawn.astype(int) - image).max() <= 1

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from genjax.families.interfaces import Conditions, FeatureExtractor, Weights
-from genjax.pipelines.guides import features, image, registry, style
+from genjax.pipelines.guides import energies, features, image, registry, style
 from tests.pipelines.guides_test import KEY, classifier, model
 
 
@@ -66,6 +66,18 @@ def test_samples_come_nearer_to_the_reference(one_image, kind, scale, sampler):
     distances = [np.asarray(kind.energy(guide.inputs[0], images)) for images in (before, after)]
     assert distances[1].mean() < 0.6 * distances[0].mean(), distances
     np.testing.assert_allclose(still, before, atol=1e-5)
+
+
+def test_the_energy_of_features_is_half_their_mean_squared_difference(monkeypatch):
+    seen = []
+    monkeypatch.setattr(energies, "make", lambda *given: seen.append(given) or registry.Guide(len, ()))
+    wanted, *images = np.random.default_rng(0).uniform(-1, 1, (4, 1, 8, 8, 1)).astype(np.float32)
+    features.from_stage(extractor(), jnp.asarray(wanted), 20.0, unguided("ddim")[0])
+    ((energy, arrays, scale, _),) = seen
+    away = [2 * (one - wanted).reshape(2, 4, 2, 4).mean((1, 3)) for one in images]
+    found = energy(arrays, jnp.concatenate(images))
+    np.testing.assert_allclose(found, [0.5 * np.square(one).mean() for one in away], rtol=1e-5)
+    assert scale == 20.0
 
 
 def test_features_of_a_run(one_image):
