@@ -12,7 +12,7 @@ from genjax.core.tree import count_params
 from genjax.families import registry
 from genjax.families.interfaces import Conditions, ImageSampler, TextEncoder, TextFeatures, Weights
 from genjax.typing import DataSpec
-from tests.families import losses
+from tests.families import losses, perturbed
 from tests.families.requested import conditions_of
 
 KEY = jax.random.key(0)
@@ -55,11 +55,7 @@ def batch(count=3):
 
 def weights(family):
     """Parameters with nothing left at zero, so that every input matters."""
-    params, extra = jax.eval_shape(family.init, KEY, batch(1))
-    leaves, treedef = jax.tree.flatten(params)
-    draw = np.random.default_rng(0)
-    params = treedef.unflatten([0.2 * draw.standard_normal(leaf.shape, np.float32) for leaf in leaves])
-    return Weights(params, extra, FROZEN)
+    return perturbed.noise(family, batch(1), scale=0.2, frozen=FROZEN)
 
 
 @pytest.fixture(scope="module")

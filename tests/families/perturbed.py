@@ -43,10 +43,17 @@ def weights(
 
 
 def noise(
-    family: Family, batch: Mapping[str, Any], scale: float = 0.5, frozen: Mapping[str, Weights] = MappingProxyType({})
+    family: Family,
+    batch: Mapping[str, Any],
+    scale: float = 0.5,
+    frozen: Mapping[str, Weights] = MappingProxyType({}),
+    seed: int = 0,
 ) -> Weights:
-    """Parameters that are noise alone, and state as it starts: no kernel is drawn; the same arguments."""
-    draw, extra = np.random.default_rng(0), jax.jit(lambda key, batch: family.init(key, batch)[1])(KEY, batch)
-    shapes = jax.eval_shape(family.init, KEY, batch)[0]
+    """Parameters that are noise alone, by the seed, and state as it starts; no kernel is drawn. Other arguments as of
+    `weights`.
+    """
+    draw, (shapes, extra) = np.random.default_rng(seed), jax.eval_shape(family.init, KEY, batch)
     params = jax.tree.map(lambda x: jnp.asarray(scale * draw.standard_normal(x.shape, np.float32), x.dtype), shapes)
+    if jax.tree.leaves(extra):
+        extra = jax.jit(lambda key, batch: family.init(key, batch)[1])(KEY, batch)
     return Weights(params, extra, dict(frozen))

@@ -10,7 +10,7 @@ from genjax.configs import cascade_digits_pipeline as cascade_digits
 from genjax.families import registry
 from genjax.families.interfaces import Conditions, Weights
 from genjax.typing import DataSpec
-from tests.families import losses
+from tests.families import losses, perturbed
 from tests.families.requested import changed, conditions_of
 
 SPEC = DataSpec((8, 8, 1), num_classes=10)
@@ -39,12 +39,7 @@ def batch(count=4, key=KEY):
 
 def weights(family):
     """Parameters with nothing left at zero, so that every input matters."""
-    params, extra = jax.eval_shape(family.init, KEY, batch(1))
-    leaves, treedef = jax.tree.flatten(params)
-    draw = np.random.default_rng(0)
-    return Weights(
-        jax.tree.unflatten(treedef, [0.2 * draw.standard_normal(leaf.shape, np.float32) for leaf in leaves]), extra, {}
-    )
+    return perturbed.noise(family, batch(1), scale=0.2)
 
 
 def conditions(count=3, **others):

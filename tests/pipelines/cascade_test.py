@@ -30,7 +30,7 @@ from genjax.training import nesting, optim, workdir
 from genjax.training.checkpoint import Checkpoints
 from genjax.training.state import TrainState
 from genjax.typing import DataSpec
-from tests.families import losses
+from tests.families import losses, perturbed
 from tests.families.requested import conditions_of
 
 KEY = jax.random.key(0)
@@ -45,11 +45,7 @@ def member(config, seed=0):
     spec = DataSpec((size, size, 1), 10)
     family = registry.build(config.family, config.model.to_dict(), config.sampling.to_dict(), spec)
     batch = {"image": jnp.zeros((1, size, size, 1)), "label": jnp.zeros((1,), int)}
-    params, extra = jax.eval_shape(family.init, KEY, batch)
-    leaves, treedef = jax.tree.flatten(params)
-    draw = np.random.default_rng(seed)
-    params = treedef.unflatten([0.2 * draw.standard_normal(leaf.shape, np.float32) for leaf in leaves])
-    return Stage(family, Weights(params, extra, {}), config, spec, 0, seed)
+    return Stage(family, perturbed.noise(family, batch, scale=0.2, seed=seed), config, spec, 0, seed)
 
 
 def make(seed=1, **model):

@@ -18,13 +18,14 @@ from genjax.configs import classifier_digits, ddpm_digits
 from genjax.configs.recipes import dits
 from genjax.core import images as images_lib
 from genjax.families import registry as families
-from genjax.families.interfaces import Conditions, Weights
+from genjax.families.interfaces import Conditions
 from genjax.pipelines import editing
 from genjax.pipelines import sampling as sampling_lib
 from genjax.pipelines.guides import classifier as classifier_guide
 from genjax.pipelines.guides import registry
 from genjax.stages import Stage
 from genjax.typing import DataSpec
+from tests.families import perturbed
 
 SPEC = DataSpec((8, 8, 1), num_classes=10, class_names=tuple("0123456789"))
 KEY = jax.random.key(0)
@@ -36,16 +37,13 @@ MASK[:, :5] = 255
 
 def make_stage(config, scale=0.1):
     """Of random weights, and of a network that compiles fast."""
-    rng = np.random.default_rng(1)
     if config.family == "diffusion":
         dits.network(config, width=8, depth=1, num_heads=1, patch_size=4)
     else:
         config.model.network.update(channel_mult=(1,), attention_resolutions=())
     family = families.build(config.family, config.model.to_dict(), config.sampling.to_dict(), SPEC)
     batch = {"image": jnp.zeros((1, *SPEC.image_shape)), "label": jnp.zeros(1, int)}
-    shapes, extra = jax.eval_shape(family.init, KEY, batch)
-    params = jax.tree.map(lambda leaf: scale * rng.standard_normal(leaf.shape, np.float32), shapes)
-    return Stage(family, Weights(params, extra, {}), config, SPEC, 0)
+    return Stage(family, perturbed.noise(family, batch, scale, seed=1), config, SPEC, 0)
 
 
 def model(scale=0.1, **sampling):

@@ -19,6 +19,7 @@ from genjax.pipelines.guides import classifier as classifier_guide
 from genjax.pipelines.guides import registry
 from genjax.stages import Stage
 from genjax.typing import DataSpec
+from tests.families import perturbed
 
 SPEC = DataSpec((8, 8, 1), num_classes=10, class_names=tuple("0123456789"))
 KEY = jax.random.key(0)
@@ -28,10 +29,7 @@ def make_stage(config, spec, scale):
     """A stage whose weights are normal numbers times `scale`."""
     family = families.build(config.family, config.model.to_dict(), config.sampling.to_dict(), spec)
     batch = {"image": jnp.zeros((1, *spec.image_shape)), "label": jnp.zeros(1, int)}
-    shapes, extra = jax.eval_shape(family.init, KEY, batch)
-    noise = np.random.default_rng(0)
-    params = jax.tree.map(lambda leaf: scale * noise.standard_normal(leaf.shape, np.float32), shapes)
-    return Stage(family, Weights(params, extra, {}), config, spec, 0)
+    return Stage(family, perturbed.noise(family, batch, scale), config, spec, 0)
 
 
 def model(sampler="ancestral", conditional=False, threshold="none", num_steps=5):
